@@ -42,20 +42,20 @@ from replicator.engine.state.chunks import BATCH_BYTES_MAX, batches, in_parts
 from replicator.engine.state.groups import GroupRecords
 from replicator.engine.state.journal import switches_of
 from replicator.engine.state.log import Change, StateLog
-from replicator.engine.state.owners import Owners
+from replicator.engine.state.ownership.owners import Owners
 from replicator.engine.state.view import Read
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.topics.sync import TopicSync
 from replicator.engine.work.shards import Shard
 from replicator.model.groups import Committed, GroupKind, Listed
-from replicator.model.journal import Journal, Switches
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
 from replicator.model.spec import GroupSync as GroupPolicy
 from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
-from replicator.model.switch import Cut, End, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Cut, End, StepName, StepRecord, Verb
 from replicator.model.translation import Translation, TranslationState
 from replicator.obs.logs import configure
 from replicator.rpc.client import ControlClient
@@ -263,8 +263,8 @@ class _World:
             for number in range(PARTITIONS_PER_TOPIC):
                 where = TopicPartition(name, number)
                 slot = pump.add(where, where, TargetLimits(1 << 20, 1000))
-                slot.active = True
-                slot.copy.last_epoch = 3
+                slot.recorded.active = True
+                slot.copy.reading.last_epoch = 3
                 slot.lag.observe(1_000_000 + number, pump.context.now())
         return pump, shard
 
@@ -421,8 +421,8 @@ async def _record_active(pump: Pump, sync: TopicSync) -> None:
     for slot in pump.slots.values():
         mirror = sync.mirrors[slot.source.topic]
         mirror.active.add(slot.source.partition)
-        mirror.epochs[slot.source.partition] = slot.copy.last_epoch
-    await sync.record_now()
+        mirror.epochs[slot.source.partition] = slot.copy.reading.last_epoch
+    await sync.records.write()
 
 
 def _grow(slot: Any) -> None:
@@ -436,7 +436,7 @@ def _grow(slot: Any) -> None:
 async def _refreshed(pump: Pump, slots: Iterable[Any]) -> None:
     """Read maps as an attach does, one at a time."""
     for slot in slots:
-        slot.map_record = b""
+        slot.mapping.record = b""
         pump.context.maps.refresh(slot)
         await asyncio.sleep(0)
 

@@ -1,8 +1,10 @@
-"""How long to wait before retrying something that failed: longer each time, bounded, with jitter."""
+"""How long to wait before the next try of something that failed: longer each time, within a bound, spread at random."""
 
 from __future__ import annotations
 
 from tenacity import RetryCallState, Retrying, wait_random_exponential
+
+_RETRYING = Retrying()
 
 
 class Backoff:
@@ -14,25 +16,31 @@ class Backoff:
     Args:
         shortest_seconds: Lower bound of every pause.
         longest_seconds: Upper bound.
+        free_failures: The first failures that are retried at once.
     """
 
-    def __init__(self, shortest_seconds: float, longest_seconds: float) -> None:
+    def __init__(self, shortest_seconds: float, longest_seconds: float, *, free_failures: int = 0) -> None:
         self._wait = wait_random_exponential(
             multiplier=2 * shortest_seconds, max=longest_seconds, min=min(shortest_seconds, longest_seconds)
         )
-        self._tries = RetryCallState(Retrying(wait=self._wait), None, (), {})
+        self._free_failures = free_failures
+        self._failures = 0
 
     @property
     def failures(self) -> int:
-        """How many pauses there were since the last success."""
-        return self._tries.attempt_number - 1
+        """How many attempts have failed since the last success."""
+        return self._failures
 
     def next_seconds(self) -> float:
         """Return how long to pause after another failed attempt."""
-        seconds = self._wait(self._tries)
-        self._tries.attempt_number += 1
-        return seconds
+        self._failures += 1
+        paid = self._failures - self._free_failures
+        if paid <= 0:
+            return 0.0
+        tries = RetryCallState(_RETRYING, None, (), {})
+        tries.attempt_number = paid
+        return self._wait(tries)
 
     def reset(self) -> None:
         """Note a success: the next failure is the first one again."""
-        self._tries.attempt_number = 1
+        self._failures = 0

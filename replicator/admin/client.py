@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 from replicator.admin.client_config import client_config
 from replicator.admin.faults import AUTHENTICATION, error_of, fault
 from replicator.aio.threads import threads_of
+from replicator.backoff import Backoff
 from replicator.core.acl.rights import Operation, on_cluster
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, ConnectionFailed
 from replicator.logins import logins_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from replicator.core.acl.rights import Grant
     from replicator.model.security import ClusterSpec
 
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = (0.001, 0.1)
 _MARGIN_SECONDS = 2.0
 """librdkafka ends a request at its time-out by itself; past this margin we end it."""
 _CLOSE_SECONDS_MAX = 2.0
@@ -160,10 +161,9 @@ class Connection:
         """
         deadline = time.monotonic() + self.cluster.request_timeout_seconds + _MARGIN_SECONDS
         pending = list(futures.values())
-        pause = 0.001
+        pauses = Backoff(*_POLL_SECONDS)
         while pending := [future for future in pending if not future.done()]:
-            client.poll(pause)
-            pause = min(_POLL_SECONDS, pause * 2)
+            client.poll(pauses.next_seconds())
             if self._seen is not None and self._seen.code() in AUTHENTICATION:
                 raise KafkaException(self._seen)
             if time.monotonic() > deadline:

@@ -197,3 +197,19 @@ def error_of(exception: KafkaException) -> Code:
     """Return the error object inside librdkafka's exception."""
     first = exception.args[0] if exception.args else None
     return first if isinstance(first, Code) else Code(Code._FAIL, str(exception))  # noqa: SLF001
+
+
+def not_settings(cluster: ClusterSpec, topic: str, why: str) -> ProtocolError:
+    """Return the error for an answer whose settings are none that a topic has.
+
+    Args:
+        cluster: Whose answer.
+        topic: Which topic it tells of.
+        why: What is wrong with it, as the end of a sentence about the answer.
+    """
+    return ProtocolError(
+        f"cluster {cluster.alias}: the settings of topic {topic} are none that a topic has",
+        cluster=cluster.alias,
+        why=f"its answer to DescribeConfigs {why}",
+        next_step="look at what stands between it and us, and at the brokers' logs; it is asked again",
+    )

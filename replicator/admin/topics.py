@@ -22,12 +22,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 
 from replicator.admin.acls import Acls
 from replicator.admin.client import Connection
-from replicator.admin.faults import fault
+from replicator.admin.faults import fault, not_settings
 from replicator.admin.topic_values import ClusterFacts, TopicConfig, nonsense, partition_of, topic_config
 from replicator.backoff import Backoff
 from replicator.core.acl.rights import NOT_TOLD, Operation, on_cluster, on_group, on_topic
 from replicator.core.topics.ownership import created
-from replicator.errors import ConnectionFailed, KafkaError, NotOurs, ProtocolError
+from replicator.errors import ConnectionFailed, KafkaError, NotOurs
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
 from replicator.wire.cluster import Cluster
@@ -144,20 +144,11 @@ class TopicAdmin:
                 if wrong is None:
                     found[name] = topic_config(name, entries)
                     continue
-                error = self._told_nonsense(name, wrong)
+                error = not_settings(self._connection.cluster, name, wrong)
                 if refused is None:
                     raise error
                 refused[name] = error
         return found
-
-    def _told_nonsense(self, name: str, why: str) -> KafkaError:
-        cluster = self._connection.cluster
-        return ProtocolError(
-            f"cluster {cluster.alias}: the settings of topic {name} are none that a topic has",
-            cluster=cluster.alias,
-            why=f"its answer to DescribeConfigs {why}",
-            next_step="look at what stands between it and us, and at the brokers' logs; it is asked again",
-        )
 
     def _not_told(self, name: str, code: Code) -> KafkaError:
         return fault(

@@ -25,7 +25,7 @@ from replicator.errors import KafkaError, ReplicatorError
 from replicator.model.groups import Committed
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
-from replicator.model.switch import Verb
+from replicator.model.switch.terms import Verb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

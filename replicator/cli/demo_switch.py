@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.errors import ReplicatorError
-from replicator.model.switch import Close, Options, Order, Outcome, Verb
+from replicator.model.switch.terms import Close, Options, Order, Outcome, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicator.cli.demo_view import Say
-    from replicator.model.switch_status import SwitchStatus
+    from replicator.model.switch.status import SwitchStatus
     from replicator.rpc.client import ControlClient
 
 _POLL_SECONDS = 0.1

@@ -10,7 +10,7 @@ from replicator.cli import output, remote, switch_views
 from replicator.cli.flow import FlowArgument, ReasonOption
 from replicator.cli.output import Format
 from replicator.model.status import SCHEMA_VERSION
-from replicator.model.switch_status import SwitchStatus, to_json
+from replicator.model.switch.status import SwitchStatus, to_json
 
 app = typer.Typer(no_args_is_help=True, help="Switches of a flow to its other side: status, history, abort.")
 

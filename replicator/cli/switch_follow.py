@@ -11,13 +11,13 @@ from replicator.cli import output, remote, switch_views
 from replicator.cli.output import Format
 from replicator.cli.switch import show
 from replicator.errors import Conflict, KafkaError, PreflightFailed, ReplicatorError, TimedOut
-from replicator.model.switch import Outcome, Verb, back_id
+from replicator.model.switch.terms import Outcome, Verb, back_id
 from replicator.model.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from replicator.model.switch_status import BothSides, SwitchStatus
+    from replicator.model.switch.status import BothSides, SwitchStatus
     from replicator.rpc.client import ControlClient
 
 _POLL_SECONDS = 0.3

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from replicator.cli import output
 from replicator.cli.output import Column
-from replicator.model.switch import Direction, Outcome, Verb
+from replicator.model.switch.terms import Direction, Outcome, Verb
 from replicator.model.text import printable
 
 if TYPE_CHECKING:
-    from replicator.model.switch import Order
-    from replicator.model.switch_status import StepStatus, SwitchPlan, SwitchStatus
+    from replicator.model.switch.status import StepStatus, SwitchPlan, SwitchStatus
+    from replicator.model.switch.terms import Order
 
 _LOSSES_SHOWN_MAX = 20
 _TOPICS_SHOWN_MAX = 5

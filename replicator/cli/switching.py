@@ -16,11 +16,11 @@ from replicator.cli.switch_follow import Manner, follow, follow_back, is_switchi
 from replicator.errors import PreflightFailed, UsageError
 from replicator.model.report import to_json as report_to_json
 from replicator.model.status import SCHEMA_VERSION
-from replicator.model.switch import Close, Options, Order, Outcome, Verb
-from replicator.model.switch_status import plan_to_json
+from replicator.model.switch.status import plan_to_json
+from replicator.model.switch.terms import Close, Options, Order, Outcome, Verb
 
 if TYPE_CHECKING:
-    from replicator.model.switch_status import SwitchPlan
+    from replicator.model.switch.status import SwitchPlan
     from replicator.rpc.client import ControlClient
 
 TopicsOption = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.acl.access import split
+from replicator.core.acl.granting import split
 from replicator.model.units import format_address, is_loopback
 
 if TYPE_CHECKING:

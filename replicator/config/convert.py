@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from replicator.config.shape import ClusterShape, DaemonShape, FileShape, FlowShape, PrefixShape, RegexShape
-from replicator.model.access import AccessRule
+from replicator.model.access_rules import AccessRule
 from replicator.model.security import ClusterSpec, Security
 from replicator.model.spec import (
     AclPolicy,

@@ -14,7 +14,7 @@ from typing import Any
 from replicator.config.check import Checked, check
 from replicator.config.convert import to_spec
 from replicator.config.include import read_tree
-from replicator.config.lint import lint
+from replicator.config.lint.every_rule import lint
 from replicator.config.mistakes import Mistakes
 from replicator.config.yaml_positions import Node, map_nodes
 from replicator.errors import ConfigError

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.control.caller import Caller, KnownBy
 from replicator.control.refusals import Refusals, Why
-from replicator.core.acl.access import granting, known, roles
+from replicator.core.acl.granting import granting, known, roles
 from replicator.core.status.health import not_ready_because
 from replicator.errors import AccessDenied
-from replicator.model.access import AccessRole, Identity, IdentityKind
+from replicator.model.access_rules import AccessRole, Identity, IdentityKind
 from replicator.model.text import printable, said
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicator.control.order_token import OrderToken
-    from replicator.model.access import AccessRule
+    from replicator.model.access_rules import AccessRule
     from replicator.model.status import DaemonStatus
 
 _NAMES_SHOWN_MAX = 3

@@ -18,15 +18,15 @@ from replicator.control.port import ControlPort, find_flow, find_mirror
 from replicator.control.questions import Questions
 from replicator.control.requests import DesiredRequest, ResolveRequest, SwitchRequest
 from replicator.errors import AccessDenied, Conflict
-from replicator.model.access import AccessRole
+from replicator.model.access_rules import AccessRole
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.damage import Clearing, Damaged
 from replicator.model.events import Desired
 from replicator.model.forget import Forgotten
 from replicator.model.resolution import Resolution
 from replicator.model.status import FlowStatus
-from replicator.model.switch import Order as SwitchOrder
-from replicator.model.switch_status import SwitchPlan, SwitchStatus
+from replicator.model.switch.status import SwitchPlan, SwitchStatus
+from replicator.model.switch.terms import Order as SwitchOrder
 from replicator.model.text import said
 
 _REMEMBERED_REQUESTS_MAX = 1024

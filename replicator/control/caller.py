@@ -6,7 +6,7 @@ import enum
 import time
 from dataclasses import dataclass, field
 
-from replicator.model.access import Identity
+from replicator.model.access_rules import Identity
 
 
 class KnownBy(enum.StrEnum):

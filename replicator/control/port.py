@@ -13,8 +13,8 @@ from replicator.model.groups import GroupStatus
 from replicator.model.report import Report
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
-from replicator.model.switch import Order as SwitchOrder
-from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
+from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
+from replicator.model.switch.terms import Order as SwitchOrder
 from replicator.model.text import said
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 

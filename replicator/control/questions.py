@@ -9,17 +9,17 @@ from dataclasses import replace
 from replicator.control.access import Access
 from replicator.control.audited import AuditPort
 from replicator.control.caller import Caller
+from replicator.control.order_turns import OrderTurns
 from replicator.control.port import QUESTIONS_MAX, ControlPort, find_flow, find_group
-from replicator.control.turns import Turns
 from replicator.errors import UsageError
-from replicator.model.access import AccessRole
+from replicator.model.access_rules import AccessRole
 from replicator.model.audit import AuditEntry
 from replicator.model.damage import Damage
 from replicator.model.events import Event
 from replicator.model.groups import GroupStatus
 from replicator.model.report import Report
 from replicator.model.status import DaemonStatus, FlowStatus
-from replicator.model.switch_status import BothSides, SwitchStatus
+from replicator.model.switch.status import BothSides, SwitchStatus
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 from replicator.model.units import TIME_MS_MAX
 
@@ -45,7 +45,7 @@ class Questions:
         self._control = control
         self._audit = audit
         self._access = access
-        self._turns = Turns()
+        self._turns = OrderTurns()
 
     async def status(self, caller: Caller, flow: str = "", uid: str = "") -> DaemonStatus:
         """Return what the caller may see of one flow or all (empty), with what other daemons report.

@@ -10,11 +10,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from replicator.errors import UsageError
-from replicator.model.access import AccessRole
+from replicator.model.access_rules import AccessRole
 from replicator.model.events import Desired
 from replicator.model.resolution import How, Order
-from replicator.model.switch import Options, Verb
-from replicator.model.switch import Order as SwitchOrder
+from replicator.model.switch.terms import Options, Verb
+from replicator.model.switch.terms import Order as SwitchOrder
 from replicator.model.text import said
 
 REVERSE_WANTED = "?"

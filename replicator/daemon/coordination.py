@@ -19,7 +19,7 @@ from replicator.store.sqlite_leases import SqliteLeases
 if TYPE_CHECKING:
     from replicator.model.spec import CoordinatorSpec, DaemonSpec, Spec
     from replicator.rpc.lease_port import LeasePort
-    from replicator.store.lease_port import LeaseStore
+    from replicator.store.lease_store import LeaseStore
 
 _TRIES_PER_LEASE = 4
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicator.aio.tasks import within
 from replicator.daemon.coordination import open_coordination
-from replicator.daemon.daemon import prepare_state_dir
+from replicator.daemon.instance import prepare_state_dir
 from replicator.daemon.loop_errors import LoopErrors
 from replicator.daemon.signals import EndingSignals
 from replicator.model.units import format_address

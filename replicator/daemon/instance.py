@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import secrets
 import socket
 from typing import TYPE_CHECKING
 
 from replicator.errors import ReplicatorError
-from replicator.files import open_private
+from replicator.files import make_private, open_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,16 @@ _NAME_BYTES_MAX = 512
 def new_instance() -> str:
     """Return a name that no other daemon has, and no earlier start of this one had."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def prepare_state_dir(path: Path) -> None:
+    """Make the state directory, for this user only, and forbid core dumps (they would hold secrets).
+
+    Raises:
+        StoreError: It cannot be made, or others can write to it.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    make_private(path)
 
 
 class StateDirLock:
@@ -62,7 +73,7 @@ class StateDirLock:
             os.ftruncate(self._file, 0)
 
     def close(self) -> None:
-        """Let go of it; safe to call twice."""
+        """Close it; safe to call twice."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -13,6 +13,17 @@ _LARGE_BYTES = 1 << 20
 _COLLECT_EVERY_SECONDS = 60.0
 _TRACKED_MAX = 100_000
 """Objects that are looked through within ten milliseconds or so."""
+_GC_THRESHOLDS = (20_000, 20, 50)
+
+
+def settle_memory() -> None:
+    """Let large blocks be mapped, and collections leave out what was imported.
+
+    That lives for ever, and the hot path makes no cycles: full collections would only walk it.
+    """
+    map_large_blocks()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def map_large_blocks() -> bool:

@@ -21,7 +21,7 @@ class Phase(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One line.
+    """One line, with an attribute for each of its keys.
 
     Attributes:
         seq: Its number, from 1, without gaps.

@@ -81,7 +81,7 @@ class BatchHeader(NamedTuple):
 
 
 def sequence_after(sequence: int, records: int) -> int:
-    """Return the sequence number `records` later; it wraps from 2^31 - 1 to 0 (KAFKA.md A26)."""
+    """Return the sequence number `records` later; it wraps from 2^31 - 1 to 0 (KAFKA_FACTS K4)."""
     return (sequence + records) % SEQUENCE_MODULUS
 
 

@@ -1,4 +1,4 @@
-"""Leases: who should work on which shard of a flow, as values (DESIGN: Who works on what)."""
+"""Leases: who should work on which shard of a flow, as values (DESIGN: The path of a shard)."""
 
 from __future__ import annotations
 

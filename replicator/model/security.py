@@ -101,5 +101,5 @@ class ClusterSpec:
 
     @property
     def doubt_seconds(self) -> float:
-        """How long a request of ours may still take effect after its connection was closed (DESIGN, Words: doubt)."""
+        """How long a request of ours may still take effect after its connection was closed (DESIGN: doubt time)."""
         return self.request_timeout_seconds + self.doubt_margin_seconds

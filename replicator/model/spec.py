@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replicator.model.access import AccessRule
+from replicator.model.access_rules import AccessRule
 from replicator.model.security import ClusterSpec
 
 HTTP_ADDRESS = ("127.0.0.1", 8480)
@@ -152,7 +152,8 @@ class AclPolicy:
 class FlowSpec:
     """One flow: a directed copy between two clusters with its policy.
 
-    One that is the reverse of another stands by until the other one was switched over.
+    It has an attribute for each key of a flow in the file. One that is the reverse of another stands by until the other
+    one was switched over.
     """
 
     name: str

@@ -18,6 +18,8 @@ SCHEMA_VERSION = 1
 class PartitionStatus:
     """One partition of a mirror. Every offset is the *next* record to read or write.
 
+    It has an attribute for each field of the message of its name, which are the keys of its JSON.
+
     `open_transaction_seconds` is for how long an open transaction of the source has been seen to hold up what is
     behind it, None where none does. Where the flow verifies continuously, every record below `verified_through` was
     compared, `verify_differences` of them differed, and `verified_age_seconds` ago all that was on the target then had
@@ -131,7 +133,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class FlowStatus:
-    """One flow, with all its mirrors.
+    """One flow, with all its mirrors: an attribute for each field of the message of its name, as in its JSON.
 
     `rpo_seconds` is now less the latest time at which the source end observed *then* had been reached on the
     target; it grows while the source is unseen. `remote` is True where another daemon runs the flow: of its state, too,

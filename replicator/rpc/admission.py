@@ -19,7 +19,7 @@ import grpc.aio
 from replicator.control.refusals import Why
 from replicator.errors import TimedOut, UsageError
 from replicator.rpc.crossing import errors_cross
-from replicator.rpc.requests import NotRead, reader
+from replicator.rpc.request_sizes import NotRead, reader
 from replicator.rpc.shares import Kind, Shares, kind_of
 
 if TYPE_CHECKING:

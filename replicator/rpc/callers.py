@@ -12,7 +12,7 @@ from replicator.core.acl.certificate_names import names_in_pem
 if TYPE_CHECKING:
     import grpc.aio
 
-    from replicator.model.access import Identity
+    from replicator.model.access_rules import Identity
 
     Context = grpc.aio.ServicerContext[Any, Any]
 

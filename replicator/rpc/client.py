@@ -21,8 +21,8 @@ from replicator.model.lease import LeaseTable
 from replicator.model.report import Report
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus
-from replicator.model.switch import Order as SwitchOrder
-from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
+from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
+from replicator.model.switch.terms import Order as SwitchOrder
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 from replicator.rpc import convert_orders, faults
 from replicator.rpc.convert import (

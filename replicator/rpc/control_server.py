@@ -49,7 +49,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     """The methods of the service.
 
     Args:
-        control: Decides and acts.
+        control: Decides about each order and question, and carries it out.
         callers: Who calls.
         stopping: Ends watches.
     """

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from replicator.control.requests import REVERSE_WANTED, SwitchRequest
-from replicator.model.switch import Close, Direction, Options, Order, Outcome, Verb
-from replicator.model.switch_status import BothSides, CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.switch.status import BothSides, CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.switch.terms import Close, Direction, Options, Order, Outcome, Verb
 from replicator.rpc.convert import name_of, read, shallow
 from replicator.rpc.v1 import control_pb2 as pb
 

@@ -11,7 +11,7 @@ import grpc.aio
 
 from replicator.control.access import Access
 from replicator.errors import Busy
-from replicator.model.access import AccessRole
+from replicator.model.access_rules import AccessRole
 from replicator.model.lease import Caller
 from replicator.rpc.callers import Callers
 from replicator.rpc.convert import caller_from_wire, lease_answer_to_wire, table_to_wire

@@ -19,7 +19,7 @@ from replicator.control.caller import KnownBy
 from replicator.control.order_token import OrderToken
 from replicator.control.port import ControlPort
 from replicator.errors import ConfigError, ReplicatorError
-from replicator.model.access import AccessRule
+from replicator.model.access_rules import AccessRule
 from replicator.model.spec import TlsSpec
 from replicator.model.units import format_address, is_loopback
 from replicator.rpc.access_server import ACCESS_SERVICE, AccessServicer
@@ -29,7 +29,7 @@ from replicator.rpc.certificates import CertificateSource
 from replicator.rpc.control_server import ControlServicer
 from replicator.rpc.lease_port import LeasePort
 from replicator.rpc.lease_server import LEASE_SERVICE, LeaseServicer
-from replicator.rpc.requests import REQUEST_BYTES_MAX
+from replicator.rpc.request_sizes import REQUEST_BYTES_MAX
 from replicator.rpc.shares import Shares
 from replicator.rpc.v1 import access_pb2_grpc, control_pb2_grpc, lease_pb2_grpc
 

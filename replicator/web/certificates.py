@@ -43,7 +43,7 @@ class Certificates:
             raise ConfigError(
                 "the certificates of the HTTP server cannot be used",
                 why=str(error),
-                next_step="correct daemon.tls in the flow file",
+                next_step="fix daemon.tls in the flow file",
             ) from error
 
     def _load(self) -> None:

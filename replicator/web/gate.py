@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 from starlette.responses import PlainTextResponse, Response
 
 from replicator.control.refusals import Refusals, Why
-from replicator.core.acl.access import granting, known
-from replicator.model.access import AccessRole, Identity
+from replicator.core.acl.granting import granting, known
+from replicator.model.access_rules import AccessRole, Identity
 from replicator.model.units import is_loopback
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from replicator.control.access import Access
-    from replicator.model.access import AccessRule
+    from replicator.model.access_rules import AccessRule
     from replicator.model.spec import DaemonSpec, TlsSpec
 
 PROBES = frozenset({"/healthz", "/readyz"})

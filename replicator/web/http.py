@@ -134,7 +134,7 @@ async def serve(
 
     Raises:
         ConfigError: The certificates cannot be used.
-        ReplicatorError: The address cannot be listened on.
+        ReplicatorError: It cannot listen on the address.
     """
     tls = Certificates(gate.tls) if gate is not None and gate.tls is not None else None
     listener = _listen(host, port)

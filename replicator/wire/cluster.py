@@ -32,7 +32,7 @@ _GONE_SECONDS = 1.0
 
 
 class Purpose(enum.StrEnum):
-    """Why a connection exists: a broker works on one request per connection at a time (KAFKA.md H)."""
+    """Why a connection exists: a broker works on one request per connection at a time (KAFKA_FACTS K14)."""
 
     CONTROL = "control"
     STATE = "state"

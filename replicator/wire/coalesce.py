@@ -17,7 +17,7 @@ from replicator.wire.inflate import inflate
 from replicator.wire.recode import SHORT, SHORT_BELOW, close, varint, walk
 
 if TYPE_CHECKING:
-    from replicator.core.copy.intake import Passes
+    from replicator.core.copy.pieces import Passes
     from replicator.model.batch import BatchHeader
     from replicator.wire.inflate import Inflated
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import io
-import itertools
 import struct
-from collections import deque
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from kio.serial import entity_writer
 
@@ -21,7 +20,11 @@ from replicator.core.status.observations import BrokerSeen
 from replicator.errors import AnswerTooLarge, ConnectionFailed, CorruptRecords, KafkaError, ProtocolError
 from replicator.wire import decode
 from replicator.wire.frames import Frame, request_head, request_head_v1
+from replicator.wire.gate import Gate
+from replicator.wire.incoming import Incoming, TooLarge, Unexpected
 from replicator.wire.limits import limit_of
+from replicator.wire.outgoing import Outgoing
+from replicator.wire.unanswered import Unanswered
 from replicator.wire.versions import FETCH, ApiVersions
 
 if TYPE_CHECKING:
@@ -31,32 +34,19 @@ if TYPE_CHECKING:
 
     from replicator.model.security import ClusterSpec
     from replicator.wire.stream import Buffer, Stream
+    from replicator.wire.unanswered import Waiting
 
 _CLIENT_ID = b"replicator"
-_READS_PER_WAKE_MAX = 16
 _DEADLINE_CHECK_SECONDS = 1.0
-_PULL_BYTES = 1 << 20
-"""While a large answer arrives, wake only for this much (where the transport can)."""
 THROTTLE_SECONDS_MAX = 60.0
 """The longest pause that a broker may ask for; Kafka's own bound, the window of its quotas, is 11 s by default."""
-_PREFIX = struct.Struct(">i")
-_PREFIX_BYTES = 4
-_STAGE_BYTES = 32 << 10
-_FETCH_HEAD_BYTES = 4 + 1 + 4
-"""Correlation id, no tags, throttle time."""
+_THROTTLE_OF_FETCH = struct.Struct(">xxxx?i")
+"""Correlation id, whether there are tags, throttle time."""
 _HEAD_V1_APIS = frozenset({17})
 """SaslHandshake never became flexible."""
+_NEXT_STEP = "check that bootstrap names a Kafka listener and that security.protocol matches it"
 
 R = TypeVar("R", bound="Entity")
-
-
-class _Waiting(NamedTuple):
-    correlation_id: int
-    deadline: float
-    api_key: int
-    frame: Frame | None
-    frame_bytes_max: int
-    on_answer: Callable[[Frame | None, KafkaError | None], None]
 
 
 class Connection:
@@ -67,8 +57,7 @@ class Connection:
 
     Attributes:
         seen: Told of each answer and of the fault; whoever opened the connection puts the broker's own here.
-        opened_at: When it was made, by the loop's clock.
-        closed_at: When it was closed.
+        opened_at: When it was made, by the loop's clock in seconds.
         closed_by_us: Whether it was closed without a fault.
     """
 
@@ -80,49 +69,41 @@ class Connection:
         self.seen = BrokerSeen()
         self._stream = stream
         self._loop = asyncio.get_running_loop()
-        self.opened_at = self.closed_at = self._loop.time()
+        self.opened_at = self._loop.time()
         self.closed_by_us = False
-        self._correlation = itertools.count(1)
-        self._waiting: deque[_Waiting] = deque()
-        self._outgoing: deque[tuple[list[Buffer], int]] = deque()
-        self._writer_armed = False
-        self._logging_in = False
-        self._held: list[Callable[[], None]] = []
-        self._when_free: dict[Callable[[], None], None] = {}
-        self._when_closed: list[Callable[[], None]] = []
-        self._throttled_until = 0.0
-        self._throttled_seconds = 0.0
-        self._throttle_over: asyncio.TimerHandle | None = None
-        self._stage = memoryview(bytearray(_STAGE_BYTES))
-        self._staged = 0
-        self._frame: Frame | None = None
-        self._frame_got = 0
-        self._no_room_since: float | None = None
+        self._gate = Gate(self._loop)
+        self._unanswered = Unanswered()
+        self._outgoing = Outgoing(self._loop, stream)
+        self._incoming = Incoming(stream, self._unanswered.waiting)
         self._timer: asyncio.TimerHandle | None = None
+        self._when_closed: list[Callable[[], None]] = []
         self._loop.add_reader(stream.fileno(), self._on_readable)
 
     @property
     def in_flight(self) -> int:
         """Requests without an answer."""
-        return len(self._waiting)
+        return len(self._unanswered.waiting)
 
     @property
     def holds_back(self) -> bool:
         """Whether requests wait here: while the login is renewed, and for as long as the broker asked (a quota)."""
-        return self._logging_in or self._throttle_over is not None
+        return self._gate.is_shut
 
     @property
     def waits_for_room(self) -> bool:
         """Whether an answer is not read on because its frame has to grow, and its pool has no room now."""
-        return self._no_room_since is not None
+        return self._incoming.waits_for_room
 
     def when_free(self, then: Callable[[], None]) -> None:
         """Call `then` once, as soon as requests need not wait here any more, or the connection is closed."""
-        self._when_free[then] = None
+        self._gate.when_free(then)
 
     def when_closed(self, then: Callable[[], None]) -> None:
-        """Call `then` when the connection is closed."""
-        self._when_closed.append(then)
+        """Call `then` once the connection is closed; at once where it is."""
+        if self.closed is None:
+            self._when_closed.append(then)
+        else:
+            then()
 
     def send(
         self,
@@ -152,30 +133,21 @@ class Connection:
         if self.closed is not None:
             on_answer(None, self.closed.again())
             return
-        if self.holds_back and not urgent:
-            self._held.append(
-                lambda: self.send(
-                    api_key,
-                    version,
-                    body,
-                    body_bytes,
-                    on_answer,
-                    frame=frame,
-                    frame_bytes_max=frame_bytes_max,
-                )
-            )
+        if self._gate.is_shut and not urgent:
+            again = partial(self.send, api_key, version, body, body_bytes, on_answer)
+            self._gate.hold(partial(again, frame=frame, frame_bytes_max=frame_bytes_max))
             return
-        correlation_id = next(self._correlation) & 0x7FFFFFFF
+        due = self._loop.time() + self.cluster.request_timeout_seconds
+        bytes_max = limit_of(api_key).answer_bytes_max if frame_bytes_max is None else frame_bytes_max
+        correlation_id = self._unanswered.add(api_key, frame, bytes_max, on_answer, due)
         make_head = request_head_v1 if api_key in _HEAD_V1_APIS else request_head
         head = make_head(api_key, version, correlation_id, _CLIENT_ID, body_bytes)
-        deadline = self._unthrottled() + self.cluster.request_timeout_seconds
-        bytes_max = limit_of(api_key).answer_bytes_max if frame_bytes_max is None else frame_bytes_max
-        self._waiting.append(_Waiting(correlation_id, deadline, api_key, frame, bytes_max, on_answer))
         if self._timer is None:
             self._timer = self._loop.call_later(_DEADLINE_CHECK_SECONDS, self._check_deadline)
-        self._outgoing.append(([head, *body], len(head) + body_bytes))
-        if not self._writer_armed:
-            self._on_writable()
+        try:
+            self._outgoing.send([head, *body], len(head) + body_bytes, self._flush)
+        except OSError as error:
+            self._lost(error.strerror or str(error))
 
     def ask(
         self,
@@ -253,85 +225,58 @@ class Connection:
         """
         now = self._loop.time()
         until = now + min(seconds, THROTTLE_SECONDS_MAX)
-        if self.closed is not None or seconds <= 0 or until <= self._throttled_until:
+        shut_until = max(now, self._gate.shut_until)
+        if self.closed is not None or until <= shut_until:
             return
-        self._throttled_seconds += until - max(now, self._throttled_until)
-        self._throttled_until = until
+        self._unanswered.extend(until - shut_until)
+        self._gate.pause_until(until)
         self.seen.throttled(now, until)
-        if self._throttle_over is not None:
-            self._throttle_over.cancel()
-        self._throttle_over = self._loop.call_at(until, self._end_throttle)
-
-    def _end_throttle(self) -> None:
-        self._throttle_over = None
-        self._go_on()
 
     def log_in_anew(self) -> None:
         """Hold back what is not part of a login, until `logged_in`."""
-        self._logging_in = True
+        self._gate.begin_login()
 
     def logged_in(self) -> None:
         """Go on after `log_in_anew`."""
-        self._logging_in = False
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Send what was held back, unless it has to wait for something else."""
-        if self.holds_back and self.closed is None:
-            return
-        held, self._held = self._held, []
-        for send_again in held:
-            send_again()
-        waiting, self._when_free = self._when_free, {}
-        for then in waiting:
-            then()
-
-    def _unthrottled(self) -> float:
-        """Return the time by a clock that stands while the broker reads nothing, or we have no room to."""
-        return self._loop.time() - self._throttled_seconds
+        self._gate.end_login()
 
     def close(self, error: KafkaError | None = None) -> None:
         """Close, and tell every waiting caller; safe to call twice."""
         if self.closed is not None:
             return
         self.closed_by_us = error is None
-        self.closed_at = self._loop.time()
         self.closed = error or ConnectionFailed(
             f"the connection to {self.node} was closed", cluster=self.cluster.alias, why="closed by us"
         )
         if error is not None:
             self.seen.failed(self._loop.time(), error.with_next_step())
         self._loop.remove_reader(self._stream.fileno())
-        if self._writer_armed:
-            self._loop.remove_writer(self._stream.fileno())
+        self._outgoing.close()
+        self._incoming.close()
         self._stream.close()
-        for timer in (self._timer, self._throttle_over):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._throttle_over = None
-        self._outgoing.clear()
-        self._frame = None  # what is cut off may be large, and whoever holds the connection still would keep it
-        waiting, self._waiting = self._waiting, deque()
-        for entry in waiting:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for entry in self._unanswered.take_all():
             entry.on_answer(None, self.closed.again())
-        self._go_on()
+        self._gate.open_for_good()
         when_closed, self._when_closed = self._when_closed, []
         for then in when_closed:
             then()
 
     def _check_deadline(self) -> None:
         self._timer = None
-        if not self._waiting:
+        if not self._unanswered.waiting:
             return
-        first = self._waiting[0]
-        if self._no_room_since is not None or self._unthrottled() < first.deadline:
+        if not self._unanswered.is_late(self._loop.time()):
             self._timer = self._loop.call_later(_DEADLINE_CHECK_SECONDS, self._check_deadline)
             return
+        api, seconds = limit_of(self._unanswered.waiting[0].api_key).api, self.cluster.request_timeout_seconds
         self.close(
             ConnectionFailed(
                 f"{self.node} of cluster {self.cluster.alias!r} did not answer in time",
                 cluster=self.cluster.alias,
-                why=f"{limit_of(first.api_key).api} had no answer within {self.cluster.request_timeout_seconds:g} s",
+                why=f"{api} had no answer within {seconds:g} s",
                 next_step=f"raise clusters.{self.cluster.alias}.client.request_timeout if the link is slow",
             )
         )
@@ -351,158 +296,63 @@ class Connection:
                 f"{self.node} of cluster {self.cluster.alias!r} does not speak Kafka as expected",
                 cluster=self.cluster.alias,
                 why=why,
-                next_step="check that bootstrap names a Kafka listener and that security.protocol matches it",
+                next_step=_NEXT_STEP,
             )
         )
 
-    def _on_writable(self) -> None:
-        outgoing = self._outgoing
+    def _refuse_large(self, found: TooLarge) -> None:
+        entry = self._unanswered.waiting.popleft()  # the others only lose their connection
+        self._refuse(found.why)
+        error = AnswerTooLarge(
+            f"{self.node} of cluster {self.cluster.alias!r} sent an answer that is too large to be read",
+            cluster=self.cluster.alias,
+            claimed_bytes=found.claimed_bytes,
+            why=found.why,
+            next_step=_NEXT_STEP,
+        )
+        entry.on_answer(None, error)
+
+    def _flush(self) -> None:
         try:
-            while outgoing:
-                views, size = outgoing[0]
-                sent = self._stream.send(views)
-                if sent == size:
-                    outgoing.popleft()
-                else:
-                    outgoing[0] = (_drop_sent(views, sent), size - sent)
-        except BlockingIOError:
-            pass
+            self._outgoing.flush()
         except OSError as error:
             self._lost(error.strerror or str(error))
-            return
-        if bool(outgoing) is not self._writer_armed:
-            self._writer_armed = bool(outgoing)
-            if outgoing:
-                self._loop.add_writer(self._stream.fileno(), self._on_writable)
-            else:
-                self._loop.remove_writer(self._stream.fileno())
 
     def _on_readable(self) -> None:
-        if self._no_room_since is not None:
-            return
         try:
-            for _ in range(_READS_PER_WAKE_MAX):
-                if self.closed is not None or not self._read_once():
-                    return
+            may_hold_more = self._incoming.read(self._take, self._when_room)
         except BlockingIOError:
             return
         except OSError as error:
             self._lost(error.strerror or str(error))
-            return
         except MemoryError:
             self._lost("no memory is left for an answer")
-            return
-        if self._stream.may_hold_more():
-            self._loop.call_soon(self._on_readable)
-
-    def _read_once(self) -> bool:
-        """Read once; return whether another read may succeed at once."""
-        frame = self._frame
-        if frame is None:
-            got = self._stream.recv_into(self._stage[self._staged :])
-            if not got:
-                self._lost("closed by the broker")
-                return False
-            self._staged += got
-            self._unpack_stage()
-            return self._no_room_since is None and self._stream.may_hold_more()
-        wanted = frame.size - self._frame_got
-        got = self._stream.recv_into(frame.view[self._frame_got : frame.size])
-        if not got:
-            self._lost("closed by the broker in the middle of an answer")
-            return False
-        self._frame_got += got
-        if got < wanted:
-            self._stream.expect(min(wanted - got, _PULL_BYTES))
+        except TooLarge as found:
+            self._refuse_large(found)
+        except Unexpected as found:
+            self._refuse(found.why)
         else:
-            self._stream.expect(1)
-            self._finish_frame(frame)
-        return self._stream.may_hold_more()
+            if self._incoming.waits_for_room:
+                self._loop.remove_reader(self._stream.fileno())
+                self._unanswered.stand(self._loop.time())
+            elif may_hold_more:
+                self._loop.call_soon(self._on_readable)
 
-    def _unpack_stage(self) -> None:
-        """Hand out the answers that are whole in the stage, and begin the one that is cut.
-
-        Small answers (every acknowledgement) thus cost one read; of a large one only its beginning is copied.
-        """
-        stage, start = self._stage, 0
-        while self.closed is None and self._staged - start >= _PREFIX_BYTES:
-            (size,) = _PREFIX.unpack_from(stage, start)
-            frame = self._begin_frame(size, start + _PREFIX_BYTES)
-            if frame is None:
-                break
-            start += _PREFIX_BYTES
-            have = min(size, self._staged - start)
-            frame.view[:have] = stage[start : start + have]
-            start += have
-            if have < size:
-                self._frame, self._frame_got = frame, have
-                self._stream.expect(min(size - have, _PULL_BYTES))
-            else:
-                self._finish_frame(frame)
-        rest = self._staged - start
-        if rest > 0 and start:
-            stage[:rest] = bytes(stage[start : self._staged])
-        self._staged = rest
-
-    def _begin_frame(self, size: int, at: int) -> Frame | None:
-        """Return where an answer is read to whose bytes begin at a place in the stage; None if it is refused."""
-        if not self._waiting:
-            self._refuse("an answer came without a request")
-            return None
-        entry = self._waiting[0]
-        if not _PREFIX_BYTES <= size <= entry.frame_bytes_max:
-            self._refuse_size(entry, size, self._stage[at : min(at + _PREFIX_BYTES, self._staged)])
-            return None
-        if entry.frame is None:
-            return Frame.of_answer(size)
-        if entry.frame.reserve(size, lambda: self._loop.call_soon(self._read_on)):
-            return entry.frame
-        if self._no_room_since is None:
-            self._no_room_since = self._loop.time()
-            self._loop.remove_reader(self._stream.fileno())
-        return None
+    def _when_room(self) -> None:
+        """Called by a frame that waits to grow, from whoever gave room back."""
+        self._loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
         """Go on with an answer that waited for room."""
-        if self.closed is not None or self._no_room_since is None:
+        if self.closed is not None or not self._incoming.waits_for_room:
             return
-        self._throttled_seconds += self._loop.time() - self._no_room_since
-        self._no_room_since = None
+        self._incoming.waits_for_room = False
+        self._unanswered.go_on(self._loop.time())
         self._loop.add_reader(self._stream.fileno(), self._on_readable)
-        try:
-            self._unpack_stage()
-        except MemoryError:
-            self._lost("no memory is left for an answer")
-            return
-        if self._no_room_since is None:
-            self._on_readable()
+        self._on_readable()
 
-    def _refuse_size(self, entry: _Waiting, size: int, correlation: memoryview) -> None:
-        api, most = limit_of(entry.api_key).api, entry.frame_bytes_max
-        why = f"an answer to {api} claims {size} bytes; between {_PREFIX_BYTES} and {most} are accepted"
-        # Words of another protocol are no size of anything: a partition would stop over a batch that there is not.
-        if size < _PREFIX_BYTES or correlation != _PREFIX.pack(entry.correlation_id):
-            self._refuse(why)
-            return
-        self._waiting.popleft()  # the others only lose their connection
-        too_large = AnswerTooLarge(
-            f"{self.node} of cluster {self.cluster.alias!r} sent an answer that is too large to be read",
-            cluster=self.cluster.alias,
-            claimed_bytes=size,
-            why=why,
-            next_step="check that bootstrap names a Kafka listener and that security.protocol matches it",
-        )
-        self._refuse(why)
-        entry.on_answer(None, too_large)
-
-    def _finish_frame(self, frame: Frame) -> None:
-        self._frame = None
-        entry = self._waiting.popleft()
-        (correlation_id,) = _PREFIX.unpack_from(frame.buffer, 0)
-        if correlation_id != entry.correlation_id:
-            self._waiting.appendleft(entry)
-            self._refuse(f"answer {correlation_id} came where {entry.correlation_id} was due")
-            return
+    def _take(self, entry: Waiting, frame: Frame) -> None:
+        """Hand out an answer."""
         self.seen.answered_at = self._loop.time()
         if entry.api_key == FETCH:
             self._throttle_of_fetch(frame)
@@ -515,15 +365,7 @@ class Connection:
 
     def _throttle_of_fetch(self, frame: Frame) -> None:
         """Take how long a fetch answer asks to wait, before its callback sends the next one."""
-        if frame.size >= _FETCH_HEAD_BYTES and not frame.buffer[_PREFIX_BYTES]:
-            (milliseconds,) = _PREFIX.unpack_from(frame.buffer, _PREFIX_BYTES + 1)
-            self.throttle(milliseconds / 1000)
-
-
-def _drop_sent(views: list[Buffer], sent: int) -> list[Buffer]:
-    """Return what is left of `views` after `sent` bytes."""
-    for index, view in enumerate(views):
-        if sent < len(view):
-            return [memoryview(view)[sent:] if sent else view, *views[index + 1 :]]
-        sent -= len(view)
-    return []
+        if frame.size >= _THROTTLE_OF_FETCH.size:
+            has_tags, milliseconds = _THROTTLE_OF_FETCH.unpack_from(frame.buffer)
+            if not has_tags:
+                self.throttle(milliseconds / 1000)

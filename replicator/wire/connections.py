@@ -91,7 +91,6 @@ class Connections:
             pace = self._paces.setdefault(key, Pace())
             if known is not None:
                 del self._open[key]
-                pace.ended(known)
             try:
                 await asyncio.sleep(pace.wait_seconds(now()))
                 self._check_open()
@@ -102,6 +101,7 @@ class Connections:
                     pace.refused(now())  # more than a look at whether anybody is there
                 seen.failed(now(), error.with_next_step())
                 raise
+            connection.when_closed(lambda: pace.ended(connection, now()))
             connection.seen = seen
             seen.answered_at = now()
             self._open[key] = connection

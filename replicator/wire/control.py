@@ -46,10 +46,17 @@ _CLIENT = BrokerId(-1)
 
 
 class Answer(NamedTuple):
-    """A number, or the broker's error code."""
+    """A number, or the broker's error code.
+
+    Attributes:
+        error: The code, 0 for none.
+        value: The number.
+        timestamp_ms: Of the record at that offset, where a time was asked for (Unix); else -1.
+    """
 
     error: int
     value: int
+    timestamp_ms: int = -1
 
 
 class ProducerEntry(NamedTuple):
@@ -78,7 +85,9 @@ def _offsets(
     return _of_those(
         asked,
         {
-            TopicPartition(str(topic.name), int(item.partition_index)): Answer(int(item.error_code), int(item.offset))
+            TopicPartition(str(topic.name), int(item.partition_index)): Answer(
+                int(item.error_code), int(item.offset), int(item.timestamp)
+            )
             for topic in answer.topics
             for item in topic.partitions
         },
@@ -129,10 +138,21 @@ async def _divided(
 async def list_offsets(
     connection: Connection, partitions: Iterable[TopicPartition], timestamp: int, *, committed: bool
 ) -> dict[TopicPartition, Answer]:
-    """Return log start (`EARLIEST`) or end (`LATEST`) as a client may see them.
+    """Return where logs of one leader start (`EARLIEST`) or end (`LATEST`), or reach a time, as a client may see them.
 
     The end is the high watermark, or with `committed` the last stable offset; not the leader's log end.
-    Partitions that the answer says nothing of are left out.
+
+    Args:
+        connection: To the leader.
+        partitions: Which.
+        timestamp: One of the two, or a time (Unix, ms): that asks for the first record from then on, -1 for none.
+        committed: Whether only what lies below the last stable offset counts.
+
+    Returns:
+        What the answer says of each; a partition of which it says nothing is left out.
+
+    Raises:
+        KafkaError: The broker cannot be asked.
     """
     return await _divided(partitions, lambda some: _list_offsets(connection, some, timestamp, committed=committed))
 

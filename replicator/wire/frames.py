@@ -70,8 +70,12 @@ class Frame:
         Of a large one the kernel gives memory only as it arrives, and has all of it back with the frame: a claim alone
         takes none.
         """
-        frame = cls(0)
-        frame.adopt(size)
+        if size > MAPPED_BYTES_MIN:
+            frame = cls(0)
+            frame.adopt(size)
+        else:
+            frame = cls(size)
+            frame.size = size
         return frame
 
     def adopt(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""WriteTxnMarkers: one marker, one offset, per entry, for any producer the partition would accept (KAFKA.md 0b.4).
+"""WriteTxnMarkers: one marker, one offset, per entry, for any producer the partition would accept (KAFKA_FACTS K9).
 
 Kafka's transaction coordinator uses it to end transactions; here it takes up offsets that hold no record.
 It is not idempotent: the same request again appends again.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from replicator.backoff import Backoff
 
 if TYPE_CHECKING:
     from replicator.wire.connection import Connection
 
-SHORT_SECONDS: Final = 5.0
+_SHORT_SECONDS = 5.0
 """A connection that did not live for as long was of no use."""
-_PAUSE_SECONDS = 0.1
-PAUSE_SECONDS_MAX: Final = 5.0
+_PAUSE_SECONDS = (0.1, 5.0)
 
 
 class Pace:
@@ -20,7 +21,7 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self._losses = 0
+        self._pauses = Backoff(*_PAUSE_SECONDS, free_failures=1)
         self._not_before = 0.0
 
     def wait_seconds(self, now: float) -> float:
@@ -30,17 +31,15 @@ class Pace:
         """
         return max(0.0, self._not_before - now)
 
-    def ended(self, connection: Connection) -> None:
-        """Judge a connection that is closed; one that we closed tells nothing."""
-        if connection.closed is None or connection.closed_by_us:
+    def ended(self, connection: Connection, now: float) -> None:
+        """Judge a connection that is closed now; one that we closed tells nothing."""
+        if connection.closed_by_us:
             return
-        if connection.closed_at - connection.opened_at < SHORT_SECONDS:
-            self.refused(connection.closed_at)
+        if now - connection.opened_at < _SHORT_SECONDS:
+            self.refused(now)
         else:
-            self._losses = 0
+            self._pauses.reset()
 
     def refused(self, now: float) -> None:
         """Note that a connection was refused after it was made, or lost at once."""
-        self._losses += 1
-        doubled = _PAUSE_SECONDS * 2.0 ** min(self._losses - 2, 10) if self._losses > 1 else 0.0
-        self._not_before = now + min(doubled, PAUSE_SECONDS_MAX)
+        self._not_before = now + self._pauses.next_seconds()

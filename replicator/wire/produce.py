@@ -68,7 +68,7 @@ class ProduceCodec:
 
         Args:
             batches: Per topic and partition a tuple that begins with the batch and its size; what else it holds is
-                the caller's. One batch per partition (KAFKA.md A9, A10).
+                the caller's. One batch per partition (KAFKA_FACTS K3).
             transactional_id: Set when the batches belong to a transaction.
 
         Returns:

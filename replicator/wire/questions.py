@@ -12,22 +12,21 @@ from kio.schema.create_topics.v5.response import CreateTopicsResponse
 from kio.schema.errors import ErrorCode
 from kio.schema.find_coordinator.v3.request import FindCoordinatorRequest
 from kio.schema.find_coordinator.v3.response import FindCoordinatorResponse
-from kio.schema.list_offsets.v6 import request as offsets_request
-from kio.schema.list_offsets.v6.response import ListOffsetsResponse
 from kio.schema.metadata.v10.request import MetadataRequest, MetadataRequestTopic
 from kio.schema.metadata.v10.response import MetadataResponse
-from kio.schema.types import BrokerId, TopicName
-from kio.static.primitive import i8, i16, i32, i32Timedelta, i64
+from kio.schema.types import TopicName
+from kio.static.primitive import i8, i16, i32, i32Timedelta
 
 from replicator.core.acl.rights import Operation, operations_of
-from replicator.model.names import TopicPartition
 from replicator.model.text import said
 from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.control import Answer, list_offsets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from replicator.core.topics.plan import CreateTopic
+    from replicator.model.names import TopicPartition
 
 _TRANSACTION_KEY = i8(1)
 _CREATE_SECONDS = 10
@@ -112,42 +111,27 @@ async def may_use_transactional_id(cluster: Cluster, transactional_id: str) -> b
 async def offsets_at(
     cluster: Cluster, partitions: Iterable[TopicPartition], timestamp_ms: int
 ) -> dict[TopicPartition, Found]:
-    """Return where a time is in each log (or its end, start: -1, -2); partitions without a leader are left out.
+    """Return where a time is in each log (or its end, start: -1, -2).
+
+    Partitions without a leader are left out, and those of which it does not tell.
 
     Raises:
         KafkaError: A broker cannot be asked.
     """
-    by_node: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    by_node: dict[int, list[TopicPartition]] = defaultdict(list)
     for where in partitions:
         leader = cluster.leader(where)
         if leader is not None:
-            by_node[leader.node][where.topic].append(where.partition)
-    answers = await asyncio.gather(*(_offsets_of(cluster, node, part, timestamp_ms) for node, part in by_node.items()))
-    return {where: found for answer in answers for where, found in answer.items()}
+            by_node[leader.node].append(where)
 
+    async def ask(node: int, led: list[TopicPartition]) -> dict[TopicPartition, Answer]:
+        connection = await cluster.connection(node, Purpose.CONTROL)
+        return await list_offsets(connection, led, timestamp_ms, committed=False)
 
-async def _offsets_of(
-    cluster: Cluster, node: int, partitions: Mapping[str, Sequence[int]], timestamp_ms: int
-) -> dict[TopicPartition, Found]:
-    request = offsets_request.ListOffsetsRequest(
-        replica_id=BrokerId(-1),
-        isolation_level=i8(0),
-        topics=tuple(
-            offsets_request.ListOffsetsTopic(
-                name=TopicName(topic),
-                partitions=tuple(
-                    offsets_request.ListOffsetsPartition(partition_index=i32(at), timestamp=i64(timestamp_ms))
-                    for at in indexes
-                ),
-            )
-            for topic, indexes in partitions.items()
-        ),
-    )
-    connection = await cluster.connection(node, Purpose.CONTROL)
-    answer = await connection.call(request, ListOffsetsResponse)
+    answers = await asyncio.gather(*(ask(node, led) for node, led in by_node.items()))
     return {
-        TopicPartition(str(topic.name), int(part.partition_index)): Found(int(part.offset), int(part.timestamp))
-        for topic in answer.topics
-        for part in topic.partitions
-        if part.error_code is ErrorCode.none
+        where: Found(found.value, found.timestamp_ms)
+        for answer in answers
+        for where, found in answer.items()
+        if not found.error
     }

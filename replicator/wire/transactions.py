@@ -1,4 +1,4 @@
-"""Transactions in their V1 form (KAFKA.md C), and producer ids: for the state topic and the flow's identities.
+"""Transactions in their V1 form (KAFKA_FACTS K11), and producer ids: for the state topic and the flow's identities.
 
 V1 works on every broker from 2.8 to 4.x.
 Its known hole (a delayed EndTxn ending a later transaction, KAFKA-17754) is closed here by never starting two
@@ -7,6 +7,7 @@ transactions under one epoch: each change begins with InitProducerId.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,8 +24,8 @@ from kio.schema.init_producer_id.v4.request import InitProducerIdRequest
 from kio.schema.init_producer_id.v4.response import InitProducerIdResponse
 from kio.schema.types import ProducerId, TopicName, TransactionalId
 from kio.static.primitive import i8, i16, i32, i32Timedelta
-from tenacity import AsyncRetrying, RetryError, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from replicator.backoff import Backoff
 from replicator.errors import Conflict, KafkaError, TimedOut
 from replicator.wire.cluster import Purpose
 from replicator.wire.faults import first_of, refused
@@ -40,8 +41,7 @@ GROUP_KEY = i8(0)
 TRANSACTION_KEY = i8(1)
 _TRANSACTION_TIMEOUT = timedelta(seconds=30)
 _PATIENCE_SECONDS = 30.0
-_PAUSE_SECONDS = 0.02
-_PAUSE_SECONDS_MAX = 0.5
+_PAUSE_SECONDS = (0.01, 0.5)
 _FENCED = frozenset(
     {ErrorCode.invalid_producer_epoch, ErrorCode.producer_fenced, ErrorCode.invalid_producer_id_mapping}
 )
@@ -60,17 +60,22 @@ async def patiently(work: Callable[[], Awaitable[R]], what: str, seconds: float 
     """Repeat `work` while it fails in a way that passes, for a bounded time.
 
     Only for requests that may safely be repeated.
+
+    Raises:
+        TimedOut: It still failed when `seconds` were over.
+        KafkaError: It fails in a way that does not pass.
     """
-    patience = AsyncRetrying(
-        retry=retry_if_exception(lambda error: isinstance(error, KafkaError) and error.retryable),
-        stop=stop_after_delay(seconds),
-        wait=wait_random_exponential(multiplier=_PAUSE_SECONDS, max=_PAUSE_SECONDS_MAX),
-    )
-    try:
-        return await patience(work)
-    except RetryError as error:
-        last = error.last_attempt.exception()
-        raise TimedOut(f"{what} did not succeed within {seconds:g} s", why=str(last)) from last
+    now, pauses = asyncio.get_running_loop().time, Backoff(*_PAUSE_SECONDS)
+    began = now()
+    while True:
+        try:
+            return await work()
+        except KafkaError as error:
+            if not error.retryable:
+                raise
+            if now() - began >= seconds:
+                raise TimedOut(f"{what} did not succeed within {seconds:g} s", why=str(error)) from error
+        await asyncio.sleep(pauses.next_seconds())
 
 
 async def coordinator(cluster: Cluster, name: str, kind: i8 = TRANSACTION_KEY) -> Connection:

@@ -1,6 +1,6 @@
 """Which request versions are spoken, and whether a broker takes them (KIP-35, KIP-511).
 
-One version per control message is enough: the one that every broker from 2.8 to 4.x accepts (KAFKA.md B).
+One version per control message is enough: the one that every broker from 2.8 to 4.x accepts (KAFKA_FACTS K1).
 Fetch and Produce have two, by topic name and by topic id.
 """
 

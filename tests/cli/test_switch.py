@@ -11,10 +11,10 @@ from replicator.cli import switch_follow, switch_views
 from replicator.core.switch.orders import begin
 from replicator.core.switch.plan import status_of
 from replicator.errors import Conflict, ConnectionFailed, PreflightFailed, TimedOut, UsageError
-from replicator.model.journal import Switches
-from replicator.model.switch import Close, Outcome, Verb
-from replicator.model.switch import Order as SwitchOrder
-from replicator.model.switch_status import BothSides, CutStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.switch.journal import Switches
+from replicator.model.switch.status import BothSides, CutStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.switch.terms import Close, Outcome, Verb
+from replicator.model.switch.terms import Order as SwitchOrder
 from tests.cli.conftest import Run
 from tests.unit.rpc.samples import SIDES, SWITCH, FakeDaemon
 

@@ -1,4 +1,4 @@
-"""Every store of leases keeps the promises of `store.lease_port`."""
+"""Every store of leases keeps the promises of `store.lease_store`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from replicator.errors import StoreError, StoreFull
 from replicator.model.lease import Versioned
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.etcd_leases import EtcdLeases
-from replicator.store.lease_port import LeaseStore
+from replicator.store.lease_store import LeaseStore
 from replicator.store.memory_leases import MemoryLeases
 from replicator.store.sqlite_leases import SqliteLeases
 

@@ -11,9 +11,9 @@ import pytest
 
 from replicator.errors import StoreError, StoreFull
 from replicator.model.events import Event
-from replicator.store.background import BackgroundStore
-from replicator.store.port import EVENTS_MAX, MemoryStore, Store
-from replicator.store.sqlite import SqliteStore
+from replicator.store.background_store import BackgroundStore
+from replicator.store.event_store import EVENTS_MAX, MemoryStore, Store
+from replicator.store.sqlite_events import SqliteStore
 
 Make = Callable[[], Store]
 
@@ -125,7 +125,7 @@ import resource, signal, sys
 from pathlib import Path
 from replicator.errors import StoreError
 from replicator.model.events import Event
-from replicator.store.sqlite import SqliteStore
+from replicator.store.sqlite_events import SqliteStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = SqliteStore(Path(sys.argv[1]))
 event = Event("now", "f", "t", 0, None, None, None, "x" * 1000)

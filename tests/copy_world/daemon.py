@@ -12,11 +12,12 @@ from replicator.core.topics.ownership import DOUBTS
 from replicator.engine.copy.fill_route import FillRoute
 from replicator.engine.copy.producer_state import Guard, ShardProducer
 from replicator.engine.copy.pump import Pump
+from replicator.engine.copy.recorded import Cleaning, Recorded
 from replicator.engine.logs.choosing import OnlyOurs
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.log import StateLog
-from replicator.engine.state.origins import Origins
+from replicator.engine.state.ownership.origins import Origins
 from replicator.engine.work.claim import ClaimKeeper
 from replicator.engine.work.shards import Shard
 from replicator.errors import ConnectionFailed, ReplicatorError
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from replicator.core.copy.track import Track
     from replicator.engine.copy.facts import Facts
     from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.view import PartitionView
     from replicator.engine.work.shards import Shards
     from replicator.wire.frames import Frame
     from tests.copy_world.world import World
@@ -196,7 +198,7 @@ class Daemon:
                 return
 
     def _writers_kick(self) -> None:
-        self.pump.writers_kick()
+        self.pump.wake_writers()
 
     def begin(self, *, doubtful: bool = False) -> None:
         """Begin with the partition, as `Lineup` does."""
@@ -210,11 +212,11 @@ class Daemon:
             surplus_allowed=lenient,
             others_write=world.shared,
         )
-        slot = self.slot = self.pump.add(WHERE, WHERE, limits)
-        slot.active, slot.stored_epoch = world.active, world.stored_epoch
-        slot.surely_compacted = world.compacted
-        if doubtful:
-            slot.copy.doubtful, slot.doubt_until = True, world.loop.time() + _TARGET.doubt_seconds
+        recorded = Recorded(
+            active=world.active, stored_epoch=world.stored_epoch, cleaning=Cleaning(certain=world.compacted)
+        )
+        doubt_until = world.loop.time() + _TARGET.doubt_seconds if doubtful else None
+        self.slot = self.pump.add(WHERE, WHERE, limits, recorded, doubt_until=doubt_until)
 
     def kill(self) -> None:
         """End without a word; what is on its way may still arrive."""
@@ -231,7 +233,7 @@ class Daemon:
 
     # -- `pump.Watcher` -----------------------------------------------------------------------------------------------
 
-    def changed(self, slot: Slot, before: Phase, text: str) -> None:
+    def changed(self, slot: PartitionView, before: Phase, text: str) -> None:
         """A partition changed its phase."""
         del before, text
         copy = slot.copy
@@ -246,16 +248,17 @@ class Daemon:
             self.world.check_place(self)
             self.displaced = False
 
-    def activated(self, slot: Slot) -> None:
+    def activated(self, slot: PartitionView) -> None:
         """A partition is copied for the first time."""
-        slot.active = self.world.active = True
+        del slot
+        self.world.active = True
 
-    def intact_below(self, slot: Slot, source_end: int) -> int:
+    def intact_below(self, slot: PartitionView, source_end: int) -> int:
         """Nothing is known to be whole."""
         del slot, source_end
         return 0
 
-    async def seeding(self, slot: Slot, offset: int) -> None:
+    async def seeding(self, slot: PartitionView, offset: int) -> None:
         """A partition is going to be seeded."""
 
     def topics_stale(self) -> None:
@@ -292,7 +295,7 @@ class Daemon:
         try:
             await self.claim.give_back(drained=drained)
         finally:
-            self._doubtful = bool(self.copy.outstanding or self.copy.doubtful)
+            self._doubtful = bool(self.copy.sending.outstanding or self.copy.doubtful)
             self.pump.remove(self.slot)
             del self.slot
 
@@ -314,19 +317,19 @@ class Daemon:
         if self._held:
             while self._held:
                 self._held.pop().release()
-            self.pump.readers_kick()
+            self.pump.wake_readers()
             return
         while (frame := frames.take()) is not None:
             self._held.append(frame)
 
     def pause(self) -> None:
         """Pause by wish; not one that was just told to begin again, which a pause would take back."""
-        if not self.slot.begins_again:
+        if not self.slot.attach.begins_again:
             self.pump.pause(self.slot)
 
     def unpause(self) -> None:
         """Go on after a pause."""
-        if self.works and self.copy.phase is Phase.PAUSED and not self.slot.begins_again:
+        if self.works and self.copy.phase is Phase.PAUSED and not self.slot.attach.begins_again:
             self.pump.resume(self.slot)
 
     def resolve(self) -> None:
@@ -338,7 +341,7 @@ class Daemon:
         """Forget the partition and begin with it anew, as after `mirror resolve`."""
         if not self.works or self.copy.phase is Phase.FAULTED or self.copy.reason in DOUBTS:
             return
-        doubtful = bool(self.copy.outstanding or self.copy.doubtful)
+        doubtful = bool(self.copy.sending.outstanding or self.copy.doubtful)
         self.pump.remove(self.slot)
         self.displaced = False
         self.begin(doubtful=doubtful)

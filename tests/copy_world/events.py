@@ -112,14 +112,14 @@ def _keep_what_markers_hide(world: World, offset: int) -> None:
 def truncate(world: World, pick: Pick) -> None:
     """Elect a source leader uncleanly, in a moment when nothing of the lost history is on its way.
 
-    This is an assumption: a repeat of the same sequences is acknowledged whatever its content (KAFKA.md A28), so a
+    This is an assumption: a repeat of the same sequences is acknowledged whatever its content (KAFKA_FACTS K5), so a
     batch of the lost history that is still on its way when another daemon writes the new one cannot be told from it.
     Nor does a daemon notice that has read nothing yet, and has no leader epoch that it could name; nor anybody where
     others write to the target, and retention took all that was copied: there is nothing to compare.
     """
     if world.shared and world.active and not any(offset >= world.target.start for offset, _ in world.copied()):
         return
-    unread = any(daemon.copy.is_copying() and daemon.copy.last_epoch < 0 for daemon in up(world))
+    unread = any(daemon.copy.is_copying() and daemon.copy.reading.last_epoch < 0 for daemon in up(world))
     if world.source.batches and not _on_its_way(world) and not unread and not world.given_up:
         world.source.truncate(pick(len(world.source.batches)))
 
@@ -224,7 +224,7 @@ def give_up(world: World, pick: Pick) -> None:
         return  # what it stopped at is another history's by now
     reason, source = daemon.copy.reason, world.source
     if reason is Reason.RECORD_TOO_LARGE:
-        at = daemon.copy.next_offset
+        at = daemon.copy.reading.next_offset
         sizes = [batch.header for batch in source.batches if batch.header.base_offset <= at < batch.header.next_offset]
         ranges = [(header.base_offset, header.next_offset) for header in sizes]
     elif reason is Reason.OVERTAKEN_BY_RETENTION and not daemon.lost_place and not _on_its_way(world):
@@ -283,7 +283,7 @@ def _on_its_way(world: World) -> bool:
     return (
         bool(world.zombies)
         or any(pipe.has_answer or (pipe.kind in PRODUCE and pipe.unanswered) for pipe in pipes)
-        or any(daemon.copy.outstanding or daemon.copy.queued_bytes for daemon in up(world))
+        or any(daemon.copy.sending.outstanding or daemon.copy.sending.queued_bytes for daemon in up(world))
     )
 
 
@@ -450,7 +450,7 @@ def record(world: World, pick: Pick) -> None:
     """Let a daemon record the source's leader epoch."""
     daemon = _daemon(world, pick)
     if daemon is not None and daemon.is_up:
-        world.stored_epoch = max(world.stored_epoch, daemon.copy.last_epoch)
+        world.stored_epoch = max(world.stored_epoch, daemon.copy.reading.last_epoch)
 
 
 def advance(world: World, pick: Pick) -> None:

@@ -76,7 +76,8 @@ class Exchange:
         leader = self.cluster.leader(self.where)
         assert leader is not None
         code, _, end = (await control.epoch_ends(connection, {self.where: leader.epoch}))[self.where]
-        self.observed.append((told, (starts[self.where], ends[self.where], stable[self.where], (code, end))))
+        listed = [(each[self.where].error, each[self.where].value) for each in (starts, ends, stable)]
+        self.observed.append((told, (*listed, (code, end))))
         producers = await control.describe_producers(connection, [self.where])
         assert producers is not None
         known = sorted(each for each in producers[self.where][1] if each.producer_id in {P, Q})

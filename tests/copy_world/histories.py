@@ -108,9 +108,9 @@ def _is_done(world: World) -> bool:
 
 def _may_rest(world: World, copy: PartitionCopy) -> bool:
     """Return whether a daemon has nothing to do while another one has stopped."""
-    if copy.reason in _WAITS or copy.waits_for_claim or copy.fill_due():
+    if copy.reason in _WAITS or copy.sending.waits_for_claim or copy.fill_due():
         return True
-    at_the_end = copy.is_copying() and copy.idle and copy.acked_offset == world.source.end
+    at_the_end = copy.is_copying() and copy.sending.idle and copy.acked_offset == world.source.end
     return world.offsets is not Offsets.IDENTICAL and at_the_end  # it cannot see what the other one found
 
 

@@ -7,8 +7,6 @@ import random
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import tenacity
-
 from replicator.aio import turns
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.offsets import offset_map
@@ -30,8 +28,8 @@ from replicator.engine.copy import (
 )
 from replicator.engine.logs import leaders
 from replicator.engine.state import log as state_log
-from replicator.engine.state import shown_markers
 from replicator.engine.state import view as state_view
+from replicator.engine.state.ownership import shown_markers
 from replicator.engine.work import claim
 from replicator.wire import connections
 from tests.copy_world import network
@@ -126,7 +124,7 @@ def at_home(world: World, seed: int) -> Iterator[None]:
     """Let the process belong to a world."""
     random.seed(seed)
     clock = _Clock(world)
-    changed: list[tuple[Any, str, Any]] = [(module, "time", clock) for module in (attacher, turns, tenacity, state_log)]
+    changed: list[tuple[Any, str, Any]] = [(module, "time", clock) for module in (attacher, turns, state_log)]
     changed += [(module, "log" if hasattr(module, "log") else "_log", _SILENT) for module in _LOGGING]
     changed += [
         (connections, "open_connection", network.open_connection),

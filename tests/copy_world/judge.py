@@ -43,7 +43,7 @@ class Judge:
             if not daemon.is_up:
                 continue
             copy = daemon.copy
-            if copy.phase is Phase.FAULTED and daemon.works and not daemon.slot.begins_again:
+            if copy.phase is Phase.FAULTED and daemon.works and not daemon.slot.attach.begins_again:
                 self._check_reason(daemon)
             elif copy.phase is Phase.COPYING and copy.target_end > self.world.target.high_watermark:
                 raise Violation(f"{daemon.name} believes {copy.target_end} to be acknowledged")

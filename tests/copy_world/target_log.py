@@ -1,7 +1,7 @@
-"""A model of the partition that is copied to, which takes what Kafka's broker would take (KAFKA.md table A).
+"""A model of the partition that is copied to, which takes what Kafka's broker would take (KAFKA_FACTS K2).
 
 And what makes attaching hard there: the high watermark lags the log end, lastSequence includes the uncommitted tail, a
-leader change keeps any part of that tail, and producer state ages by *record* time (KAFKA.md 0b.13).
+leader change keeps any part of that tail, and producer state ages by *record* time (KAFKA_FACTS K6).
 
 Two assumptions, both stated where they are used: a request takes effect within `REQUEST_SECONDS`, or never, and an
 appended tail is committed or lost within `TAIL_MS` (unless `TargetPartition.tail_may_stay` says otherwise).

@@ -47,6 +47,7 @@ DECODERS = "tests/hostile/test_decoders.py"
 MESSAGES = "tests/hostile/test_messages.py"
 DECODE = "replicator/wire/decode.py"
 CONNECTION = "replicator/wire/connection.py"
+INCOMING = "replicator/wire/incoming.py"
 METADATA = "replicator/wire/metadata.py"
 
 GUARDS = (
@@ -61,7 +62,7 @@ GUARDS = (
     Guard(
         "a frame without an end",
         "answers have a largest size",
-        CONNECTION,
+        INCOMING,
         "if not _PREFIX_BYTES <= size <= entry.frame_bytes_max:",
         "if size < _PREFIX_BYTES:",
         (ANSWERS, "no_answer"),
@@ -69,7 +70,7 @@ GUARDS = (
     Guard(
         "a negative frame",
         "and a smallest one",
-        CONNECTION,
+        INCOMING,
         "if not _PREFIX_BYTES <= size <= entry.frame_bytes_max:",
         "if size > entry.frame_bytes_max:",
         (ANSWERS, "no_answer"),
@@ -77,7 +78,7 @@ GUARDS = (
     Guard(
         "the answer to another request",
         "correlation ids are compared",
-        CONNECTION,
+        INCOMING,
         "if correlation_id != entry.correlation_id:",
         "if False:",
         (ANSWERS, "no_answer"),
@@ -85,17 +86,17 @@ GUARDS = (
     Guard(
         "answers twice",
         "what nobody asked for ends the connection",
-        CONNECTION,
-        'self._refuse("an answer came without a request")',
-        "pass",
+        INCOMING,
+        'raise Unexpected("an answer came without a request")',
+        "return None",
         (ANSWERS, "twice"),
     ),
     Guard(
         "slow bytes",
         "a request has a deadline",
-        CONNECTION,
-        "if self._no_room_since is not None or self._unthrottled() < first.deadline:",
-        "if True:",
+        "replicator/wire/unanswered.py",
+        "return now - self._stood_seconds >= self.waiting[0].deadline",
+        "return False",
         (ANSWERS, "throttled_is_not_late"),
     ),
     Guard(
@@ -309,7 +310,7 @@ GUARDS = (
     Guard(
         "another protocol in place of a fetch answer",
         "only what has the request's number is too large",
-        CONNECTION,
+        INCOMING,
         "if size < _PREFIX_BYTES or correlation != _PREFIX.pack(entry.correlation_id):",
         "if size < _PREFIX_BYTES:",
         ("tests/unit/wire/test_connection.py", "too_large"),
@@ -401,8 +402,8 @@ GUARDS = (
         "a batch that is said to have landed further on",
         "a batch of ours has to begin there",
         "replicator/engine/copy/displaced.py",
-        "return displaced_by(None, place, mapped=mapped) if stands_there else None",
-        "return displaced_by(None, place, mapped=mapped)",
+        "return displaced_by(None, place, mapped=mapped, unseen=unseen) if stands_there else None",
+        "return displaced_by(None, place, mapped=mapped, unseen=unseen)",
         ("tests/hostile/test_middle_produce.py", "double_nothing"),
         kafka=True,
     ),

@@ -26,7 +26,8 @@ from replicator.core.copy.producer_memory import SETTINGS, producer_memory
 from replicator.core.topics.ownership import created
 from replicator.core.verify.rows import Row
 from replicator.devkit import Cluster, ListenerSecurity, unsecured_token
-from replicator.engine.logs.partition_reader import OutOfRange, PartitionReader
+from replicator.engine.logs.answers import OutOfRange
+from replicator.engine.logs.partition_reader import PartitionReader
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, KafkaError, NotOurs
 from replicator.model import security
 from replicator.model.names import TopicPartition

@@ -1,4 +1,4 @@
-"""Answers get lost while records are copied that the target's brokers do not remember (KAFKA.md 0b.13).
+"""Answers get lost while records are copied that the target's brokers do not remember (KAFKA_FACTS K6).
 
 The target forgets a producer four seconds after its newest *record time*, and all records are from 2020: no write is
 guarded, so only the rule for unguarded work keeps a record from being appended twice.

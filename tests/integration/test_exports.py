@@ -17,7 +17,7 @@ from replicator.engine.switch.places import log_ends
 from replicator.errors import Conflict
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
-from replicator.model.switch import Cut
+from replicator.model.switch.terms import Cut
 from replicator.model.units import parse_bootstrap
 from replicator.wire.cluster import Cluster
 from replicator.wire.produce import produce_by_name

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from replicator.devkit import Cluster
-from replicator.model.switch import StepName
+from replicator.model.switch.terms import StepName
 from tests.integration.conftest import MakeCluster
 from tests.integration.harness import (
     Daemon,

@@ -20,8 +20,8 @@ from replicator.model.spec import CoordinatorSpec, FlowSpec, GroupSync, Pattern,
 from replicator.model.units import parse_address
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.peers import Peers
+from replicator.store.event_store import MemoryStore
 from replicator.store.memory_leases import MemoryLeases
-from replicator.store.port import MemoryStore
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.transactional import transactional
 from tests.integration.harness import Kafka, commit, create, numbered, produce

@@ -14,9 +14,9 @@ from replicator.core.copy.attach_facts import Role, Writer
 from replicator.core.topics.ownership import Because, OwnedTopic
 from replicator.core.topics.plan import Fault
 from replicator.engine.state import records as state
-from replicator.engine.state.identity import ensure_state_topic
 from replicator.engine.state.log import Change, StateLog
-from replicator.engine.state.ownership import Ownership
+from replicator.engine.state.ownership.identity import ensure_state_topic
+from replicator.engine.state.ownership.ours import Ownership
 from replicator.engine.state.source import SourceState
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec

@@ -9,13 +9,14 @@ from replicator.core.copy.attach_facts import Role
 from replicator.core.offsets.own_place import Ours, OwnPlace, OwnPlaceSearch
 from replicator.core.switch import machine as switch
 from replicator.core.switch import orders as switch_orders
-from replicator.core.switch import results as switch_results
+from replicator.core.switch import recording as switch_recording
+from replicator.core.switch import results as got
 from replicator.core.switch import running
 from replicator.core.switch import steps as do
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.batch import CONTROL_BIT, MAGIC_V2, BatchHeader
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import (
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import (
     Away,
     Cut,
     Decision,
@@ -56,7 +57,7 @@ class Machine:
     """What is under test, so that parts of it can be broken."""
 
     next_step: Callable[[Journal, switch.Facts], do.Step] = switch.next_step
-    applied: Callable[..., Journal] = switch_results.applied
+    applied: Callable[..., Journal] = switch_recording.applied
     aborted: Callable[[Journal, str, int], Journal] = running.aborted
     way_back: Callable[[Journal, str], Journal] = running.way_back
     decided: Callable[[Journal | None, Journal, Decision], Journal] = running.decided
@@ -154,7 +155,7 @@ def _look(world: World, index: int, machine: Machine) -> World | None:
     if todo is None:
         return None
     result = None if todo else outcome(world, step, machine)
-    if not todo and (result is None or isinstance(result, do.NotYet)):
+    if not todo and (result is None or isinstance(result, got.NotYet)):
         return None
     return _set(world, index, replace(held, todo=todo, result=result))
 
@@ -260,31 +261,31 @@ def effect(world: World, step: do.Step | None, one: int | str) -> World | None:
     raise AssertionError(step)
 
 
-def _moved(world: World, ends: tuple[End, ...]) -> do.SourceMoved | None:
+def _moved(world: World, ends: tuple[End, ...]) -> got.SourceMoved | None:
     """Return what is not as it was proven to be: a topic is gone, was written to, or has come."""
     gone = sorted({world.topics[end.partition] for end in ends if end.partition in world.gone})
     if gone:
-        return do.SourceMoved("a topic is gone", tuple(LeftOut(topic, Away.SOURCE_GONE) for topic in gone))
+        return got.SourceMoved("a topic is gone", tuple(LeftOut(topic, Away.SOURCE_GONE) for topic in gone))
     proven = {end.partition: end.source for end in ends}
     now = {partition: len(world.source[partition]) for partition in meant(world, world.journal.scope)}
-    return None if proven == now else do.SourceMoved("it was written to")
+    return None if proven == now else got.SourceMoved("it was written to")
 
 
-def _quiescent(world: World, scope: Scope) -> do.Result | None:
+def _quiescent(world: World, scope: Scope) -> got.Result | None:
     ends = tuple(End(world.topics[p], p, len(world.source[p])) for p in meant(world, scope))
     gone = {end.topic for end in ends if end.partition in world.gone}
     if gone:
-        return do.SourceMoved("a topic is gone", tuple(LeftOut(topic, Away.SOURCE_GONE) for topic in sorted(gone)))
-    return None if world.source_open else do.Quiescent(ends)
+        return got.SourceMoved("a topic is gone", tuple(LeftOut(topic, Away.SOURCE_GONE) for topic in sorted(gone)))
+    return None if world.source_open else got.Quiescent(ends)
 
 
-def outcome(world: World, step: do.Step | None, machine: Machine = SOUND) -> do.Result | None:
+def outcome(world: World, step: do.Step | None, machine: Machine = SOUND) -> got.Result | None:
     """Return what a step found, as it looks now; None while it has to wait."""
     match step:
         case do.Preflight() if has_stranger(world) and world.journal.verb is Verb.SWITCHOVER:
-            return do.Refused("somebody else writes to the target")
+            return got.Refused("somebody else writes to the target")
         case do.PlanLocks(_, ours):
-            return do.LocksPlanned(tuple(NEEDED - (world.source_locks - set(ours))))
+            return got.LocksPlanned(tuple(NEEDED - (world.source_locks - set(ours))))
         case do.ProveQuiescence(scope):
             return _quiescent(world, scope)
         case do.Drain(ends):
@@ -292,25 +293,25 @@ def outcome(world: World, step: do.Step | None, machine: Machine = SOUND) -> do.
                 return moved
             if any(world.copied[end.partition] < end.source for end in ends):
                 return None
-            return do.Drained(tuple(replace(end, source=world.copied[end.partition]) for end in ends))
+            return got.Drained(tuple(replace(end, source=world.copied[end.partition]) for end in ends))
         case do.SyncGroups(ends):
             if (moved := _moved(world, ends)) is not None:
                 return moved
             exact = world.group == world.commit
-            return do.GroupsSynced(GroupsNote(int(exact), () if exact else ("g",), int(not exact)))
+            return got.GroupsSynced(GroupsNote(int(exact), () if exact else ("g",), int(not exact)))
         case do.ClampGroups():
-            return do.GroupsSynced(GroupsNote())
+            return got.GroupsSynced(GroupsNote())
         case do.VerifyFence(epoch, scope):
             if any(world.shown[p] < epoch for p in meant(world, scope)):
-                return do.NotYet("not every partition shows it")
-            return do.FenceVerified(tuple(_cut(world, p, epoch, machine) for p in meant(world, scope)))
+                return got.NotYet("not every partition shows it")
+            return got.FenceVerified(tuple(_cut(world, p, epoch, machine) for p in meant(world, scope)))
         case do.OfferWayBack() | do.GiveUpWayBack() | do.WithdrawWayBack():
             assert world.copy is not None
             assert world.copy.decision is not None
-            return do.Decided(world.copy.decision)
+            return got.Decided(world.copy.decision)
         case do.MeasureTails(cuts):
-            return do.TailsFound(tuple(replace(cut, tail_end=len(world.source[cut.partition])) for cut in cuts))
-    return do.Ok()
+            return got.TailsFound(tuple(replace(cut, tail_end=len(world.source[cut.partition])) for cut in cuts))
+    return got.Ok()
 
 
 def _cut(world: World, partition: int, epoch: int, machine: Machine) -> Cut:
@@ -332,19 +333,19 @@ def _header(offset: int, cell: str, epoch: int) -> BatchHeader:
     return BatchHeader(offset, 0, 0, MAGIC_V2, 0, attributes, 0, 0, 0, producer_id, epoch, 0, 1, 0)
 
 
-def on_state(world: World, step: do.Step) -> tuple[World, do.Result] | None:
+def on_state(world: World, step: do.Step) -> tuple[World, got.Result] | None:
     """Do what is one transaction with the journal's record."""
     match step:
         case do.BeginFence(scope, epoch, ends):
             if ends and {end.partition for end in ends} != set(meant(world, scope)):
-                return world, do.SourceMoved("a topic has come")
+                return world, got.SourceMoved("a topic has come")
             chosen = epoch if epoch is not None else max(world.epoch, *world.shown) + 1
-            return replace(world, role=Role.FENCING), do.FenceBegun(chosen)
+            return replace(world, role=Role.FENCING), got.FenceBegun(chosen)
         case do.Promote():
-            return replace(world, role=Role.PROMOTED), do.Ok()
+            return replace(world, role=Role.PROMOTED), got.Ok()
         case do.ResumeCopying(epoch):
-            return replace(world, role=Role.COPYING, epoch=epoch), do.Ok()
-    return world, do.Ok()
+            return replace(world, role=Role.COPYING, epoch=epoch), got.Ok()
+    return world, got.Ok()
 
 
 # -- orders, and the end ----------------------------------------------------------------------------------------------

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from replicator.core.copy import lifecycle
 from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import Decision, Remap, Resume, SourceLog, TargetLog, Writer
 from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.sending import Sending
 from replicator.core.copy.track import Track
+from replicator.core.copy.values import Ending
 from replicator.engine.copy import attacher, pump
 from replicator.engine.copy.live_maps import OffsetMaps
 from replicator.engine.copy.partition import Slot
@@ -73,14 +76,14 @@ class _LandsWithDrift(PartitionCopy):
 
     __slots__ = ()
 
-    def resume(self, decision: Resume, source_epoch: int = -1) -> None:
+    def resume(self, decision: Resume, source_epoch: int = -1) -> Ending | None:
         """Exchange the track."""
         if self.track is not None:
             self.track = _ForgetsTheDrift(self.track.offsets, mapped=True)
-        super().resume(decision, source_epoch)
+        return super().resume(decision, source_epoch)
 
 
-class _TrustsAnEmptyLog(PartitionCopy):
+class _TrustsAnEmptyLog(Sending):
     """Takes the first batch of a log that looked empty for guarded, though others may have written by now."""
 
     __slots__ = ()
@@ -96,7 +99,7 @@ class _CopiesWhatFlowsWrote(PartitionCopy):
 
     def offer(self, *given: Any) -> Any:
         """Copy it all."""
-        self.left_out = frozenset()
+        self.reading.missing.left_out = frozenset()
         return super().offer(*given)
 
 
@@ -127,7 +130,7 @@ _MUTANTS = {
     "records of others counted as ours": Rules(((OnlyOurs, "leaves_out", _is_ours),)),
     "what flows wrote to the source copied": Rules(((pump, "PartitionCopy", _CopiesWhatFlowsWrote),)),
     "how far others pushed a batch forgotten": Rules(((pump, "PartitionCopy", _LandsWithDrift),)),
-    "the first batch behind an empty log taken for guarded": Rules(((pump, "PartitionCopy", _TrustsAnEmptyLog),)),
+    "the first batch behind an empty log taken for guarded": Rules(((lifecycle, "Sending", _TrustsAnEmptyLog),)),
     "a map that begins below what stood there": Rules(maps_type=_BeginsAtTheLogsStart),
     "no record compared": Rules(((attacher, "decide", _believes_in_the_map_alone),)),
     "an uncommitted tail not waited for": Rules(((attacher, "decide", _waits_for_nothing),)),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from replicator.core.copy.attach import decide
-from replicator.core.copy.attach_facts import Decision, SourceLog, TargetLog, Wait, Writer
+from replicator.core.copy.attach_facts import Decision, Remap, SourceLog, Standing, TargetLog, Wait, Writer
 from replicator.core.copy.doubt import Edges
-from replicator.core.copy.intake import Piece
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.values import Batch, Phase
+from replicator.core.copy.pieces import Piece
+from replicator.core.copy.values import Batch, Ending, Phase
 from replicator.core.offsets.offset_map import OffsetMap
 from replicator.engine.copy import attacher, facts, pump
 from replicator.engine.copy.live_maps import OffsetMaps
@@ -22,8 +23,10 @@ from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.producer_state import Guard
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.reader import Asked, SourceReader
+from replicator.engine.copy.recorded import Cleaning
+from replicator.engine.state.log import Change, StateLog
 from replicator.model.batch import sequence_after
-from replicator.model.names import TopicPartition, state_transactional_id
+from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
@@ -34,11 +37,12 @@ from tests.copy_world.events import begin as begin_daemon
 from tests.copy_world.home import at_home
 from tests.copy_world.lies import far_beyond
 from tests.copy_world.network import Pipe
-from tests.copy_world.rules import DOUBT_MS, SOUND, UID, Rules, Violation
+from tests.copy_world.rules import DOUBT_MS, SOUND, Rules, Violation
 from tests.copy_world.target_log import EXPIRY_MS
 from tests.copy_world.world import World
 
 MAPPED, AUTO = Offsets.MAPPED, Offsets.AUTO
+_INIT_PRODUCER_ID = 22
 
 
 def _started(world: World) -> Daemon:
@@ -104,7 +108,7 @@ def _proves_nothing_anew(self: Guard, slot: Slot) -> bool:
     """Wait the doubt time out, and go on from where the log was read before."""
     since = self.claim.effective_since()
     now = self._now()
-    return since is not None and slot.verified_at >= since and now >= slot.doubt_until
+    return since is not None and slot.proof.verified_at >= since and now >= slot.attach.doubt_until
 
 
 def test_a_place_read_before_the_end_of_the_doubt_time_proves_nothing() -> None:
@@ -219,10 +223,25 @@ def _step(world: World, daemon: Daemon) -> None:
             return
 
 
+class _NotesWhy(OffsetMaps):
+    """Keeps what was said of each difference."""
+
+    said: list[str]
+
+    async def remap(self, slot: Slot, remap: Remap) -> None:
+        """Note it."""
+        self.said.append(remap.text)
+        await super().remap(slot, remap)
+
+
 @pytest.mark.parametrize("left", [1, 0])
-def test_retention_takes_what_displaced_a_batch_before_it_is_looked_at(left: int) -> None:
+def test_retention_takes_what_displaced_a_batch_before_it_is_looked_at(
+    left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The copy goes on, at the offsets that the batch's answer told of, also where nothing is left of it."""
-    world = World(offsets=AUTO)
+    said: list[str] = []
+    monkeypatch.setattr(_NotesWhy, "said", said, raising=False)
+    world = World(rules=Rules(maps_type=_NotesWhy), offsets=AUTO)
     with at_home(world, 0):
         daemon = _filled(world)
         _ghost(world)
@@ -240,35 +259,37 @@ def test_retention_takes_what_displaced_a_batch_before_it_is_looked_at(left: int
 
         assert (daemon.copy.phase, daemon.copy.shift) == (Phase.COPYING, 1)
         assert [target for target, _ in world.target.data()][-2:] == [4, 5]
+        assert said == ["offsets are identical+1 from 1 on: retention took what stood before that, unseen"]
 
 
 def _two_daemons_record_a_difference(rules: Rules) -> World:
-    """Let one decide what to record, and wait; the other records it, and later another difference."""
+    """Let one decide what to record, and wait; the other records it, and later another difference.
+
+    All of it within seconds, or the first would be told that it waited for too long.
+    """
     world = World(rules=rules, offsets=AUTO)
     with at_home(world, 0):
-        world.kill_daemon(_filled(world))
+        daemon = _filled(world)
+        world.source.append(1, world.now_ms)  # what is remembered of it lets another go on without the claim
+        _work_rounds(world, daemon, 2)
+        world.kill_daemon(daemon)
         _ghost(world)
         world.target.commit()
         world.source.append(2, world.now_ms)
-        known = world.coordinator.known.get(state_transactional_id(UID))
-        changes = known.epoch if known is not None else -1
         slow = _started_only(world)
-        while (known := world.coordinator.known.get(state_transactional_id(UID))) is None or known.epoch == changes:
+        while not any(asked.api_key == _INIT_PRODUCER_ID for pipe in slow.pipes for asked in pipe.undelivered):
             _step(world, slow)
         quick = _started(world)
-        _wait(world, quick, DOUBT_MS + 15_000)
-        _work_rounds(world, quick, 3)
+        _work(world, quick)
         _ghost(world)
         world.source.append(2, world.now_ms)
-        for _ in range(4):
-            _work(world, quick)
-            world.advance(1_000)
-        assert [target for target, _ in world.target.data()] == [2, 3, 5, 6]
+        _work(world, quick)
+        world.advance(1_000)
+        _work(world, quick)
+        assert world.target.data() == [(1, 2), (3, 3), (4, 4), (6, 5), (7, 6)]
+        assert world.displaced_from() is None
         for daemon in (slow, quick):
-            world.source.bump_epoch()
-            world.source.append(1, world.now_ms)
             for _ in range(4):
-                daemon.pump.leaders_stale()
                 _work(world, daemon)
                 world.advance(1_000)
     return world
@@ -282,11 +303,32 @@ def _started_only(world: World) -> Daemon:
     return daemon
 
 
+class _DecidesByWhatItKnew(OffsetMaps):
+    """Compares with what was recorded when it began, not with what is recorded when it writes."""
+
+    async def remap(self, slot: Slot, remap: Remap) -> None:
+        """Give what is read since to nobody."""
+        state_log = self._log
+        known = dict(state_log.records)
+
+        def change(uid: str, decide: Callable[[dict[bytes, bytes]], list[Change]]) -> Awaitable[object]:
+            return state_log.change(uid, lambda _: decide(known))
+
+        self._log = cast("StateLog", SimpleNamespace(change=change))
+        try:
+            await super().remap(slot, remap)
+        finally:
+            self._log = state_log
+
+
 def test_a_difference_is_recorded_by_compare_and_set() -> None:
     """Else the one who comes late takes back what the other one recorded, and copied behind."""
     world = _two_daemons_record_a_difference(SOUND)
     assert world.displaced_from() is None
-    assert len(world.target.data()) == 6
+    assert len(world.target.data()) == 5
+
+    with pytest.raises(Violation, match="stopped without cause"):
+        _two_daemons_record_a_difference(Rules(maps_type=_DecidesByWhatItKnew))
 
 
 def _trusts_a_sequence(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:
@@ -489,9 +531,9 @@ def _displaced_beside_a_hole(rules: Rules) -> Daemon:
     return second
 
 
-async def _stands_where_it_should(*_: object) -> bool:
+async def _stands_where_it_should(*_: object) -> Standing:
     """Believe that a cleaner took what is missing."""
-    return False
+    return Standing.AS_RECORDED
 
 
 def test_a_record_that_a_cleaner_may_have_taken_is_none_that_stands_further_on() -> None:
@@ -499,7 +541,49 @@ def test_a_record_that_a_cleaner_may_have_taken_is_none_that_stands_further_on()
     assert _displaced_beside_a_hole(SOUND).copy.reason is Reason.SOURCE_TRUNCATED
 
     with pytest.raises(Violation, match="a difference that is not recorded"):
-        _displaced_beside_a_hole(_with(SOUND, (facts, "stands_further_on", _stands_where_it_should)))
+        _displaced_beside_a_hole(_with(SOUND, (facts, "standing_of", _stands_where_it_should)))
+
+
+def _displaced_and_lost(rules: Rules, *, compacted: bool, left: int) -> Daemon:
+    """Let a batch land behind markers too many, and the source lose all that it is a copy of.
+
+    At its last offset the source has a hole; where the others stand it has `left` records of its own.
+    """
+    world = World(rules=rules, offsets=AUTO)
+    with at_home(world, 0):
+        daemon = _filled(world)
+        world.source.append(2, world.now_ms)
+        _work(world, daemon, answers=False)
+        _ghost(world, 2)
+        (pipe,) = daemon.pipes_for(*PRODUCE)
+        assert world.deliver(pipe)
+        world.target.commit()
+        world.kill_daemon(daemon)  # with what it would have been told
+        assert [target for target, _ in world.target.data()] == [3, 4]
+        world.source.append(1, world.now_ms, "" if left else "end")
+        world.source.append(1, world.now_ms, "end")
+        world.source.delete_records(3)
+        world.source.append(1, world.now_ms)
+        second = _started_only(world)
+        second.slot.recorded.cleaning = Cleaning(possible=compacted)
+        _work_rounds(world, second, 8)
+    return second
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize(("left", "says"), [(1, "further on than on the source"), (0, "below the source's start 3")])
+def test_where_the_source_lost_what_a_displaced_batch_is_a_copy_of_nobody_goes_on(
+    *, compacted: bool, left: int, says: str
+) -> None:
+    """Where the markers stand the source tells nothing any more: its other records do, or nothing is known."""
+    daemon = _displaced_and_lost(SOUND, compacted=compacted, left=left)
+    assert daemon.copy.reason is Reason.SOURCE_TRUNCATED
+    assert says in str(daemon.copy.detail)
+
+    with pytest.raises(Violation, match="a difference that is not recorded"):
+        _displaced_and_lost(
+            _with(SOUND, (facts, "standing_of", _stands_where_it_should)), compacted=compacted, left=left
+        )
 
 
 class _BelievesAnyEnd(PartitionCopy):
@@ -507,7 +591,7 @@ class _BelievesAnyEnd(PartitionCopy):
 
     __slots__ = ()
 
-    def offer(self, headers: Any, aborted: Any, edges: Edges, *given: Any) -> tuple[list[Piece], list[Batch]]:
+    def offer(self, headers: Any, aborted: Any, edges: Edges, *given: Any) -> tuple[list[Piece], Ending | None]:
         """Drop the log's end."""
         return super().offer(headers, aborted, Edges(leader_epoch=edges.leader_epoch), *given)
 

@@ -10,12 +10,12 @@ import pytest
 from replicator.core.offsets.own_place import OwnPlaceSearch
 from replicator.core.switch import machine as switch
 from replicator.core.switch import orders as switch_orders
-from replicator.core.switch import results as switch_results
+from replicator.core.switch import recording as switch_recording
 from replicator.core.switch import running
 from replicator.errors import BugError
 from replicator.model.batch import BatchHeader
-from replicator.model.journal import Journal
-from replicator.model.switch import Away, Decision, Direction, LeftOut, Scope, StepName, Verb
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Away, Decision, Direction, LeftOut, Scope, StepName, Verb
 from tests.property.switch_executor import OURS, SOUND, Machine, started
 from tests.property.switch_search import search
 from tests.property.switch_world import Executor, World, stated
@@ -160,26 +160,26 @@ def abort_at_any_time(patch: pytest.MonkeyPatch) -> Machine:
 
 def late_writes_are_fine(patch: pytest.MonkeyPatch) -> Machine:
     """Do not look whether the source was written to after it was closed."""
-    patch.setattr(switch_results, "_check_whole", lambda *_: None)
-    patch.setattr(switch_results, "_closed_again", lambda journal, _: journal)
+    patch.setattr(switch_recording, "_check_whole", lambda *_: None)
+    patch.setattr(switch_recording, "_closed_again", lambda journal, _: journal)
     return SOUND
 
 
 def what_is_gone_is_not_noted(patch: pytest.MonkeyPatch) -> Machine:
     """Close the source once more when a topic has vanished, with that topic still meant."""
-    closed_again = switch_results._closed_again
+    closed_again = switch_recording._closed_again
     patch.setattr(
-        switch_results, "_closed_again", lambda journal, moved: closed_again(journal, replace(moved, left_out=()))
+        switch_recording, "_closed_again", lambda journal, moved: closed_again(journal, replace(moved, left_out=()))
     )
     return SOUND
 
 
 def what_is_there_is_left_out(patch: pytest.MonkeyPatch) -> Machine:
     """Leave topics out whenever the source has moved."""
-    closed_again = switch_results._closed_again
+    closed_again = switch_recording._closed_again
     every = (LeftOut("x", Away.SOURCE_GONE),)
     patch.setattr(
-        switch_results, "_closed_again", lambda journal, moved: closed_again(journal, replace(moved, left_out=every))
+        switch_recording, "_closed_again", lambda journal, moved: closed_again(journal, replace(moved, left_out=every))
     )
     return SOUND
 
@@ -210,7 +210,7 @@ def later_decisions_win(patch: pytest.MonkeyPatch) -> Machine:
         return replace(made, decision=wanted)
 
     def way_back(copy: Journal, why: str) -> Journal:
-        return replace(switch_results.turned(copy, Direction.BACK, why), decision=Decision.BACK)
+        return replace(switch_recording.turned(copy, Direction.BACK, why), decision=Decision.BACK)
 
     del patch
     return replace(SOUND, decided=decided, way_back=way_back)
@@ -242,11 +242,11 @@ class Whatever:
 
 def older_revisions_count(patch: pytest.MonkeyPatch) -> Machine:
     """Record a step of whoever asked for it, however long ago, whether it is the next one by now or not."""
-    patch.setattr(switch_results, "next_step", lambda *_: Whatever())
+    patch.setattr(switch_recording, "next_step", lambda *_: Whatever())
 
     def applied(journal: Journal, step: object, result: object, **facts: object) -> Journal:
         facts["revision"] = journal.revision
-        return switch_results.applied(journal, step, result, **facts)  # type: ignore[arg-type]
+        return switch_recording.applied(journal, step, result, **facts)  # type: ignore[arg-type]
 
     return replace(SOUND, applied=applied)
 

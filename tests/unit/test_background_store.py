@@ -9,9 +9,9 @@ import pytest
 
 from replicator.errors import StoreError, StoreFull
 from replicator.model.events import Event
-from replicator.store import background
-from replicator.store.background import BackgroundStore
-from replicator.store.port import EVENTS_MAX, MemoryStore
+from replicator.store import background_store as background
+from replicator.store.background_store import BackgroundStore
+from replicator.store.event_store import EVENTS_MAX, MemoryStore
 
 
 def _event(number: int) -> Event:

@@ -29,3 +29,13 @@ def test_those_who_failed_together_do_not_come_back_together() -> None:
         backoff = Backoff(0.1, 30.0)
         pauses.add([backoff.next_seconds() for _ in range(6)][-1])
     assert len(pauses) > 40
+
+
+def test_the_first_failures_may_cost_nothing() -> None:
+    """What was lost once is tried again at once; whoever is about to stop does so once."""
+    backoff = Backoff(0.5, 8.0, free_failures=1)
+    for _ in range(3):
+        assert backoff.next_seconds() == 0.0
+        assert 0.5 <= backoff.next_seconds() <= 1.0
+        assert 0.5 <= backoff.next_seconds() <= 2.0
+        backoff.reset()

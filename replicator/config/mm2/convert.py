@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from replicator.config.lint_flows import same_cluster, shared_target_topic
+from replicator.config.lint.flows import same_cluster, shared_target_topic
 from replicator.config.mistakes import Mark, Mistakes
 from replicator.config.mm2.clusters import ClusterDraft, cluster
 from replicator.config.mm2.flows import FlowDraft, flow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.config.lint import FORCED_CONFIGS
+from replicator.config.lint.flows import FORCED_CONFIGS
 from replicator.core.topics.configs import FORCED_NAMES
 
 EXACT_COPY = frozenset({*FORCED_CONFIGS, *FORCED_NAMES})

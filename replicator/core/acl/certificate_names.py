@@ -16,7 +16,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from replicator.model.access import Identity, IdentityKind
+from replicator.model.access_rules import Identity, IdentityKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

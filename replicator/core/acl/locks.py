@@ -1,6 +1,6 @@
 """Which rules keep writers off topics, and leave everything else as it is.
 
-Three facts about Kafka's authorizers decide (KAFKA.md 0b.15): a DENY beats every ALLOW, so no name may be denied that
+Three facts about Kafka's authorizers decide (KAFKA_FACTS K12): a DENY beats every ALLOW, so no name may be denied that
 includes us; for a topic with no rule at all, `allow.everyone.if.no.acl.found` decides, until the first rule is added;
 super users are never checked.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from replicator.core.acl.locks import Authorizer, locks
-from replicator.core.acl.mirror import mirrored
+from replicator.core.acl.mirrored_rules import mirrored
 from replicator.model.acl import Rule
 from replicator.model.report import Check, ok, warn
 from replicator.model.spec import FlowSpec

@@ -12,7 +12,7 @@ class ProduceOutcome(enum.Enum):
     """What an answer to our Produce says about one batch."""
 
     ACCEPTED = "accepted"
-    """In the log, at the offset the answer carries (also for an exact repeat: KAFKA.md A28)."""
+    """In the log, at the offset the answer carries (also for an exact repeat: KAFKA_FACTS K5)."""
     DUPLICATE = "duplicate"
     """In the log, but the broker no longer knows at which offset."""
     OUT_OF_ORDER = "refused"

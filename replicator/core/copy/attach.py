@@ -4,7 +4,7 @@ The facts are read by `engine.copy.facts`; the decision is made here, from facts
 
 Why so careful.
 ListOffsets gives clients the high watermark, while a broker's lastSequence includes the tail that is not committed
-yet; trusting the two apart doubled records within a minute on a real three-node cluster (KAFKA.md 0b.14).
+yet; trusting the two apart doubled records within a minute on a real three-node cluster (KAFKA_FACTS K7).
 So the last data batch below the end is read back and must end at lastSequence, and its last record must equal the
 source's at the same offset.
 """
@@ -29,6 +29,7 @@ from replicator.core.copy.attach_facts import (
     Wait,
     Writer,
 )
+from replicator.core.copy.displaced import not_proven_by
 from replicator.core.offsets.offset_map import Place
 from replicator.model.batch import SEQUENCE_MODULUS, sequence_after
 from replicator.model.states import Reason
@@ -362,6 +363,9 @@ def _match(tail: Tail, stand: _Stand) -> Fault | None:
         if source.content == tail.content:
             return None
         return Fault(Reason.CONTENT_MISMATCH, f"source and target hold different records at offset {tail.last_offset}")
+    misplaced = not_proven_by(source, tail.last_offset)
+    if misplaced is not None:
+        return misplaced
     if not source.compacted and stand.tail_source >= source.start:
         return Fault(
             Reason.SOURCE_TRUNCATED, f"the source has no record any more for offset {tail.last_offset} of the target"

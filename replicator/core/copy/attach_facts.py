@@ -107,6 +107,18 @@ class TargetLog:
     log_end: int | None = None
 
 
+class Standing(enum.Enum):
+    """Where the last record of a target stands that the source has no record for to compare it with.
+
+    `AS_RECORDED`: where the map says, as far as the source tells. `FURTHER_ON`: markers that are none of the source's
+    stand before it. `UNPROVEN`: it stands behind markers that only what the source has lost could explain.
+    """
+
+    AS_RECORDED = enum.auto()
+    FURTHER_ON = enum.auto()
+    UNPROVEN = enum.auto()
+
+
 @dataclass(frozen=True, slots=True)
 class SourceLog:
     """The source's partition.
@@ -120,6 +132,7 @@ class SourceLog:
     `compacted` tells whether records may vanish from inside this log.
     `log_end` is the leader's own end (OffsetForLeaderEpoch of its present epoch), asked for only where a log is said to
     hold nothing and to start above 0; None if unknown.
+    `standing` tells where `content` would be looked for in vain whether the target's last record belongs there.
     """
 
     start: int
@@ -131,6 +144,7 @@ class SourceLog:
     unfilled: int | None = None
     compacted: bool = False
     log_end: int | None = None
+    standing: Standing = Standing.AS_RECORDED
 
 
 @dataclass(frozen=True, slots=True)

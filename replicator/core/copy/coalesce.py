@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from replicator.model.batch import COMPRESSION_MASK, LENGTH_PREFIX_BYTES
 
 if TYPE_CHECKING:
-    from replicator.core.copy.intake import Passes
+    from replicator.core.copy.pieces import Passes
 
 SMALL_BYTES = 6 << 10
 """Above, moving the records costs more CPU than the batch does on both sides together (benchmarks/RESULTS.md)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from replicator.core.copy.intake import Fill
+    from replicator.core.copy.pieces import Fill
 
 
 class FillPace:

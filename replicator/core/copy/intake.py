@@ -30,11 +30,12 @@ missing *inside* a batch are under its checksum.
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
-from replicator.core.copy.doubt import Edges, sound_length
+from replicator.core.copy.aborts import Aborts
+from replicator.core.copy.doubt import sound_length
+from replicator.core.copy.pieces import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Passes, Piece, Skip, Stop
+from replicator.core.copy.values import TargetLimits
 from replicator.errors import CorruptRecords
 from replicator.model.batch import (
     CONTROL_BIT,
@@ -42,7 +43,6 @@ from replicator.model.batch import (
     LOG_APPEND_TIME_BIT,
     MAGIC_V2,
     SEQUENCE_MODULUS,
-    TRANSACTIONAL_BIT,
     BatchHeader,
     Unpacked,
     sequence_after,
@@ -52,103 +52,8 @@ Unpack = Callable[[BatchHeader], Sequence[Unpacked] | None]
 """Opens a batch; None where that takes longer than may be waited for, and has to be done first."""
 Prove = Callable[[BatchHeader], None]
 
-FILL_AHEAD_MAX = 1000
-"""Offsets to be filled in one piece before which nothing behind them is taken: it would hold its frames meanwhile."""
 _NO_PASS_BITS = CONTROL_BIT | LOG_APPEND_TIME_BIT
 _UNKNOWN_EPOCH = -1
-
-
-class Fill(NamedTuple):
-    """Source offsets that hold no record: `length` of them from `first_offset` on."""
-
-    first_offset: int
-    length: int
-
-
-class Skip(NamedTuple):
-    """Source offsets that are left out on the target: copying goes on at `source`, with `length` fewer in between."""
-
-    source: int
-    length: int
-
-
-class Holes(enum.Enum):
-    """What is done with source offsets that hold no record to copy."""
-
-    FILL = enum.auto()
-    """Markers take their place."""
-    HEAL = enum.auto()
-    """The target holds markers too many: an attach at the next hole as long as they are counts them there."""
-    SKIP = enum.auto()
-    """They have no place on the target: its offsets are mapped."""
-
-
-class Encode(NamedTuple):
-    """Records at consecutive offsets from `base_offset` on, to be written as a batch of their own."""
-
-    base_offset: int
-    sequence: int
-    header: BatchHeader
-    records: Sequence[Unpacked]
-
-
-Passes = list[tuple[BatchHeader, int]]
-"""Batches that pass, each with its base sequence."""
-Piece = Passes | Fill | Skip | Encode
-
-
-class Stop(enum.Enum):
-    """Why an answer was not taken to its end."""
-
-    TOO_LARGE = enum.auto()
-    NEW_EPOCH = enum.auto()
-    LONG_FILL = enum.auto()
-    TOO_LONG_FILL = enum.auto()
-    HEAL = enum.auto()
-    TOMBSTONES = enum.auto()
-    MARKER = enum.auto()
-    BEYOND_END = enum.auto()
-    """The answer's own end of the log is below a batch: it may be older than the batches, so it is read once more."""
-    UNOPENED = enum.auto()
-    """A batch has to be opened first; then the same answer is taken further."""
-    DOUBT = enum.auto()
-
-
-class Given(NamedTuple):
-    """What a partition is like at the beginning of an answer.
-
-    Attributes:
-        expected: The source offset that comes next.
-        sequence: The sequence number of the next record.
-        epoch: Leader epoch of the batch before, -1 when unknown.
-        matched: The offset at which both logs were compared: a new leader epoch there is no news.
-        shift: How much further on the target the expected offset stands.
-        holes: What is done with offsets that hold no record.
-        free: Whether the target remembers no sequence of ours and nothing was taken since: then the sequence follows
-            the offset through fills. Two daemons that begin there must choose the same one, or both would be taken.
-        given_up: Source offsets that an operator gave up, from and to, in order.
-        intact_below: Below this source offset nothing may have been cleaned away: tombstones might be lost with it.
-        holds_at_markers: Whether it stops before a transaction marker, other than
-        passing_marker: the one at this source offset; -1 for none.
-        left_out: Producers whose records are not copied.
-        edges: What the batches of the answer have to fit in.
-        gaps: Offsets without a batch that were proven, from and to; None where a cleaner may have taken any.
-    """
-
-    expected: int
-    sequence: int
-    epoch: int
-    matched: int
-    shift: int = 0
-    holes: Holes = Holes.FILL
-    free: bool = False
-    given_up: Sequence[tuple[int, int]] = ()
-    intact_below: int = 0
-    holds_at_markers: bool = False
-    passing_marker: int = -1
-    left_out: Collection[int] = frozenset()
-    edges: Edges = Edges()
-    gaps: Mapping[int, int] | None = None
 
 
 def _unproven(header: BatchHeader) -> None:
@@ -161,8 +66,7 @@ class Intake:
 
     Args:
         given: Where the partition stands.
-        batch_bytes_max: What the target's topic takes.
-        fill_length_max: The longest run of offsets that may be filled at once.
+        limits: What the target's topic takes.
         aborted: Aborted transactions the broker named: (producer id, first offset).
         unpack: Opens a batch, or does not yet; raises CorruptRecords.
         prove: Compares a batch of which nothing is copied with its checksum; raises CorruptRecords.
@@ -177,17 +81,8 @@ class Intake:
 
     __slots__ = (
         "_aborts",
-        "_edges",
-        "_fill_length_max",
-        "_gaps",
-        "_given_up",
-        "_holds_at_markers",
-        "_holes",
-        "_intact_below",
-        "_left_out",
-        "_length_max",
-        "_matched",
-        "_passing_marker",
+        "_given",
+        "_limits",
         "_prove",
         "_shift",
         "_unpack",
@@ -205,35 +100,23 @@ class Intake:
     def __init__(
         self,
         given: Given,
-        batch_bytes_max: int,
-        fill_length_max: int,
+        limits: TargetLimits,
         aborted: Sequence[tuple[int, int]],
         unpack: Unpack,
         prove: Prove = _unproven,
     ) -> None:
         self.pieces: list[Piece] = []
-        (
-            self.expected,
-            self.sequence,
-            self.epoch,
-            self._matched,
-            self._shift,
-            self._holes,
-            self.free,
-            self._given_up,
-            self._intact_below,
-            self._holds_at_markers,
-            self._passing_marker,
-            self._left_out,
-            self._edges,
-            self._gaps,
-        ) = given
+        self.expected = given.expected
+        self.sequence = given.sequence
+        self.epoch = given.epoch
+        self.free = given.free
         self.stop: Stop | None = None
         self.stopped_at: BatchHeader | None = None
         self.refused = 0
         self.doubt = ""
-        self._length_max = batch_bytes_max - LENGTH_PREFIX_BYTES
-        self._fill_length_max = fill_length_max
+        self._given = given
+        self._limits = limits
+        self._shift = given.shift
         self._aborts = Aborts(aborted) if aborted else None
         self._unpack = unpack
         self._prove = prove
@@ -242,10 +125,11 @@ class Intake:
         """Take the batches up to the end, or up to the first that stops it."""
         passes: Passes | None = None
         expected, sequence, last_epoch = self.expected, self.sequence, self.epoch
-        length_max = self._length_max
-        plain_only = self._aborts is None and not self._given_up
-        left_out = self._left_out
-        end = self._edges.end
+        given = self._given
+        length_max = self._limits.batch_bytes_max - LENGTH_PREFIX_BYTES
+        plain_only = self._aborts is None and not given.given_up
+        left_out = given.left_out
+        end = given.edges.end
         begin = expected, sequence, self.free
         all_plain = True
         for header in headers:
@@ -320,7 +204,7 @@ class Intake:
             aborted
             or header.is_control
             or header.record_count <= 0
-            or header.producer_id in self._left_out
+            or header.producer_id in self._given.left_out
             or self._is_given_up(header)
         ):
             return self._pass_over(header)
@@ -328,15 +212,16 @@ class Intake:
 
     def _ends_within(self, header: BatchHeader) -> bool:
         """Return whether a batch ends below the log's own end."""
-        if header.next_offset <= self._edges.end:
+        end = self._given.edges.end
+        if header.next_offset <= end:
             return True
         self.stop = Stop.BEYOND_END
-        self.doubt = f"a batch claims offsets up to {header.next_offset - 1}, but the log ends at {self._edges.end}"
+        self.doubt = f"a batch claims offsets up to {header.next_offset - 1}, but the log ends at {end}"
         return False
 
     def _take_epoch(self, header: BatchHeader) -> bool:
         """Take a batch's leader epoch, which may be another than that of the one before; return whether to go on."""
-        epoch = header.leader_epoch
+        epoch, edges = header.leader_epoch, self._given.edges
         if epoch == self.epoch:
             return True
         if epoch == _UNKNOWN_EPOCH:
@@ -344,14 +229,12 @@ class Intake:
             # together with an offset behind it, that would be a divergence.
             self.epoch = _UNKNOWN_EPOCH
             return True
-        if self._edges.epoch_is_above(header):
-            if self._edges.ignores_epoch(header):
+        if edges.epoch_is_above(header):
+            if edges.ignores_epoch(header):
                 self.epoch = -1
                 return True
-            return self._stop_in_doubt(
-                f"a batch claims leader epoch {epoch}, its leader is in {self._edges.leader_epoch}"
-            )
-        if self.epoch >= 0 and self.expected != self._matched:
+            return self._stop_in_doubt(f"a batch claims leader epoch {epoch}, its leader is in {edges.leader_epoch}")
+        if self.epoch >= 0 and self.expected != self._given.matched:
             self.stop = Stop.NEW_EPOCH
             return False
         # Epochs rise along a log. One that falls is not told to the source: it would see a divergence that is none.
@@ -363,9 +246,9 @@ class Intake:
 
         The base offset of the next batch is all that tells of them.
         """
-        first = self.expected
-        proven = self._gaps is None or self._gaps.get(first, -1) >= offset
-        if not proven and not any(low <= first and offset <= end for low, end in self._given_up):
+        first, given = self.expected, self._given
+        proven = given.gaps is None or given.gaps.get(first, -1) >= offset
+        if not proven and not any(low <= first and offset <= end for low, end in given.given_up):
             return self._stop_in_doubt(
                 f"no batch holds the offsets {first} to {offset - 1}, and no cleaner runs on this log"
             )
@@ -376,11 +259,11 @@ class Intake:
         if not self._is_given_up(header):
             self._prove(header)
         if (
-            self._holds_at_markers
+            self._given.holds_at_markers
             and header.is_control
             and header.is_transactional
             and header.record_count > 0
-            and self.expected != self._passing_marker
+            and self.expected != self._given.passing_marker
             and not self._is_given_up(header)
         ):
             self.stop = Stop.MARKER
@@ -390,16 +273,16 @@ class Intake:
     def _is_given_up(self, header: BatchHeader) -> bool:
         """Return whether all that is left of a batch was given up: then it is not even opened."""
         low = max(self.expected, header.base_offset)
-        return any(first <= low and header.next_offset <= end for first, end in self._given_up)
+        return any(first <= low and header.next_offset <= end for first, end in self._given.given_up)
 
     def _is_touched(self, header: BatchHeader) -> bool:
-        return any(first < header.next_offset and header.base_offset < end for first, end in self._given_up)
+        return any(first < header.next_offset and header.base_offset < end for first, end in self._given.given_up)
 
     def _take_records(self, header: BatchHeader) -> bool:
         whole = header.record_count == header.last_offset_delta + 1 and header.base_offset == self.expected
         if not whole or header.attributes & LOG_APPEND_TIME_BIT or self._is_touched(header):
             return self._encode(header) and self._fill_to(header.next_offset, cleaned=True)
-        if header.length > self._length_max:
+        if header.size > self._limits.batch_bytes_max:
             self.stop = Stop.TOO_LARGE
             return False
         self._passes().append((header, self.sequence))
@@ -419,7 +302,7 @@ class Intake:
         if self.stop is not None:
             self.refused = count
             return False
-        if self._holes is Holes.SKIP:
+        if self._given.holes is Holes.SKIP:
             self._skip(count)
             return True
         if self.pieces and isinstance(last := self.pieces[-1], Fill):
@@ -436,11 +319,11 @@ class Intake:
         return True
 
     def _stop_at_hole(self, count: int, *, cleaned: bool) -> Stop | None:
-        if cleaned and self.expected < self._intact_below:
+        if cleaned and self.expected < self._given.intact_below:
             return Stop.TOMBSTONES
-        if self._holes is Holes.HEAL and count >= self._shift and self.expected != self._matched:
+        if self._given.holes is Holes.HEAL and count >= self._shift and self.expected != self._given.matched:
             return Stop.HEAL
-        if self._holes is not Holes.SKIP and count > self._fill_length_max:
+        if self._given.holes is not Holes.SKIP and count > self._limits.fill_length_max:
             return Stop.TOO_LONG_FILL
         return None
 
@@ -455,12 +338,12 @@ class Intake:
     def _encode(self, header: BatchHeader) -> bool:
         """Open a batch and take its records in runs; return whether more may be taken behind it."""
         run: list[Unpacked] = []
-        records = self._unpack(header)
+        records, given_up = self._unpack(header), self._given.given_up
         if records is None:
             self.stop = Stop.UNOPENED
             return False
         for record in records:
-            if record.offset < self.expected or any(first <= record.offset < end for first, end in self._given_up):
+            if record.offset < self.expected or any(first <= record.offset < end for first, end in given_up):
                 continue
             if run and record.offset != run[-1].offset + 1:
                 self._end_run(header, run)
@@ -483,26 +366,3 @@ class Intake:
         self.pieces.append(Encode(run[0].offset, self.sequence, header, run))
         self.free = False
         self._advance(run[-1].offset + 1, len(run))
-
-
-class Aborts:
-    """Which batches belong to aborted transactions, from the broker's list and the markers in between.
-
-    As Kafka's own consumer does it (CompletedFetch): a producer's batches are aborted from its first offset on until
-    its next marker, which can only be the one that aborted them.
-    """
-
-    __slots__ = ("_active", "_coming")
-
-    def __init__(self, aborted: Sequence[tuple[int, int]]) -> None:
-        self._coming = sorted(aborted, key=lambda each: each[1], reverse=True)
-        self._active: set[int] = set()
-
-    def observe(self, header: BatchHeader) -> bool:
-        """Take the next batch of the answer; return whether it was aborted."""
-        while self._coming and self._coming[-1][1] < header.next_offset:
-            self._active.add(self._coming.pop()[0])
-        if header.is_control:
-            self._active.discard(header.producer_id)
-            return False
-        return bool(header.attributes & TRANSACTIONAL_BIT) and header.producer_id in self._active

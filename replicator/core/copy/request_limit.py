@@ -4,7 +4,8 @@ A broker closes the connection over a request that is larger than its `socket.re
 (Kafka's InvalidReceiveException): all partitions of that connection lose what is on its way, again and again. So after
 each loss with requests on their way it is asked for that setting. Where it does not tell, the batches that were on
 their way are sent one at a time: whoever loses the connection twice in a row, each time at once, and is larger than all
-that went through meanwhile, is too large for it; but a small batch never is.
+that went through meanwhile, is too large for it. A small one may have been unlucky: it is too large only once as many
+losses as no bad luck brings were over batches that are no larger.
 
 Pure: answers, losses and times come in.
 """
@@ -21,29 +22,36 @@ ENVELOPE_BYTES = 512
 PARTITION_BYTES = 320
 """What it takes for each partition beside its batch: most of that is the topic's name."""
 STRIKES_MAX = 2
-_NEVER_TOO_LARGE_BYTES = 64 << 10
-"""No cluster works whose brokers take no request of this size, and a connection is lost for many other reasons."""
+LOSSES_MAX = 10
+"""A connection is lost for many other reasons, and a small batch may meet two in a row. Ten take some 15 seconds."""
+_SMALL_BYTES = 64 << 10
+"""Hardly a cluster works whose brokers take no request of this size."""
 _AT_ONCE_SECONDS = 5.0
 """A broker refuses a request by its length, which comes first: what it closes later it closes for other reasons."""
 _CAREFUL_SECONDS = 60.0
-"""For how long after a loss batches are sent one at a time: longer than it takes to attach again."""
+"""For how long after a loss and the doubt about it batches are sent one at a time: an attach takes less."""
 
 
 class RequestLimit:
     """What is known of one broker.
+
+    Args:
+        doubt_seconds: How long a batch whose connection was lost may have to wait before it is sent again.
 
     Attributes:
         bytes_max: Its setting; None while it was not told.
         wants_asking: Whether the connection was lost with requests on their way, and it was not asked since.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, doubt_seconds: float = 0.0) -> None:
+        self._careful_seconds = doubt_seconds + _CAREFUL_SECONDS
         self.bytes_max: int | None = None
         self.wants_asking = False
         self._suspects: set[Hashable] = set()
         self._strikes: dict[Hashable, tuple[int, int]] = {}
         self._careful_until = 0.0
         self._passed_bytes = 0
+        self._lost_bytes: list[int] = []
 
     def is_careful(self, now: float) -> bool:
         """Return whether batches are sent one at a time at monotonic time `now`, as the broker does not tell."""
@@ -84,18 +92,22 @@ class RequestLimit:
             return False
         alone = len(batches) == 1 and batches[0][0] in self._suspects
         self._suspects.update(who for who, _, _ in batches)
-        self._careful_until = now + _CAREFUL_SECONDS
+        self._careful_until = now + self._careful_seconds
         if not alone or now - sent_at > _AT_ONCE_SECONDS:
             return False
         who, offset, size = batches[0]
         at, strikes = self._strikes.get(who, (offset, 0))
         strikes = strikes + 1 if at == offset else 1
         self._strikes[who] = (offset, strikes)
-        return strikes >= STRIKES_MAX and size > max(self._passed_bytes, _NEVER_TOO_LARGE_BYTES)
+        self._lost_bytes.append(size)
+        if strikes < STRIKES_MAX or size <= self._passed_bytes:
+            return False
+        return size > _SMALL_BYTES or sum(lost <= size for lost in self._lost_bytes) >= LOSSES_MAX
 
     def passed(self, who: Hashable, size: int) -> None:
         """Take the answer to a batch that was sent while this is careful."""
         self._passed_bytes = max(self._passed_bytes, size)
+        self._lost_bytes = [lost for lost in self._lost_bytes if lost > size]
         self._suspects.discard(who)
         self._strikes.pop(who, None)
         if not self._suspects:
@@ -109,3 +121,4 @@ class RequestLimit:
         self._suspects.clear()
         self._strikes.clear()
         self._passed_bytes = 0
+        self._lost_bytes.clear()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 IN_FLIGHT_BATCHES_MAX = 5
-"""A broker recognises exact repeats among the last 5 batches of a producer only (KAFKA.md A28)."""
+"""A broker recognises exact repeats among the last 5 batches of a producer only (KAFKA_FACTS K5)."""
 
 
 class Phase(enum.Enum):
@@ -43,6 +46,18 @@ class Batch(NamedTuple):
     size: int
     payload: object
     owner: object
+
+
+class Ending(NamedTuple):
+    """The end of a phase: whoever drives the machine gives the frames back, and takes the partition off its way.
+
+    Attributes:
+        before: The phase that was left.
+        dropped: Batches that will not be sent.
+    """
+
+    before: Phase
+    dropped: Sequence[Batch]
 
 
 @dataclass(frozen=True, slots=True)

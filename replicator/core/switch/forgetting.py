@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replicator.core.switch.helps import beside
 from replicator.errors import Conflict, PreflightFailed
-from replicator.model.journal import Journal
+from replicator.model.switch.journal import Journal
 
 
 def check_mirror(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.switch.machine import may_be_undone
-from replicator.model.switch import Decision, Direction, Outcome, StepName, Verb
+from replicator.model.switch.terms import Decision, Direction, Outcome, StepName, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from replicator.model.journal import Journal
+    from replicator.model.switch.journal import Journal
 
 
 def command(verb: Verb, flow: str, topics: Iterable[str] = ()) -> str:

@@ -1,6 +1,6 @@
 """The switch machine: what to do next, and what the journal says once it was done.
 
-Pure: a journal in, a step out; a result in, a journal out (`core.switch.results`). The executor carries steps out
+Pure: a journal in, a step out; a result in, a journal out (`core.switch.recording`). The executor carries steps out
 (`core.switch.steps` says what it must guarantee), and writes each new journal by a compare-and-set: of two executors
 one wins each step, the other reads again. The operator's orders are in `core.switch.orders`.
 
@@ -21,8 +21,19 @@ from dataclasses import dataclass
 
 from replicator.core.switch import steps as do
 from replicator.errors import BugError, Conflict
-from replicator.model.journal import Journal, by_topic
-from replicator.model.switch import Close, Cut, Decision, Direction, End, Outcome, Restoration, Restore, StepName, Verb
+from replicator.model.switch.journal import Journal, by_topic
+from replicator.model.switch.terms import (
+    Close,
+    Cut,
+    Decision,
+    Direction,
+    End,
+    Outcome,
+    Restoration,
+    Restore,
+    StepName,
+    Verb,
+)
 
 _LOCKS = (StepName.PLAN_LOCKS, StepName.PLACE_LOCKS)
 _SWITCHOVER = (

@@ -15,8 +15,8 @@ from replicator.core.switch.machine import check_known, kept_locks
 from replicator.core.switch.running import escalated
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import parse
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import PAST_MAX, Away, Close, Direction, LeftOut, Order, Outcome, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import PAST_MAX, Away, Close, Direction, LeftOut, Order, Outcome, Verb
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from replicator.core.switch.machine import (
     restorations,
     unknown_text,
 )
-from replicator.model.journal import Journal, by_topic
-from replicator.model.switch import Close, Cut, GroupsNote, LeftOut, Restore, StepName, Verb, away_text
-from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.switch.journal import Journal, by_topic
+from replicator.model.switch.status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.switch.terms import Close, Cut, GroupsNote, LeftOut, Restore, StepName, Verb, away_text
 
 _TEXTS = {
     StepName.PREFLIGHT: "check whether it can be carried out",

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from replicator.core.switch.helps import after_the_end, command, instead_of_abort, status_command
 from replicator.core.switch.machine import NO_RETURN, Facts, check_known, confirmation_digest, may_be_undone
-from replicator.core.switch.results import changed, turned
+from replicator.core.switch.recording import changed, turned
 from replicator.errors import Conflict, PreflightFailed, UsageError
-from replicator.model.journal import Journal
-from replicator.model.switch import Decision, Direction, Order, Outcome, StepName, Verb
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Decision, Direction, Order, Outcome, StepName, Verb
 
 BOTH_PATHS = (
     StepName.BEGIN_FENCE,

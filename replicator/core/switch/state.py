@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from replicator.core.copy.attach_facts import Role
-from replicator.model.journal import Journal, Switches
 from replicator.model.states import FlowState
-from replicator.model.switch import Direction, Outcome, StepName, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Direction, Outcome, StepName, Verb
 
 # A switch of a newer version, with an unknown verb, counts as between its sides.
 _OPEN = {Verb.SWITCHOVER: FlowState.SWITCHED_OVER, Verb.FAILOVER: FlowState.FAILED_OVER}

@@ -1,4 +1,4 @@
-"""What the switch machine asks for, and the results it gets: one value per step, one per kind of result.
+"""What the switch machine asks for: one value per step; `core.switch.results` has what comes of one.
 
 Steps are idempotent: whoever did one last may have died before recording it, and a frozen executor may do it again,
 late. What must hold for each:
@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from replicator.model.switch import Cut, Decision, End, GroupsNote, LeftOut, Outcome, Restoration, Scope, StepName
-
-# -- steps -----------------------------------------------------------------------------------------------------------
+from replicator.model.switch.terms import Cut, End, Outcome, Restoration, Scope, StepName
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,106 +335,3 @@ ON_STATE = frozenset(
     }
 )
 """Effect and record are one transaction on the state topic."""
-
-
-# -- results ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Ok:
-    """It is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    """It has to be retried; the journal does not change."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The preflight does not let the switch begin."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class LocksPlanned:
-    """What will be placed: only what is not already in place as someone else's."""
-
-    locks: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Quiescent:
-    """Ends of every source partition in scope."""
-
-    ends: tuple[End, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """How far the target has come, for every partition."""
-
-    ends: tuple[End, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SourceMoved:
-    """The source is not what was proven quiet: someone wrote to it, a topic was added, or some drop out."""
-
-    why: str
-    left_out: tuple[LeftOut, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class GroupsSynced:
-    """The outcome for the groups."""
-
-    groups: GroupsNote
-
-
-@dataclass(frozen=True, slots=True)
-class FenceBegun:
-    """The epoch that every partition has to show."""
-
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class FenceVerified:
-    """What every partition in scope shows; `observed_end` is the source's end as last seen."""
-
-    cuts: tuple[Cut, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What is recorded on the source now."""
-
-    decision: Decision
-
-
-@dataclass(frozen=True, slots=True)
-class TailsFound:
-    """The cuts, each with the end of the old source's log, and the ids of the topics examined."""
-
-    cuts: tuple[Cut, ...]
-    topic_ids: tuple[tuple[str, str], ...] = ()
-
-
-Result = (
-    Ok
-    | NotYet
-    | Refused
-    | LocksPlanned
-    | Quiescent
-    | Drained
-    | SourceMoved
-    | GroupsSynced
-    | FenceBegun
-    | FenceVerified
-    | Decided
-    | TailsFound
-)

@@ -1,1 +1,4 @@
-"""Comparing records and digests, and how far a comparison got. Start with `record_diff.py`."""
+"""Comparing records and digests, and how far a comparison got.
+
+Imports `core.status` and `model`. Start with `record_diff.py`.
+"""

@@ -1,1 +1,4 @@
-"""Who works on what: leases, claims, shards. Start with `lease.py`."""
+"""Who works on what: leases, claims, shards.
+
+Imports `model` only. Start with `lease.py` (what a coordinator grants), then `claim.py` (what the state topic says).
+"""

@@ -97,14 +97,16 @@ class AttachLoop:
     def schedule(self, slot: Slot) -> None:
         """Attach again after a pause that doubles: two daemons that collide must not spin."""
         low, high = _PAUSE_SECONDS
-        slot.due = self._context.now() + (min(high, low * 2**slot.attempts) if slot.attempts else 0.0)
-        slot.attempts = min(slot.attempts + 1, _ATTEMPTS_MAX)
+        slot.attach.due = self._context.now() + (
+            min(high, low * 2**slot.attach.attempts) if slot.attach.attempts else 0.0
+        )
+        slot.attach.attempts = min(slot.attach.attempts + 1, _ATTEMPTS_MAX)
         self.wake()
 
     def rest(self, slot: Slot) -> None:
         """Attach this partition at the slowest pace from now on: only an operator or another daemon can help it."""
-        slot.attempts = _ATTEMPTS_MAX
-        slot.due = self._context.now() + _PAUSE_SECONDS[1]
+        slot.attach.attempts = _ATTEMPTS_MAX
+        slot.attach.due = self._context.now() + _PAUSE_SECONDS[1]
 
     async def run(self) -> None:
         """Attach what is due, until cancelled."""
@@ -118,8 +120,8 @@ class AttachLoop:
                 await self.note_waiting()
                 self._supervisor.look_around(looked_at)
                 self._prove_idle()
-            self._supervisor.readers_kick()
-            self._supervisor.writers_kick()
+            self._supervisor.wake_readers()
+            self._supervisor.wake_writers()
             await asyncio.sleep(min(_REST_SECONDS_MAX, _REST_SHARE * (time.perf_counter() - began)))
             await self._sleep(soonest)
 
@@ -140,7 +142,7 @@ class AttachLoop:
             return
         since = slot.shard.claim.effective_since()
         if since is not None:
-            slot.due = min(slot.due, max(since, slot.doubt_until, slot.rest_until))
+            slot.attach.due = min(slot.attach.due, max(since, slot.attach.doubt_until, slot.attach.rest_until))
 
     def _prove_idle(self) -> None:
         """Where others write to the target, look again from time to time up to where nothing of ours stands.
@@ -150,8 +152,8 @@ class AttachLoop:
         oldest = self._context.now() - _PROVEN_SECONDS
         for slot in self._context.slots.values():
             copy = slot.copy
-            if copy.limits.others_write and copy.is_copying() and copy.idle and slot.verified_at < oldest:
-                self._supervisor.settle(slot, "looking up to where others wrote since")
+            if copy.limits.others_write and copy.is_copying() and copy.sending.idle and slot.proof.verified_at < oldest:
+                self._supervisor.ended(slot, slot.copy.settle("looking up to where others wrote since"))
 
     async def _attach_due(self) -> float:
         """Begin to attach what is due, some at a time; return when the next one is (monotonic; infinite for none)."""
@@ -166,13 +168,13 @@ class AttachLoop:
             self._bring_claimed_forward(slot)
             if not slot.wants_attach:
                 continue
-            if slot.due > self._context.now():
-                soonest = min(soonest, slot.due)
+            if slot.attach.due > self._context.now():
+                soonest = min(soonest, slot.attach.due)
                 continue
             nodes = self._prepare(slot)
             if nodes is None:
                 continue
-            slot.attaching = True  # nobody else begins with it while the rest is looked at
+            slot.attach.is_under_way = True  # nobody else begins with it while the rest is looked at
             group = groups[nodes]
             group.append(slot)
             if len(group) >= _GROUP_MAX:
@@ -183,16 +185,16 @@ class AttachLoop:
 
     def _prepare(self, slot: Slot) -> tuple[int, int] | None:
         """Return who leads a partition that is due, on the source and on the target; None where that is not next."""
-        if slot.begins_again or slot.copy.phase is Phase.SETTLING:
-            slot.begins_again = False
+        if slot.attach.begins_again or slot.copy.phase is Phase.SETTLING:
+            slot.attach.begins_again = False
             slot.copy.attach_again()
-        if slot.copy.doubted is not None:
-            slot.attaching = True
-            self._supervisor.start_task(self._look_at_doubted(slot, slot.copy.doubted.offset), slot)
+        if slot.copy.reading.trust.doubted is not None:
+            slot.attach.is_under_way = True
+            self._supervisor.start(self._look_at_doubted(slot, slot.copy.reading.trust.doubted.offset), slot)
             return None
         if slot.copy.displaced is not None:
-            slot.attaching = True
-            self._supervisor.start_task(self._look_at_displaced(slot, slot.copy.displaced), slot)
+            slot.attach.is_under_way = True
+            self._supervisor.start(self._look_at_displaced(slot, slot.copy.displaced), slot)
             return None
         there, here = self._context.leaders_of(slot)
         if there is None or here is None:
@@ -205,8 +207,8 @@ class AttachLoop:
 
     def _spawn(self, group: list[Slot]) -> None:
         for slot in group:
-            slot.attaching = True
-        self._supervisor.start_task(self._attach(group), *group)
+            slot.attach.is_under_way = True
+        self._supervisor.start(self._attach(group), *group)
 
     async def _attach(self, group: list[Slot]) -> None:
         began = self._context.now()
@@ -227,7 +229,7 @@ class AttachLoop:
                     self._supervisor.stop_over_bug(slot, error)
             elif slot.copy.phase is Phase.ATTACHING:
                 self.schedule(slot)
-        self._supervisor.readers_kick()
+        self._supervisor.wake_readers()
 
     async def _look(self, group: list[Slot]) -> tuple[Mapping[Slot, Facts], set[Slot]]:
         """Read both logs of each partition; return what was found, and the partitions whose map has changed since.
@@ -238,7 +240,7 @@ class AttachLoop:
             return await self._read(group)
         finally:
             for slot in group:
-                slot.attaching = False
+                slot.attach.is_under_way = False
 
     async def _read(self, group: list[Slot]) -> tuple[Mapping[Slot, Facts], set[Slot]]:
         for slot in group:
@@ -250,7 +252,7 @@ class AttachLoop:
             group,
             committed=self._context.committed_only,
         )
-        if self._context.offsets is Offsets.IDENTICAL and not any(slot.map_record for slot in group):
+        if self._context.offsets is Offsets.IDENTICAL and not any(slot.mapping.record for slot in group):
             return facts, set()
         # A difference is recorded before anything is copied behind it: what is read now covers all of the
         # target's log that was read before. Where it says something else, the logs were read with an old map.
@@ -285,38 +287,38 @@ class AttachLoop:
         elif slot.copy.phase is not Phase.ATTACHING:
             return  # it was paused meanwhile
         elif isinstance(error, TooLargeToOpen):
-            slot.too_large = None  # to leave it out would not help: it is needed to find the place
-            self._supervisor.fault(slot, Reason.BATCH_TOO_LARGE, text)
-        elif isinstance(error, CorruptRecords | AnswerTooLarge) and slot.damaged + 1 >= DOUBTS_MAX:
-            slot.damaged = 0
-            slot.copy.doubted = None
-            damaged = isinstance(error, CorruptRecords)
-            self._supervisor.fault(slot, Reason.CORRUPT_BATCH if damaged else Reason.BATCH_TOO_LARGE, text)
+            slot.refused.too_large = None  # to leave it out would not help: it is needed to find the place
+            self._supervisor.ended(slot, slot.copy.fault(Reason.BATCH_TOO_LARGE, text))
+        elif isinstance(error, CorruptRecords | AnswerTooLarge) and slot.attach.damaged + 1 >= DOUBTS_MAX:
+            slot.attach.damaged = 0
+            slot.copy.reading.trust.doubted = None
+            reason = Reason.CORRUPT_BATCH if isinstance(error, CorruptRecords) else Reason.BATCH_TOO_LARGE
+            self._supervisor.ended(slot, slot.copy.fault(reason, text))
         else:
             # Not every field of an answer has a checksum: what one look met may have been spoiled on its way.
-            slot.damaged = slot.damaged + 1 if isinstance(error, CorruptRecords | AnswerTooLarge) else 0
+            slot.attach.damaged = slot.attach.damaged + 1 if isinstance(error, CorruptRecords | AnswerTooLarge) else 0
             slot.copy.wait(waits_for(error), text)
             self.schedule(slot)
 
     def _take_facts(self, slot: Slot, facts: Facts, began: float) -> None:
-        slot.damaged = 0
-        slot.source_start, slot.target_start = facts.source.start, facts.target.start
+        slot.attach.damaged = 0
+        slot.seen.source_start, slot.seen.target_start = facts.source.start, facts.target.start
         slot.lag.observe(facts.source.end, began)
         copy = slot.copy
         decision = decide(
             self._context.writers.of(slot.target.topic),
             facts.target,
             facts.source,
-            ours=slot.active,
-            begin_at=facts.source.end if slot.begin_at_end else facts.source.start,
-            seeded_to=slot.seeded_to,
+            ours=slot.recorded.active,
+            begin_at=facts.source.end if slot.recorded.begin_at_end else facts.source.start,
+            seeded_to=slot.recorded.seeded_to,
             mapping=facts.mapping,
             policy=Policy(
-                mapped=self._context.offsets is Offsets.MAPPED and not slot.compacted,
+                mapped=self._context.offsets is Offsets.MAPPED and not slot.recorded.cleaning.possible,
                 may_be_mapped=copy.limits.may_be_mapped,
                 surplus_allowed=self._context.offsets is not Offsets.IDENTICAL,
                 wants_mapping=copy.wants_mapping or copy.limits.others_write,
-                given_up=copy.given_up,
+                given_up=copy.reading.missing.given_up,
                 others_write=copy.limits.others_write,
             ),
         )
@@ -331,8 +333,8 @@ class AttachLoop:
         elif isinstance(decision, SeedTo):
             self._supervisor.seed(slot, decision.offset)
         else:
-            slot.attaching = True
-            self._supervisor.start_task(self._with_latest_map(slot, decision), slot)
+            slot.attach.is_under_way = True
+            self._supervisor.start(self._with_latest_map(slot, decision), slot)
 
     async def _with_latest_map(self, slot: Slot, decision: Fault | Remap) -> None:
         """Record a new difference, or stop; unless another daemon recorded one first: then look again."""
@@ -344,7 +346,7 @@ class AttachLoop:
                     copy.displaced = None
                     if copy.track is not None:
                         copy.track.forget_walk()
-                    self._supervisor.fault(slot, decision.reason, decision.detail)
+                    self._supervisor.ended(slot, slot.copy.fault(decision.reason, decision.detail))
                     return
                 await self._context.maps.remap(slot, decision)
                 changed = True
@@ -357,30 +359,32 @@ class AttachLoop:
             log.warning("an offset map not recorded yet", partition=str(slot.source), why=str(error))
             copy.say(waits_for(error), f"the state topic cannot be used: {error.with_next_step()}")
         finally:
-            slot.attaching = False
+            slot.attach.is_under_way = False
         self.schedule(slot)
 
     async def _look_at_doubted(self, slot: Slot, offset: int) -> None:
         """Have another look at what an answer of the source claimed, before anything else is read of its log."""
-        copy = slot.copy
+        copy, trust = slot.copy, slot.copy.reading.trust
         try:
             async with self._room_on_source:
-                verdict = await look_again(self._context.source, slot.source, offset, copy.looks, slot.epochs_unproven)
+                verdict = await look_again(
+                    self._context.source, slot.source, offset, trust.looks, slot.recorded.epochs_unproven
+                )
         except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
-            slot.attaching = False
-            self._met(slot, error, about=f"{copy.detail_of_doubt}; it cannot be looked at: ")
+            slot.attach.is_under_way = False
+            self._met(slot, error, about=f"{trust.detail}; it cannot be looked at: ")
             self._supervisor.leaders_stale(target=False)
             self._supervisor.topics_stale()
             return
-        slot.attaching, slot.damaged = False, 0
+        slot.attach.is_under_way, slot.attach.damaged = False, 0
         if isinstance(verdict, Sound) and verdict.begins_below:
             log.info("the source cuts batches anew", partition=str(slot.source), offset=offset)
         elif isinstance(verdict, Sound):
-            log.warning("an answer of the source was spoiled", partition=str(slot.source), why=copy.detail_of_doubt)
+            log.warning("an answer of the source was spoiled", partition=str(slot.source), why=trust.detail)
         # None: retention took it meanwhile, or the source lost it. The attach reads both logs and names it.
-        fault = copy.looked(verdict)
+        fault = trust.looked(verdict)
         if fault is not None and copy.phase is Phase.ATTACHING:
-            self._supervisor.fault(slot, Reason.CORRUPT_BATCH, f"{fault}; {_ANOTHER_REPLICA}")
+            self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, f"{fault}; {_ANOTHER_REPLICA}"))
             return
         self.schedule(slot)
 
@@ -390,7 +394,7 @@ class AttachLoop:
             async with self._room_on_target:
                 decision = await what_displaced(self._context.target, self._context.writers.flow, slot, place)
         except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
-            slot.attaching = False
+            slot.attach.is_under_way = False
             self._met(slot, error)
             self._supervisor.leaders_stale(source=False)
             return
@@ -398,7 +402,7 @@ class AttachLoop:
             await self._with_latest_map(slot, decision)
             return
         slot.copy.displaced = None
-        slot.attaching = False
+        slot.attach.is_under_way = False
         self.schedule(slot)
 
     def _resume(self, slot: Slot, decision: Resume, source_epoch: int) -> None:
@@ -407,11 +411,11 @@ class AttachLoop:
             decision.state_time_ms is not None
             and decision.state_time_ms > self._context.now_ms() - copy.limits.guard_ms
         )
-        if copy.doubtful and not guarded and self._context.now() < slot.doubt_until:
+        if copy.doubtful and not guarded and self._context.now() < slot.attach.doubt_until:
             copy.wait(
                 Reason.WAITING_FOR_DOUBT, "a write without an answer may still arrive, and nothing guards against it"
             )
-            slot.due = slot.doubt_until
+            slot.attach.due = slot.attach.doubt_until
             return
         if not self._supervisor.begin_copying(slot, decision, source_epoch):
             self.schedule(slot)

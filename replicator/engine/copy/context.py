@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.problems import Problems
     from replicator.engine.copy.producer_state import ShardProducer
+    from replicator.engine.copy.view import PartitionView
     from replicator.engine.logs.opening import Opener
     from replicator.engine.logs.side import Side
-    from replicator.engine.state.origins import Origins
+    from replicator.engine.state.ownership.origins import Origins
     from replicator.engine.work.shards import Shard
     from replicator.model.names import TopicPartition
     from replicator.model.spec import Offsets
@@ -63,6 +64,6 @@ class CopyContext:
     slots: dict[TopicPartition, Slot] = field(default_factory=dict)
     books: Books = field(default_factory=Books)
 
-    def leaders_of(self, slot: Slot) -> tuple[Leader | None, Leader | None]:
+    def leaders_of(self, slot: PartitionView) -> tuple[Leader | None, Leader | None]:
         """Return who leads a partition on the source and on the target, as known."""
         return self.source.cluster.leader(slot.source), self.target.cluster.leader(slot.target)

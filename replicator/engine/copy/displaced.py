@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.attach_facts import Fault, Remap, Writer
+from replicator.core.copy.attach_facts import Fault, Mapping, Remap, Standing, Tail, Writer
 from replicator.core.copy.displaced import displaced_by
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.pairing import reading_from
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.damage import target_read
-from replicator.engine.logs.reading import batches_between, last_data
+from replicator.engine.logs.opening import Unopened, content_at, spans_in
+from replicator.engine.logs.reading import LastData, batches_between, last_data
 from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log, holds_record
+from replicator.errors import TooLargeToOpen
 from replicator.wire import control
 
 if TYPE_CHECKING:
@@ -39,6 +44,7 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
         # What retention took meanwhile is asked for in vain for ever. Where it took the batch as well, its answer is
         # the only witness: forgotten, an empty log would be gone on with at the wrong offset.
         begin, stands_there = max(slot.copy.target_end, start), start > place.target
+        unseen = start > slot.copy.target_end
         async for _, header, _ in batches_between(
             target, connection, slot.target, begin, place.target + 1, committed=False
         ):
@@ -49,39 +55,103 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
                 stands_there |= header.base_offset == place.target
             elif header.base_offset < place.target:
                 return displaced_by((header.producer_id, header.base_offset), place, mapped=mapped)
-    return displaced_by(None, place, mapped=mapped) if stands_there else None
+    return displaced_by(None, place, mapped=mapped, unseen=unseen) if stands_there else None
 
 
-async def stands_further_on(source: Log, target: Log, slot: Slot) -> bool:
-    """Return whether the last batches of a target log stand behind markers that are none of the source's.
+async def standing_of(source: Log, target: Log, slot: Slot, tail: Tail | None, mapping: Mapping | None) -> Standing:
+    """Return whether the last record of a target log stands where its map says.
 
-    That is asked where the source has no record for the target's last one: a cleaner may have taken it, or the last one
-    is a copy of a record further up, and whoever was told that it had landed there has died before it was recorded.
-    Then the source has a record where the markers stand. No more batches than were in flight can stand behind them.
+    That is asked where the source has no record to compare it with: a cleaner may have taken it, or the last one is a
+    copy of a record further up, and whoever was told that it had landed there has died before it was recorded. Then it
+    stands behind markers that are none of the source's, and the source has another record where it stands, or one where
+    they stand. No more batches than were in flight can stand behind them.
+    What stands below the source's start retention took, and of a mapped log the records are counted.
+
+    Args:
+        source: The source's log.
+        target: The target's.
+        slot: The partition.
+        tail: The last record.
+        mapping: What is known of where it stands.
 
     Raises:
         KafkaError: A log cannot be read; later.
         CorruptRecords: What is given cannot be read.
     """
-    upper = target.end
-    with target_read(target.side, target.where):
-        for _ in range(IN_FLIGHT_BATCHES_MAX + 1):
+    mapping = mapping or Mapping(None, mapped=False, tail_source=tail.last_offset if tail is not None else None)
+    if tail is None or mapping.mapped or mapping.tail_source is None or mapping.tail_source < source.start:
+        return Standing.AS_RECORDED
+    begin = mapping.judged_from if mapping.compared_from is None else mapping.compared_from
+    return await _standing(source, replace(target, start=max(target.start, begin), end=tail.last_offset + 1), slot)
+
+
+async def _standing(source: Log, target: Log, slot: Slot) -> Standing:
+    offsets = slot.copy.track.offsets if slot.copy.track is not None else OffsetMap(Place(0, 0))
+    start, upper = max(target.start, offsets.begin.target), target.end
+    hidden = False
+    for _ in range(IN_FLIGHT_BATCHES_MAX + 1):
+        with target_read(target.side, target.where):
             found = await last_data(
-                target.side, target.connection, target.where, target.start, upper, compacted=target.compacted
+                target.side, target.connection, target.where, start, upper, compacted=target.compacted
             )
-            lower = target.start if found is None else found.header.next_offset
-            # The first one may have markers behind it, and those stand for whatever the source has there.
-            if lower < upper < target.end:
-                break
-            if found is None:
-                return False
-            upper = found.header.base_offset
-        else:
+            markers = await _markers(target, start if found is None else found.header.next_offset, upper)
+        for first, end in markers:
+            begin, until = offsets.straight_to_source(first), offsets.straight_to_source(end)
+            if await holds_record(source, max(begin, source.start), until):
+                return Standing.FURTHER_ON
+            hidden |= reading_from(Place(begin, first), source.given_up) < min(until, source.start)
+        if found is None:
+            break
+        is_equal = await _is_equal(found, offsets.straight_to_source(found.header.base_offset), source, target.end)
+        if is_equal is False:
+            return Standing.FURTHER_ON
+        if is_equal:  # what stands before it displaced nothing
+            break
+        upper = found.header.base_offset
+    return Standing.UNPROVEN if hidden else Standing.AS_RECORDED
+
+
+async def _markers(log: Log, begin: int, end: int) -> list[tuple[int, int]]:
+    """Return where a log holds markers, from and to: of its records a cleaner may have taken some."""
+    markers: list[tuple[int, int]] = []
+    async for _, header, _ in batches_between(
+        log.side, log.connection, log.where, begin, end, committed=False, compacted=log.compacted
+    ):
+        if not header.is_control:
+            continue
+        first = markers.pop()[0] if markers and markers[-1][1] == header.base_offset else header.base_offset
+        markers.append((first, header.next_offset))
+    return markers
+
+
+async def _is_equal(found: LastData, begin: int, source: Log, target_end: int) -> bool | None:
+    """Return whether the source has the records of a batch of the target from an offset on; None if it has none there.
+
+    One record of each of its batches tells.
+    """
+    shift = found.header.base_offset - begin
+    begin, end = max(begin, source.start), min(found.header.next_offset, target_end) - shift
+    is_equal = None
+    async for frame, header, aborted in batches_between(
+        source.side,
+        source.connection,
+        source.where,
+        begin,
+        end,
+        committed=source.committed,
+        compacted=source.compacted,
+    ):
+        if header.is_control:
             return False
-    track = slot.copy.track
-    begin, end = (
-        (lower, upper)
-        if track is None
-        else (track.offsets.straight_to_source(lower), track.offsets.straight_to_source(upper))
-    )
-    return await holds_record(source, max(begin, source.start), end)
+        with suppress(TooLargeToOpen):
+            spans = await spans_in(frame, header, begin, end, aborted=aborted, given_up=source.given_up)
+            if not spans:
+                continue
+            last = sum(spans[-1]) - 1
+            there = await content_at(frame, header, last)
+            here = await content_at(found.frame, found.header, last + shift)
+            if there == here:
+                is_equal = True
+            elif here is not None and not isinstance(there, Unopened) and not isinstance(here, Unopened):
+                return False
+    return is_equal

@@ -62,7 +62,7 @@ class EndLooks:
         Where the cleaner works that is likely its end. Elsewhere the answer was full, most often: then it is looked at
         once the partition has stood there for a while.
         """
-        if slot.surely_compacted:
+        if slot.recorded.cleaning.certain:
             self._due[slot] = None
             self._begin()
 
@@ -72,16 +72,16 @@ class EndLooks:
         standing: dict[Slot, _Stand] = {}
         for slot in self._context.slots.values():
             copy, end = slot.copy, slot.lag.observed_end
-            if end is None or end <= copy.next_offset or not copy.is_copying() or not copy.idle:
+            if end is None or end <= copy.reading.next_offset or not copy.is_copying() or not copy.sending.idle:
                 continue
             stand = stands.get(slot)
-            if stand is None or (stand.episode, stand.offset) != (copy.episode, copy.next_offset):
-                stand = _Stand(copy.episode, copy.next_offset, now)
+            if stand is None or (stand.episode, stand.offset) != (copy.episode, copy.reading.next_offset):
+                stand = _Stand(copy.episode, copy.reading.next_offset, now)
             standing[slot] = stand
         self._stands = standing
         due = [slot for slot, stand in standing.items() if self._is_due(slot, now - stand.since)]
         # Those that were not looked at for longest come first, and before all where holes are to be expected.
-        due.sort(key=lambda slot: (not slot.surely_compacted, standing[slot].since))
+        due.sort(key=lambda slot: (not slot.recorded.cleaning.certain, standing[slot].since))
         self._due = dict.fromkeys(self.spared(due, now))
         self._in_vain = 0
         self._begin()
@@ -117,9 +117,9 @@ class EndLooks:
         while self._due and len(self._looking) < _LOOKS_AT_ONCE and self._in_vain < _IN_VAIN_MAX:
             slot = next(iter(self._due))
             del self._due[slot]
-            if slot not in self._looking and slot.copy.is_copying() and slot.copy.idle:
+            if slot not in self._looking and slot.copy.is_copying() and slot.copy.sending.idle:
                 self._looking.add(slot)
-                self._supervisor.start_task(self._look(slot, slot.copy.episode, slot.copy.next_offset), slot)
+                self._supervisor.start(self._look(slot, slot.copy.episode, slot.copy.reading.next_offset), slot)
 
     async def _look(self, slot: Slot, episode: int, position: int) -> None:
         self._stands[slot] = _Stand(episode, position, self._context.now())
@@ -133,13 +133,11 @@ class EndLooks:
         copy = slot.copy
         if hole is None:
             self._in_vain += 1
-        elif (copy.episode, copy.next_offset) == (episode, position):
-            copy.end_of_log(*hole)
+        elif (copy.episode, copy.reading.next_offset) == (episode, position):
+            self._supervisor.ended(slot, copy.end_of_log(*hole))
             if copy.is_copying():
-                self._supervisor.ready(slot)
-                self._supervisor.writers_kick()
-            else:
-                self._supervisor.phase_changed(slot)
+                self._supervisor.has_work(slot)
+                self._supervisor.wake_writers()
         self._begin()
 
     async def _hole(self, slot: Slot, position: int) -> tuple[int, int] | None:
@@ -162,7 +160,7 @@ class EndLooks:
         if fetched.start != fetched.end or end <= position:
             return None
         # Where no cleaner is known to work, a remote tier may be slow: the leader has to prove that it is none.
-        if not slot.surely_compacted and not await gives_nothing(
+        if not slot.recorded.cleaning.certain and not await gives_nothing(
             self._context.source, where, position, end, committed=self._context.committed_only
         ):
             return None

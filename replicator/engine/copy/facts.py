@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.copy.attach_facts import Entry, Mapping, SourceLog, Tail, TargetLog, Writer
+from replicator.core.copy.attach_facts import Entry, Mapping, SourceLog, Standing, Tail, TargetLog, Writer
 from replicator.core.offsets.offset_map import Place
-from replicator.engine.copy.displaced import stands_further_on
+from replicator.engine.copy.displaced import standing_of
 from replicator.engine.copy.live_maps import last_source, mapping_of, stepped_back
 from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
@@ -105,10 +105,11 @@ async def read_facts(
                 tail = await _own_tail(target, here, slot, log, writer, walked.last_target)
             log = replace(log, tail=tail)  # noqa: PLW2901 - what a walk has found first
         mapping, view = await _mapping_and_view(source, there, slot, log, bounds, walked.place, committed=committed)
-        if view.cleaned and log.tail is not None and (mapping is None or not mapping.mapped):
-            there_now = _source_log(source, there, slot, bounds, committed=committed, compacted=slot.compacted)
-            here_now = _target_log(target, here, slot, log.start, log.tail.last_offset + 1)
-            view = view._replace(cleaned=not await stands_further_on(there_now, here_now, slot))
+        standing, compacted = Standing.AS_RECORDED, slot.recorded.cleaning.possible
+        if view.content is None and (view.cleaned or compacted):
+            there_now = _source_log(source, there, slot, bounds, committed=committed, compacted=compacted)
+            here_now = _target_log(target, here, slot, log.start, log.end)
+            standing = await standing_of(there_now, here_now, slot, log.tail, mapping)
         facts[slot] = Facts(
             log,
             SourceLog(
@@ -119,8 +120,9 @@ async def read_facts(
                 epoch_end,
                 view.epoch,
                 view.unfilled,
-                compacted=slot.compacted or view.cleaned,
+                compacted=compacted or view.cleaned,
                 log_end=own_ends.get(slot.source),
+                standing=standing,
             ),
             mapping,
         )
@@ -171,7 +173,16 @@ async def _walk(
 def _source_log(
     side: Side, connection: Connection, slot: Slot, bounds: _Bounds, *, committed: bool, compacted: bool = False
 ) -> Log:
-    return Log(side, connection, slot.source, bounds.start, bounds.end, committed, slot.copy.given_up, compacted)
+    return Log(
+        side,
+        connection,
+        slot.source,
+        bounds.start,
+        bounds.end,
+        committed,
+        slot.copy.reading.missing.given_up,
+        compacted,
+    )
 
 
 def _target_log(side: Side, connection: Connection, slot: Slot, start: int, end: int) -> Log:
@@ -220,14 +231,14 @@ def _is_untold(slot: Slot, entry: Entry | None) -> bool:
         # One refusal tells once: it may have been another daemon's batch that a new leader lost. If what the log tells
         # is refused as well, what the leader tells is believed again.
         slot.copy.refused_at = -1
-        slot.untold = not slot.untold
-        if slot.untold:
+        slot.attach.untold = not slot.attach.untold
+        if slot.attach.untold:
             _log.warning(
                 "the target refuses a sequence but reports none (DescribeProducers): its log is relied on instead",
                 partition=str(slot.target),
                 offset=slot.copy.acked_offset,
             )
-    return slot.untold
+    return slot.attach.untold
 
 
 async def _ends_beyond(
@@ -267,7 +278,7 @@ async def _tail(side: Side, connection: Connection, slot: Slot, start: int, end:
 
     Compaction leaves an empty batch where it keeps a producer's last sequence: that sequence is taken from it.
     """
-    found = await last_data(side, connection, slot.target, start, end, compacted=slot.compacted)
+    found = await last_data(side, connection, slot.target, start, end, compacted=slot.recorded.cleaning.possible)
     if found is None:
         return None
     header = found.header
@@ -315,7 +326,7 @@ async def _source_ends(connection: Connection, slots: Sequence[Slot]) -> dict[Sl
     wanted = [slot.source for slot in slots]
     stable = await offsets_of(connection, wanted, control.LATEST, committed=True)
     ends = await offsets_of(connection, wanted, control.LATEST)
-    stored = {slot.source: slot.stored_epoch for slot in slots if slot.stored_epoch >= 0}
+    stored = {slot.source: slot.recorded.stored_epoch for slot in slots if slot.recorded.stored_epoch >= 0}
     epochs = await control.epoch_ends(connection, stored) if stored else {}
     out: dict[Slot, tuple[int, int, int | None]] = {}
     for slot in slots:
@@ -350,7 +361,13 @@ async def _source_view(
     epoch, reached = -1, begin
     # Up to what may be read: a copy that was made of uncommitted records may stand above what is committed.
     async for frame, header, aborted in batches_between(
-        side, connection, slot.source, begin, min(end, bounds.end), committed=committed, compacted=slot.compacted
+        side,
+        connection,
+        slot.source,
+        begin,
+        min(end, bounds.end),
+        committed=committed,
+        compacted=slot.recorded.cleaning.possible,
     ):
         epoch, reached = _believed_epoch(side, slot.source, header.leader_epoch), header.next_offset
         if aborted or header.is_control or header.record_count == 0:
@@ -360,7 +377,7 @@ async def _source_view(
             content = content if found is None else found
             cleaned = content is None and header.magic == MAGIC_V2
         if header.next_offset > last + 1 and end > last + 1:
-            spans = await spans_in(frame, header, last + 1, end, given_up=slot.copy.given_up)
+            spans = await spans_in(frame, header, last + 1, end, given_up=slot.copy.reading.missing.given_up)
             if spans:
                 return _View(_comparable(slot, log, content), epoch, spans[0][0], cleaned)
     cleaned = cleaned or (content is None and reached <= last < min(end, bounds.end))

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from replicator.engine.state.shown_markers import Shown, not_shown, prove_fills
+from replicator.engine.state.ownership.shown_markers import Shown, not_shown, prove_fills
 from replicator.errors import Conflict, MarkersNotShown, ReplicatorError
 from replicator.obs.logs import get_logger
 from replicator.wire.control import LATEST, Answer, list_offsets

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.answers import ProduceOutcome
-from replicator.engine.copy.partition import Slot, release
+from replicator.engine.copy.partition import Slot
 from replicator.errors import AuthorizationFailed, Conflict, KafkaError, MarkersNotShown, TimedOut
 from replicator.model.states import Reason
 from replicator.obs import bugs
@@ -25,14 +25,15 @@ from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name
 
 if TYPE_CHECKING:
-    from replicator.core.copy.intake import Fill
+    from replicator.core.copy.pieces import Fill
+    from replicator.core.copy.values import Ending
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.ports import Supervisor
     from replicator.engine.work.shards import Shard
     from replicator.wire.connection import Connection
 
 _MARKERS_MAX = 20_000
-"""Of one request: a broker appended 10,000 a second on three replicas (KAFKA.md 0b.4)."""
+"""Of one request: a broker appended 10,000 a second on three replicas (KAFKA_FACTS K9)."""
 _CLUSTER_AUTHORIZATION_FAILED = 31
 _PASSING = (KafkaError, TimedOut, Conflict)
 """What may go better next time; how much of a fill stands is not known."""
@@ -59,7 +60,7 @@ class Filler:
         self._due[slot] = None
         if not self._busy:
             self._busy = True
-            self._supervisor.start_task(self._run())
+            self._supervisor.start(self._run())
 
     def discard(self, slot: Slot) -> None:
         """This partition has nothing to be filled here any more."""
@@ -123,8 +124,10 @@ class Filler:
                 "offsets without a record come next: they are filled under the claim only",
                 Reason.WAITING_FOR_CLAIM,
             )
-        elif slot.verified_at < self._context.producers[shard].fill_route.prepared_at:
-            self._supervisor.settle(slot, "a fill of an earlier holder of the claim may just have ended here")
+        elif slot.proof.verified_at < self._context.producers[shard].fill_route.prepared_at:
+            self._supervisor.ended(
+                slot, slot.copy.settle("a fill of an earlier holder of the claim may just have ended here")
+            )
         elif length_max and not (work and alone):
             fill = slot.copy.begin_fill(length_max)
             work[slot] = (fill, slot.copy.episode)
@@ -150,33 +153,32 @@ class Filler:
                 self._refused(slot, episode, code or (end.error if end is not None else -1))
             else:
                 self._filled(slot, fill, episode, end.value, sent_at)
-        self._supervisor.writers_kick()
-        self._supervisor.readers_kick()
+        self._supervisor.wake_writers()
+        self._supervisor.wake_readers()
 
     def _filled(self, slot: Slot, fill: Fill, episode: int, end: int, sent_at: float) -> None:
         copy = slot.copy
-        release(copy.filled(fill, episode, end))
+        ending = copy.filled(fill, episode, end)
         if episode != copy.episode or not copy.is_copying():
-            self._settled(slot)
+            self._settled(slot, ending)
             return
-        slot.attempts = 0
-        slot.verified_at = sent_at
-        slot.moved_at = self._context.now()
-        slot.fill_pace.accepted(fill, episode, sent_at, slot.moved_at)
-        self._context.books.filled(fill.length, slot.moved_at)
-        if not slot.active:
-            self._supervisor.after_answer(slot, ProduceOutcome.ACCEPTED)
+        slot.attach.attempts = 0
+        slot.proof.verified_at = sent_at
+        slot.proof.moved_at = self._context.now()
+        slot.fill_pace.accepted(fill, episode, sent_at, slot.proof.moved_at)
+        self._context.books.filled(fill.length, slot.proof.moved_at)
+        if not slot.recorded.active:
+            self._supervisor.answered(slot, ProduceOutcome.ACCEPTED)
         if copy.fill_due() is not None:
             self.add(slot)
-        elif not copy.drained:
-            self._supervisor.ready(slot)
+        elif not copy.sending.drained:
+            self._supervisor.has_work(slot)
 
     def _refused(self, slot: Slot, episode: int, code: int) -> None:
         # A leader that lost its place after the append answers that it is not the leader: every refusal is a doubt,
         # but for the one that comes before anything is looked at.
         doubtful = code != _CLUSTER_AUTHORIZATION_FAILED
-        release(slot.copy.fill_failed(episode, f"fill: {error_name(code)}", doubtful=doubtful))
-        self._settled(slot)
+        self._settled(slot, slot.copy.fill_failed(episode, f"fill: {error_name(code)}", doubtful=doubtful))
         if doubtful:
             self._supervisor.leaders_stale(source=False)
 
@@ -186,17 +188,17 @@ class Filler:
         text = f"offsets without a record have to be filled with markers: {error}"
         for slot in due:
             if slot.copy.limits.may_be_mapped:
-                self._supervisor.map_instead(slot, text)
+                self._supervisor.ended(slot, slot.copy.leave_out(text))
             else:
                 self._supervisor.rest(slot, text, Reason.WAITING_FOR_ACCESS)
                 self._context.problems.report(str(slot.source), text)
         for slot, (_, episode) in work.items():
-            release(slot.copy.fill_failed(episode, str(error), doubtful=False))
+            ending = slot.copy.fill_failed(episode, str(error), doubtful=False)
             if slot.copy.limits.may_be_mapped:
                 slot.copy.wants_mapping = True
-                self._supervisor.after_answer(slot, ProduceOutcome.MOVED)
+                self._supervisor.answered(slot, ProduceOutcome.MOVED, ending)
             else:
-                self._supervisor.after_answer(slot, ProduceOutcome.DENIED)
+                self._supervisor.answered(slot, ProduceOutcome.DENIED, ending)
 
     def _met_bug(self, gathered: list[Slot], shard: Shard, bug: Exception) -> None:
         """Stop the partition that an error of this software belongs to: those of a round are tried alone after it."""
@@ -212,14 +214,14 @@ class Filler:
     def _failed(self, work: _Round, why: str) -> None:
         due, self._due = self._due, {}
         for slot in due:
-            self._supervisor.settle(slot, why)
+            self._supervisor.ended(slot, slot.copy.settle(why))
         for slot, (_, episode) in work.items():
-            release(slot.copy.fill_failed(episode, why, doubtful=True))
-            self._settled(slot)
+            self._settled(slot, slot.copy.fill_failed(episode, why, doubtful=True))
         self._supervisor.leaders_stale(source=False)
 
-    def _settled(self, slot: Slot) -> None:
-        self._supervisor.after_answer(slot, ProduceOutcome.UNKNOWN if slot.copy.doubtful else ProduceOutcome.MOVED)
+    def _settled(self, slot: Slot, ending: Ending | None) -> None:
+        outcome = ProduceOutcome.UNKNOWN if slot.copy.doubtful else ProduceOutcome.MOVED
+        self._supervisor.answered(slot, outcome, ending)
 
 
 def _is_ours(shard: Shard, number: int) -> bool:

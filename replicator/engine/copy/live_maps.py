@@ -59,22 +59,24 @@ class OffsetMaps:
         number = slot.source.partition
         found = record.maps[number] if record is not None and number in record.maps else None
         raw = found.SerializeToString(deterministic=True) if found is not None else b""
-        before, is_known = slot.given_up, raw == slot.map_record
-        slot.given_up = slot.copy.given_up = given_up_of(record, number) if record is not None else ()
-        if is_known and slot.given_up == before:
+        before, is_known = slot.mapping.given_up, raw == slot.mapping.record
+        slot.mapping.given_up = slot.copy.reading.missing.given_up = (
+            given_up_of(record, number) if record is not None else ()
+        )
+        if is_known and slot.mapping.given_up == before:
             return False
         # What was found by a walk is forgotten too: it may have counted records that had been given up by then.
-        slot.map_record = raw
+        slot.mapping.record = raw
         if found is None:
-            slot.copy.track, slot.judged_from, slot.compared_from = None, 0, 0
+            slot.copy.track, slot.mapping.judged_from, slot.mapping.compared_from = None, 0, 0
             return True
         offsets = restored(found.base)
         if found.mapped:
             offsets.restore(self._blocks(slot, found.generation))
         if not is_known:
             self._written[slot] = _Written(0, 0, offsets.end, offsets.end)
-        slot.copy.track, slot.judged_from = Track(offsets, mapped=found.mapped), found.judged_from
-        slot.compared_from = compared_from(found)
+        slot.copy.track, slot.mapping.judged_from = Track(offsets, mapped=found.mapped), found.judged_from
+        slot.mapping.compared_from = compared_from(found)
         return True
 
     async def read_to_end(self) -> None:
@@ -100,7 +102,7 @@ class OffsetMaps:
         # Others may have written blocks since the map was read: they tell what the logs do not any more.
         offsets = track.offsets
         before = offsets.end, offsets.known_beyond
-        offsets.restore(self._blocks(slot, pb.PartitionMap.FromString(slot.map_record).generation))
+        offsets.restore(self._blocks(slot, pb.PartitionMap.FromString(slot.mapping.record).generation))
         return (offsets.end, offsets.known_beyond) != before
 
     def _record(self, topic: str) -> pb.MirrorRecord | None:
@@ -130,16 +132,20 @@ class OffsetMaps:
         Raises:
             ReplicatorError: The state topic cannot be changed.
         """
-        number, before = slot.source.partition, slot.map_record
+        number, before = slot.source.partition, slot.mapping.record
         base = _continued(slot.copy.track, remap)
+        was_first = False
 
         def decide(records: AnyMapping[bytes, bytes]) -> list[Change]:
+            nonlocal was_first
+            was_first = False
             record = state.get_mirror(records, self._uid, slot.target.topic)
             if record is None:
                 return []
             stored = record.maps[number].SerializeToString(deterministic=True) if number in record.maps else b""
             if stored != before:
                 return []
+            was_first = True
             record.map_generation += 1
             record.maps[number].CopyFrom(
                 pb.PartitionMap(
@@ -153,8 +159,9 @@ class OffsetMaps:
             return [state.put(state.mirror_key(self._uid, slot.target.topic), record)]
 
         await self._log.change(self._uid, decide)
-        log.warning("offsets mapped", partition=str(slot.source), why=remap.text, source=remap.place.source,
-                    target=remap.place.target)  # fmt: skip
+        if was_first:
+            log.warning("offsets mapped", partition=str(slot.source), why=remap.text, source=remap.place.source,
+                        target=remap.place.target)  # fmt: skip
 
     async def persist(self, slots: Iterable[Slot]) -> None:
         """Write what mapped partitions copied since the last time; only the claim's holder does.
@@ -197,7 +204,7 @@ class OffsetMaps:
         if known.number != number:
             # Blocks of earlier holders stand; ours go on from where theirs end.
             known = _Written(number, 0, known.end, known.end)
-        generation = pb.PartitionMap.FromString(slot.map_record).generation
+        generation = pb.PartitionMap.FromString(slot.mapping.record).generation
         changes: list[Change] = self._dropped(slot, offsets, generation)
         index, end = known.block, known.end
         # Of a log that others write to too, retention may take all that we wrote: then this alone tells of the rest.
@@ -212,9 +219,9 @@ class OffsetMaps:
         return changes, _Written(number, index - 1, sealed[-1].end if sealed else known.sealed, end)
 
     def _dropped(self, slot: Slot, offsets: OffsetMap, generation: int) -> list[Change]:
-        if slot.source_start is None or slot.target_start is None:
+        if slot.seen.source_start is None or slot.seen.target_start is None:
             return []
-        if offsets.drop_below(slot.source_start, slot.target_start) == 0:
+        if offsets.drop_below(slot.seen.source_start, slot.seen.target_start) == 0:
             return []
         return [
             (key, None)
@@ -242,17 +249,19 @@ def mapping_of(slot: Slot, target_end: int, place: Place | None, tail_offset: in
         return None
     # A log that ends below what its map tells of lost its end, or was told of too much: nothing is taken for granted
     # there, its last record is compared whoever wrote it.
-    compared_from = 0 if not track.mapped and target_end < track.offsets.end.target else slot.judged_from
+    compared_from = 0 if not track.mapped and target_end < track.offsets.end.target else slot.mapping.judged_from
     if tail_offset is not None and tail_offset < compared_from:
         tail_offset = None
     if track.mapped:
         found = track.offsets.to_source(tail_offset) if tail_offset is not None and place is not None else None
-        return Mapping(place, mapped=True, judged_from=slot.judged_from, tail_source=found)
+        return Mapping(place, mapped=True, judged_from=slot.mapping.judged_from, tail_source=found)
     if target_end < track.offsets.begin.target:
-        return Mapping(None, mapped=False, judged_from=slot.judged_from)
+        return Mapping(None, mapped=False, judged_from=slot.mapping.judged_from)
     straight = Place(track.offsets.straight_to_source(target_end), target_end)
     found = track.offsets.straight_to_source(tail_offset) if tail_offset is not None else None
-    return Mapping(straight, mapped=False, judged_from=slot.judged_from, tail_source=found, compared_from=compared_from)
+    return Mapping(
+        straight, mapped=False, judged_from=slot.mapping.judged_from, tail_source=found, compared_from=compared_from
+    )
 
 
 def stepped_back(slot: Slot, mapping: Mapping, target_end: int) -> Mapping:
@@ -274,7 +283,7 @@ def last_source(slot: Slot, mapping: Mapping, target_start: int) -> int:
         return -1 if mapping.tail_source is None else mapping.tail_source
     if mapping.mapped:
         return track.sure.source - 1
-    return track.offsets.straight_to_source(max(target_start, slot.judged_from)) - 1
+    return track.offsets.straight_to_source(max(target_start, slot.mapping.judged_from)) - 1
 
 
 def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:

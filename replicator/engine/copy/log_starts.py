@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from replicator.engine.copy.partition import of_slot
 from replicator.engine.logs.bounds import starts_of
-from replicator.engine.state.ownership import confirm
+from replicator.engine.state.ownership.ours import confirm
 from replicator.errors import KafkaError
 from replicator.obs.logs import get_logger
 from replicator.wire import control
@@ -45,22 +45,22 @@ class LogStarts:
         there = await _read(pump.source, [slot.source for slot in slots])
         here = await _read(pump.target, [slot.target for slot in slots])
         for slot in slots:
-            slot.source_start = there.get(slot.source, slot.source_start)
-            slot.target_start = here.get(slot.target, slot.target_start)
+            slot.seen.source_start = there.get(slot.source, slot.seen.source_start)
+            slot.seen.target_start = here.get(slot.target, slot.seen.target_start)
         for slot in slots:
             if self._flow.follow_log_start and slot.shard.claim.effective_since() is not None:
                 await self._follow(slot)
 
     async def _follow(self, slot: Slot) -> None:
-        if slot.source_start is None or slot.target_start is None or not slot.copy.is_copying():
+        if slot.seen.source_start is None or slot.seen.target_start is None or not slot.copy.is_copying():
             return
-        at = min(slot.source_start, slot.copy.acked_offset)
+        at = min(slot.seen.source_start, slot.copy.acked_offset)
         to = at if slot.copy.track is None else slot.copy.track.offsets.to_target(at)
-        length = to - slot.target_start
+        length = to - slot.seen.target_start
         if length <= 0:
             self._told.discard(slot)
             return
-        if slot.only_compacted:
+        if slot.recorded.cleaning.only:
             if slot.target.topic not in self._refused:
                 self._refused.add(slot.target.topic)
                 log.warning(
@@ -95,8 +95,8 @@ class LogStarts:
         except KafkaError as error:
             log.warning("log start not followed", partition=str(slot.target), why=str(error), next=error.next_step)
             return
-        log.info("log start followed", partition=str(slot.target), before=slot.target_start, now=to)
-        slot.target_start = to
+        log.info("log start followed", partition=str(slot.target), before=slot.seen.target_start, now=to)
+        slot.seen.target_start = to
 
 
 async def _read(side: Side, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:

@@ -54,9 +54,9 @@ class OpenTransactions:
         """
         due: dict[int, list[Slot]] = defaultdict(list)
         for slot in self._pump.slots.values():
-            if slot.open_transaction is not None and slot.held_up_by is None:
+            if slot.seen.open_transaction is not None and slot.seen.held_up_by is None:
                 self._over(slot)
-            if slot.open_since is None or self._pump.context.now() - slot.open_since < _STANDS_SECONDS_MIN:
+            if slot.seen.open_since is None or self._pump.context.now() - slot.seen.open_since < _STANDS_SECONDS_MIN:
                 continue
             leader = self._pump.source.cluster.leader(slot.source)
             if leader is not None:
@@ -69,7 +69,11 @@ class OpenTransactions:
                 connection = await self._pump.source.cluster.connection(node, Purpose.CONTROL)
                 standing = await self._still_standing(connection, slots)
                 # One that is noted with its producer needs no second question: it is the same as long as it stands.
-                unknown = [slot for slot in standing if slot.held_up_by is None or slot.held_up_by.producer_id is None]
+                unknown = [
+                    slot
+                    for slot in standing
+                    if slot.seen.held_up_by is None or slot.seen.held_up_by.producer_id is None
+                ]
                 if not unknown:
                     return
                 found = await control.describe_producers(connection, [slot.source for slot in unknown])
@@ -88,7 +92,7 @@ class OpenTransactions:
 
         Asked anew: of a partition that is not read now, because the target is slow, the last answer may be old.
         """
-        asked = {slot: slot.stable_offset for slot in slots}
+        asked = {slot: slot.seen.stable_offset for slot in slots}
         wanted = [slot.source for slot in slots]
         stable = await control.list_offsets(connection, wanted, control.LATEST, committed=True)
         ends = await control.list_offsets(connection, wanted, control.LATEST, committed=False)
@@ -97,9 +101,9 @@ class OpenTransactions:
             here, end = stable.get(slot.source), ends.get(slot.source)
             if here is None or end is None or here.error or end.error:
                 continue
-            if slot.stable_offset == before:  # else a fetch told more meanwhile
-                slot.observe_stable(here.value, end.value, self._pump.context.now())
-            if slot.open_since is not None and slot.stable_offset == before:
+            if slot.seen.stable_offset == before:  # else a fetch told more meanwhile
+                slot.seen.observe_stable(here.value, end.value, self._pump.context.now())
+            if slot.seen.open_since is not None and slot.seen.stable_offset == before:
                 standing.append(slot)
         return standing
 
@@ -107,12 +111,12 @@ class OpenTransactions:
         code, producers = answer
         if code:
             whose = f"an unknown producer (the source answers DescribeProducers with {error_name(code)})"
-            self._note(slot, whose, begin=slot.stable_offset)
+            self._note(slot, whose, begin=slot.seen.stable_offset)
             return
         opened = [each for each in producers if each.open_since_offset >= 0]
         oldest = min(opened, key=lambda each: each.open_since_offset, default=None)
         # Otherwise it has just ended, and its marker is still on its way to the replicas.
-        if oldest is not None and oldest.open_since_offset <= slot.stable_offset:
+        if oldest is not None and oldest.open_since_offset <= slot.seen.stable_offset:
             whose = f"producer id {oldest.producer_id}"
             self._note(slot, whose, producer_id=oldest.producer_id, begin=oldest.open_since_offset)
 
@@ -125,16 +129,16 @@ class OpenTransactions:
             producer_id: The same as a number, if it is known.
             begin: The offset by which Kafka's tool can abort it; None where it cannot.
         """
-        if slot.open_since is None:
+        if slot.seen.open_since is None:
             return
-        known = slot.held_up_by is not None
+        known = slot.seen.held_up_by is not None
         ended = "its coordinator" if begin is None else f"if that is gone: {self._abort(slot, begin)}"
         detail = (
-            f"open transaction of {whose} since {self._moment(slot.open_since)} "
-            f"(offset {slot.stable_offset if begin is None else begin}) on {slot.source}; records behind it wait; "
+            f"open transaction of {whose} since {self._moment(slot.seen.open_since)} "
+            f"(offset {slot.seen.stable_offset if begin is None else begin}) on {slot.source}; records behind it wait; "
             f"next: wait for its producer, or {ended}"
         )
-        slot.open_transaction = OpenTransaction(slot.stable_offset, producer_id, detail)
+        slot.seen.open_transaction = OpenTransaction(slot.seen.stable_offset, producer_id, detail)
         if not known:
             log.warning("records wait", flow=self._flow, partition=str(slot.source), why=detail)
 
@@ -150,5 +154,5 @@ class OpenTransactions:
         return command(*words, "--partition", str(where.partition), "--start-offset", str(start_offset))
 
     def _over(self, slot: Slot) -> None:
-        slot.open_transaction = None
+        slot.seen.open_transaction = None
         log.info("records wait no longer", flow=self._flow, partition=str(slot.source), why="its transaction has ended")

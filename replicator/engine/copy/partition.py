@@ -10,6 +10,7 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Batch, Phase
 from replicator.core.status.lag import LagMeter
 from replicator.core.topics.ownership import recorded
+from replicator.engine.copy.recorded import Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,98 +37,94 @@ class OpenTransaction:
     detail: str
 
 
-@dataclass(eq=False, slots=True)
-class Slot:
-    """One partition of a mirror.
+@dataclass(slots=True)
+class AttachState:
+    """When one partition is attached next, and what its attaches met. Times are monotonic, in seconds.
 
     Attributes:
-        source: The partition on the source.
-        target: The partition on the target (another topic name where the flow renames).
-        copy: Its machine.
-        shard: The shard it belongs to, with this daemon's rights on it.
-        lag: Its lag meter.
-        active: Whether the mirror record holds it as ACTIVE: once it does, its offsets are never seeded again.
-        begin_at_end: Whether it begins at the source's end (`start: latest`).
-        compacted: Whether the source's cleaner may take records from inside its log, as far as is known.
-        surely_compacted: Whether it is known that it may.
-        only_compacted: Whether nothing but the cleaner takes records: then its start cannot be moved.
+        due: When the next attempt is due.
+        attempts: Attaches since the last accepted batch, for the back-off.
+        damaged: How many looks at its logs in a row met damage.
+        is_under_way: Whether a task is reading its facts now.
+        begins_again: Whether it is to be attached once no answer is outstanding (after a pause or a fault).
+        doubt_until: Before this, unguarded work must not begin.
+        rest_until: Before this, the guard must not be ended.
         untold: Whether the target's leader refused a sequence though it tells of none: what it remembers of us it does
             not tell, and the log has to serve.
-        level_ms: When the target last held all that the source was seen to hold (Unix, ms); 0 for never.
-        stopped_by_mirror: Whether it stands still for a fault of its whole topic, and goes on once that has passed.
-        map_record: What is recorded of its offsets, as bytes; empty while they are the source's own.
+    """
+
+    due: float = 0.0
+    attempts: int = 0
+    damaged: int = 0
+    is_under_way: bool = False
+    begins_again: bool = False
+    doubt_until: float = 0.0
+    rest_until: float = 0.0
+    untold: bool = False
+
+
+@dataclass(slots=True)
+class Proof:
+    """When one partition's place on the target was last proven. Monotonic, in seconds.
+
+    Attributes:
+        verified_at: When an attach began, or when a batch was sent that was then accepted. Hearing an answer late
+            proves nothing about now.
+        moved_at: When the place was last seen to change.
+    """
+
+    verified_at: float = 0.0
+    moved_at: float = 0.0
+
+
+@dataclass(slots=True)
+class RecordedMap:
+    """What is recorded of one partition's offsets.
+
+    Attributes:
+        record: As bytes; empty while they are the source's own.
         judged_from: Offset on the target below which a log was taken over, and is not compared.
         compared_from: Offset on the target from which `verify` compares: of what was taken over, what was found equal.
         given_up: Source offsets that an operator gave up, from and to, in order.
-        seeded_to: Offset below which the target may hold fillers, as recorded; 0 for none.
-        stored_epoch: Last source leader epoch known, from the state topic or from what was read; -1 for none.
-        epochs_unproven: Source offset below which batches may claim leader epochs above the leader's: they are ignored.
-        too_large: Source offsets, from and to, of the batch that it stopped at as it is too large to be opened.
-        refused_bytes: Size of a batch that the target's broker takes in no request; 0 for none.
-        due: Monotonic time of the next attach attempt.
-        attempts: Attaches since the last accepted batch, for the back-off.
-        damaged: How many looks at its logs in a row met damage.
-        attaching: Whether a task is reading its facts now.
-        begins_again: Whether it is to be attached once no answer is outstanding (after a pause or a fault).
-        doubt_until: Monotonic time before which unguarded work must not begin.
-        verified_at: Monotonic time at which its place on the target was last proven: when an attach began, or when
-            a batch was sent that was then accepted. Hearing an answer late proves nothing about now.
-        moved_at: Monotonic time at which its place on the target was last seen to change.
-        rest_until: Monotonic time before which the guard must not be ended.
+    """
+
+    record: bytes = b""
+    judged_from: int = 0
+    compared_from: int = 0
+    given_up: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(slots=True)
+class Refused:
+    """The batch that one partition stopped at.
+
+    Attributes:
+        too_large: Its source offsets, from and to, where it is too large to be opened.
+        request_bytes: Its size, where the target's broker takes it in no request; 0 for none.
+    """
+
+    too_large: tuple[int, int] | None = None
+    request_bytes: int = 0
+
+
+@dataclass(slots=True)
+class LogsSeen:
+    """Where one partition's logs were last seen to begin, and what holds up the source's.
+
+    Attributes:
+        source_start: Where the source's log begins; None while that is unknown.
+        target_start: Where the target's log begins; None while that is unknown.
         stable_offset: Last stable offset of the source below its high watermark, as last seen; means nothing while
             `open_since` is None.
         open_since: Monotonic time since which it was seen to stand there; None while nothing is open, or unknown.
         open_transaction: What was last found to hold it up (ask `held_up_by`).
-        fill_pace: How fast its present run of offsets without a record is filled.
-        verified: How far its copy was verified; None before the first look, and where nobody looks.
     """
 
-    source: TopicPartition
-    target: TopicPartition
-    copy: PartitionCopy
-    shard: Shard
-    lag: LagMeter = field(default_factory=LagMeter)
-    active: bool = False
-    begin_at_end: bool = False
-    compacted: bool = False
-    surely_compacted: bool = False
-    only_compacted: bool = False
-    untold: bool = False
-    level_ms: int = 0
-    stopped_by_mirror: bool = False
-    map_record: bytes = b""
-    judged_from: int = 0
-    compared_from: int = 0
-    given_up: tuple[tuple[int, int], ...] = ()
-    seeded_to: int = 0
-    stored_epoch: int = -1
-    epochs_unproven: int = 0
-    too_large: tuple[int, int] | None = None
-    refused_bytes: int = 0
-    due: float = 0.0
-    attempts: int = 0
-    damaged: int = 0
-    attaching: bool = False
-    begins_again: bool = False
-    doubt_until: float = 0.0
-    verified_at: float = 0.0
-    moved_at: float = 0.0
-    rest_until: float = 0.0
     source_start: int | None = None
     target_start: int | None = None
-    seed_eta_seconds: int | None = None
     stable_offset: int = -1
     open_since: float | None = None
     open_transaction: OpenTransaction | None = None
-    fill_pace: FillPace = field(default_factory=FillPace)
-    verified: VerifyTrack | None = None
-
-    @property
-    def wants_attach(self) -> bool:
-        """Whether it waits to be attached (and no answer of an earlier episode is outstanding)."""
-        if self.attaching or self.copy.outstanding:
-            return False
-        return self.begins_again or self.copy.phase in {Phase.ATTACHING, Phase.SETTLING}
 
     def observe_stable(self, stable_offset: int, high_watermark: int, now: float) -> None:
         """Take the source's last stable offset and high watermark as seen at monotonic time `now`."""
@@ -144,11 +141,55 @@ class Slot:
         stands = found is not None and self.open_since is not None and found.stable_offset == self.stable_offset
         return found if stands else None
 
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """One partition of a mirror. Those outside the room see it as a `PartitionView`.
+
+    Attributes:
+        source: The partition on the source.
+        target: The partition on the target (another topic name where the flow renames).
+        copy: Its machine.
+        shard: The shard it belongs to, with this daemon's rights on it.
+        recorded: What was known of it before its logs were read.
+        attach: When it is attached next.
+        proof: When its place was last proven.
+        mapping: What is recorded of its offsets.
+        seen: Where its logs begin, and what holds them up.
+        refused: The batch it stopped at.
+        lag: Its lag meter.
+        fill_pace: How fast its present run of offsets without a record is filled.
+        seed_eta_seconds: How much longer its seed takes; None while it is not seeded.
+        verified: How far its copy was verified; None before the first look, and where nobody looks.
+    """
+
+    source: TopicPartition
+    target: TopicPartition
+    copy: PartitionCopy
+    shard: Shard
+    recorded: Recorded = field(default_factory=Recorded)
+    attach: AttachState = field(default_factory=AttachState)
+    proof: Proof = field(default_factory=Proof)
+    mapping: RecordedMap = field(default_factory=RecordedMap)
+    seen: LogsSeen = field(default_factory=LogsSeen)
+    refused: Refused = field(default_factory=Refused)
+    lag: LagMeter = field(default_factory=LagMeter)
+    fill_pace: FillPace = field(default_factory=FillPace)
+    seed_eta_seconds: int | None = None
+    verified: VerifyTrack | None = None
+
+    @property
+    def wants_attach(self) -> bool:
+        """Whether it waits to be attached (and no answer of an earlier episode is outstanding)."""
+        if self.attach.is_under_way or self.copy.sending.outstanding:
+            return False
+        return self.attach.begins_again or self.copy.phase in {Phase.ATTACHING, Phase.SETTLING}
+
     def attached(self, offset: int, began: float, now: float) -> None:
         """Note where an attach that began at monotonic time `began` found the target's end."""
-        self.verified_at = began
+        self.proof.verified_at = began
         if offset != self.copy.target_end:
-            self.moved_at = now
+            self.proof.moved_at = now
 
 
 def release(batches: Iterable[Batch]) -> None:

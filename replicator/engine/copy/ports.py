@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from replicator.core.copy.answers import ProduceOutcome
     from replicator.core.copy.attach_facts import Resume
-    from replicator.core.copy.values import Phase
+    from replicator.core.copy.values import Ending
     from replicator.engine.copy.partition import Slot
     from replicator.model.states import Reason
 
@@ -18,47 +18,34 @@ if TYPE_CHECKING:
 class Supervisor(Protocol):
     """What every part may call."""
 
-    # -- how an episode ends ----------------------------------------------------------------------------------------
-
-    def settle(self, slot: Slot, detail: str) -> None:
-        """End a partition's episode without doubt; it is attached again."""
+    def ended(self, slot: Slot, ending: Ending | None) -> None:
+        """Take what a machine returned: where a phase ended, the partition is looked at again; None changes nothing."""
 
     def rest(self, slot: Slot, detail: str, reason: Reason) -> None:
         """End a partition's episode over what will not pass soon; look again at a slow pace."""
 
-    def map_instead(self, slot: Slot, detail: str) -> None:
-        """End a partition's episode to go over to mapped offsets: what holds no record cannot be filled."""
-
-    def fault(self, slot: Slot, reason: Reason, detail: str) -> None:
-        """Stop a partition with a named reason."""
-
     def stop_over_bug(self, slot: Slot, bug: Exception) -> None:
         """Stop one partition over an error of this software; the others go on."""
 
-    def phase_changed(self, slot: Slot) -> None:
-        """The machine left COPYING by itself, because of what was read."""
+    def answered(self, slot: Slot, outcome: ProduceOutcome, ending: Ending | None = None) -> None:
+        """Take what an answer of the target brought, beside what the machine made of it."""
 
-    def after_answer(self, slot: Slot, outcome: ProduceOutcome) -> None:
-        """An answer changed a partition's phase, or was its last one outstanding."""
-
-    # -- what there is to do ----------------------------------------------------------------------------------------
-
-    def ready(self, slot: Slot) -> None:
+    def has_work(self, slot: Slot) -> None:
         """Something of this partition can be sent."""
 
     def wants_more(self, slot: Slot) -> bool:
         """Return whether more of a partition is to be read now."""
 
-    def readers_kick(self) -> None:
+    def wake_readers(self) -> None:
         """Let readers use what became free: those that wait for it first."""
 
-    def writers_kick(self) -> None:
+    def wake_writers(self) -> None:
         """Let writers send what became ready."""
 
     def leaders_stale(self, *, source: bool = True, target: bool = True) -> None:
         """The leaders of a side may have moved."""
 
-    def start_task(self, work: Coroutine[None, None, None], *slots: Slot) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[None, None, None], *slots: Slot) -> asyncio.Task[None]:
         """Run a coroutine beside the loop; an unexpected error stops the partitions that it works for, by name."""
 
 
@@ -86,9 +73,6 @@ class SeedSupervisor(Supervisor, Protocol):
 
     def seeded(self, slots: Iterable[Slot]) -> None:
         """The target's log start is in place: read the facts again."""
-
-    def note(self, slot: Slot, before: Phase, text: str) -> None:
-        """A partition's phase was changed by its machine."""
 
 
 class LookSupervisor(Supervisor, Protocol):

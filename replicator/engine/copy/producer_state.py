@@ -42,7 +42,7 @@ class Claim(Protocol):
 
     @property
     def number(self) -> int:
-        """The number of the claim that is ours, 0 for none."""
+        """The number of our claim, 0 for none."""
 
     @property
     def holder(self) -> str | None:
@@ -120,15 +120,15 @@ class Guard:
         """Return whether a batch that the broker might not remember may be sent for this partition now."""
         if not self.may_fill(slot):
             return False
-        return not slot.copy.guard_is_on(self._now_ms()) or self._may_end(slot, self._now())
+        return not slot.copy.sending.guard_is_on(self._now_ms()) or self._may_end(slot, self._now())
 
     def may_fill(self, slot: Slot) -> bool:
         """Return whether markers may be appended now: ours alone, and behind a place proven since that is so."""
         since = self.claim.effective_since()
         if since is None:
             return False
-        age = self._now() - slot.verified_at
-        return slot.verified_at >= max(since, slot.doubt_until) and age < _VERIFIED_SECONDS_MAX
+        age = self._now() - slot.proof.verified_at
+        return slot.proof.verified_at >= max(since, slot.attach.doubt_until) and age < _VERIFIED_SECONDS_MAX
 
     def _may_end(self, slot: Slot, now: float) -> bool:
         """Return whether the guard may go: no other daemon can still send from a place it proved before the last move.
@@ -136,18 +136,18 @@ class Guard:
         Order of events otherwise: another daemon proves its place, we move on, our old batch ages the broker's state
         away, and the other's guarded batch is taken a second time.
         """
-        return self._alone_at >= slot.moved_at or now - slot.moved_at >= self._silence_seconds
+        return self._alone_at >= slot.proof.moved_at or now - slot.proof.moved_at >= self._silence_seconds
 
     def standing(self, slot: Slot) -> Standing:
         """Return why `may_work_unguarded` says no; asks about other daemons where that is what is missing."""
-        if self.claim.effective_since() is None or not slot.copy.guard_is_on(self._now_ms()):
+        if self.claim.effective_since() is None or not slot.copy.sending.guard_is_on(self._now_ms()):
             return Standing.NO_CLAIM
-        if max(self._alone_at, self._crowded_at) < slot.moved_at:
+        if max(self._alone_at, self._crowded_at) < slot.proof.moved_at:
             if self._asking is None:
                 self._asking = asyncio.get_running_loop().create_task(self._ask())
             return Standing.ASKING
-        if self._alone_at < slot.moved_at:
-            slot.rest_until = slot.moved_at + self._silence_seconds
+        if self._alone_at < slot.proof.moved_at:
+            slot.attach.rest_until = slot.proof.moved_at + self._silence_seconds
             return Standing.CROWDED
         return Standing.NO_CLAIM
 

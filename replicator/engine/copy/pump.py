@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume, Writers
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.values import Phase, TargetLimits
+from replicator.core.copy.values import Ending, Phase, TargetLimits
+from replicator.core.verify.track import VerifyTrack
 from replicator.engine.copy.attacher import AttachLoop
 from replicator.engine.copy.context import CopyContext
 from replicator.engine.copy.end_looks import EndLooks
@@ -21,6 +22,7 @@ from replicator.engine.copy.frame_line import FrameLine
 from replicator.engine.copy.partition import Slot, release
 from replicator.engine.copy.problems import Problems
 from replicator.engine.copy.producer_state import ShardProducer
+from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.routes import Routes
 from replicator.engine.copy.seeder import Seeder
 from replicator.engine.logs.leaders import LeaderWatch
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
     from replicator.engine.copy.live_maps import OffsetMaps
-    from replicator.engine.state.origins import Origins
+    from replicator.engine.copy.recorded import Cleaning
+    from replicator.engine.copy.view import PartitionView
+    from replicator.engine.state.ownership.origins import Origins
     from replicator.engine.work.shards import Shard, Shards
     from replicator.model.names import TopicPartition
     from replicator.model.spec import FlowSpec
@@ -50,16 +54,16 @@ def _now_ms() -> int:
 class Watcher(Protocol):
     """Who is told what happens to partitions (the flow runner)."""
 
-    def changed(self, slot: Slot, before: Phase, text: str) -> None:
+    def changed(self, slot: PartitionView, before: Phase, text: str) -> None:
         """A partition changed its phase."""
 
-    def activated(self, slot: Slot) -> None:
+    def activated(self, slot: PartitionView) -> None:
         """A partition is copied for the first time."""
 
-    def intact_below(self, slot: Slot, source_end: int) -> int:
+    def intact_below(self, slot: PartitionView, source_end: int) -> int:
         """Below which source offset may nothing have been cleaned away, as tombstones might be lost; 0 for none."""
 
-    async def seeding(self, slot: Slot, offset: int) -> None:
+    async def seeding(self, slot: PartitionView, offset: int) -> None:
         """A partition is going to be seeded: record it before the first filler."""
 
     def topics_stale(self) -> None:
@@ -130,6 +134,11 @@ class Pump:
 
     @property
     def slots(self) -> dict[TopicPartition, Slot]:
+        """The partitions, by source name, as this room sees them."""
+        return self.context.slots
+
+    @property
+    def partitions(self) -> Mapping[TopicPartition, PartitionView]:
         """The partitions, by source name."""
         return self.context.slots
 
@@ -145,61 +154,134 @@ class Pump:
 
     # -- partitions ---------------------------------------------------------------------------------------------
 
-    def add(self, source: TopicPartition, target: TopicPartition, limits: TargetLimits) -> Slot:
-        """Begin with a partition; it is attached as soon as its leaders are known."""
-        slot = Slot(source, target, PartitionCopy(source, limits), self.shards.of(source))
+    def _own(self, view: PartitionView) -> Slot | None:
+        """Return the partition that a view is of; None where it is gone, or was made again, since."""
+        slot = self.slots.get(view.source)
+        return slot if slot is view else None
+
+    def add(
+        self,
+        source: TopicPartition,
+        target: TopicPartition,
+        limits: TargetLimits,
+        recorded: Recorded | None = None,
+        *,
+        doubt_until: float | None = None,
+    ) -> Slot:
+        """Begin with a partition; it is attached as soon as its leaders are known (`Copier`)."""
+        copy = PartitionCopy(source, limits)
+        slot = Slot(source, target, copy, self.shards.of(source), recorded or Recorded())
         self.slots[source] = slot
+        if doubt_until is not None:
+            copy.doubtful, slot.attach.doubt_until = True, doubt_until
         if self.context.origins is not None:
-            slot.copy.left_out = self.context.origins.flows
+            slot.copy.reading.missing.left_out = self.context.origins.flows
         self._attach_loop.add(slot)
         self._attach_loop.wake()
         return slot
 
-    def remove(self, slot: Slot) -> None:
+    def renew(self, view: PartitionView, limits: TargetLimits, cleaning: Cleaning) -> None:
+        """Take what both topics' settings say by now."""
+        if (slot := self._own(view)) is not None:
+            slot.copy.sending.limits, slot.recorded.cleaning = limits, cleaning
+
+    def remove(self, view: PartitionView) -> None:
         """End with a partition for good."""
-        if slot.copy.phase is not Phase.FAULTED:
-            release(slot.copy.pause())
-        self._detach(slot)
+        slot = self._own(view)
+        if slot is None:
+            return
+        self._leave(slot, slot.copy.pause())
         self._attach_loop.discard(slot)
         self.context.maps.forget(slot)
         self.context.problems.is_over(str(slot.source))
         self.slots.pop(slot.source, None)
 
-    def pause(self, slot: Slot, text: str = "paused") -> None:
+    def pause(self, view: PartitionView, text: str = "paused") -> None:
         """Stop a partition by wish; `text` says whose."""
-        before = slot.copy.phase
-        slot.begins_again = False
-        release(slot.copy.pause())
-        self._detach(slot)
-        if before is not slot.copy.phase:
-            self._watcher.changed(slot, before, text)
+        slot = self._own(view)
+        if slot is None:
+            return
+        slot.attach.begins_again = False
+        ending = slot.copy.pause()
+        self._leave(slot, ending)
+        if ending is not None:
+            self._watcher.changed(slot, ending.before, text)
 
-    def resume(self, slot: Slot) -> None:
+    def resume(self, view: PartitionView) -> None:
         """Let a paused or faulted partition begin again, once no answer of before is outstanding."""
-        if slot.copy.phase in {Phase.PAUSED, Phase.FAULTED}:
-            slot.begins_again = True
-            slot.attempts = 0
-            slot.due = 0.0
+        slot = self._own(view)
+        if slot is not None and slot.copy.phase in {Phase.PAUSED, Phase.FAULTED}:
+            slot.attach.begins_again = True
+            slot.attach.attempts = 0
+            slot.attach.due = 0.0
             self._attach_loop.wake()
 
-    def fault(self, slot: Slot, reason: Reason, detail: str) -> None:
+    def fault(self, view: PartitionView, reason: Reason, detail: str) -> None:
         """Stop a partition with a named reason."""
-        before = slot.copy.phase
-        release(slot.copy.fault(reason, detail))
-        self._left_copying(slot, before)
+        if (slot := self._own(view)) is not None:
+            self.ended(slot, slot.copy.fault(reason, detail))
+
+    def take_silence(self, view: PartitionView) -> None:
+        """Note up to when the source surely ended where it was last told to end, as its leader said nothing since."""
+        if (slot := self._own(view)) is not None:
+            self.routes.take_silence(slot)
+
+    def note_end(self, view: PartitionView, end: int, at: float) -> None:
+        """Note where the source ended at monotonic time `at`."""
+        if (slot := self._own(view)) is not None:
+            slot.lag.reach(slot.copy.acked_offset)
+            slot.lag.observe(end, at)
+
+    def note_starts(self, view: PartitionView, source: int | None = None, target: int | None = None) -> None:
+        """Note where logs begin; None leaves what is known."""
+        if (slot := self._own(view)) is None:
+            return
+        if source is not None:
+            slot.seen.source_start = source
+        if target is not None:
+            slot.seen.target_start = target
+
+    def level_ms(self, view: PartitionView) -> int:
+        """Return when the target last held all that the source was seen to hold (Unix, ms), 0 for never."""
+        slot = self._own(view)
+        if slot is None:
+            return 0
+        slot.lag.reach(slot.copy.acked_offset)
+        if slot.lag.caught_up_at is not None:
+            age_ms = int((self.context.now() - slot.lag.caught_up_at) * 1000)
+            slot.recorded.was_level_at(self.context.now_ms() - age_ms)
+        return slot.recorded.level_ms
+
+    def track_of(self, view: PartitionView) -> VerifyTrack:
+        """Return how far a partition's copy was verified; from now on somebody looks."""
+        slot = self._own(view)
+        if slot is None:
+            return VerifyTrack(view.source.partition)
+        if slot.verified is None:
+            slot.verified = VerifyTrack(slot.source.partition)
+        return slot.verified
+
+    async def persist_maps(self, shards: Collection[Shard]) -> None:
+        """Write what is known of offsets that are not the source's own; raises what the state topic raises."""
+        await self.context.maps.persist([slot for slot in self.slots.values() if slot.shard in shards])
 
     def stop_over_bug(self, slot: Slot, bug: Exception) -> None:
         """Stop one partition over an error of this software; the others go on."""
         bugs.note(bug, partition=str(slot.source))
-        slot.attaching = False
+        slot.attach.is_under_way = False
         slot.copy.displaced = None
-        self.fault(slot, Reason.INTERNAL_ERROR, f"{type(bug).__name__}: {bug}")
+        self.ended(slot, slot.copy.fault(Reason.INTERNAL_ERROR, f"{type(bug).__name__}: {bug}"))
 
     def settle(self, slot: Slot, detail: str) -> None:
         """End a partition's episode without doubt; it is attached again."""
-        before = slot.copy.phase
-        release(slot.copy.settle(detail, doubtful=False))
-        self._left_copying(slot, before)
+        self.ended(slot, slot.copy.settle(detail))
+
+    def _note_active(self, slot: Slot) -> None:
+        """A partition is copied; for the first time, that has to be recorded."""
+        if not slot.recorded.active:
+            slot.recorded.active = True
+            slot.recorded.was_level_at(self.context.now_ms())
+            self._watcher.activated(slot)
 
     def rest(self, slot: Slot, detail: str, reason: Reason) -> None:
         """End a partition's episode over what will not pass soon, such as a refusal; look again at a slow pace."""
@@ -207,42 +289,31 @@ class Pump:
         self._attach_loop.rest(slot)
         slot.copy.say(reason, detail)
 
-    def map_instead(self, slot: Slot, detail: str) -> None:
-        """End a partition's episode to go over to mapped offsets: what holds no record cannot be filled."""
-        before = slot.copy.phase
-        release(slot.copy.leave_out(detail))
-        self._left_copying(slot, before)
-
     async def remember_seed(self, slot: Slot, offset: int) -> None:
         """Record that fillers may stand below `offset`; raises what the state topic raises."""
         await self._watcher.seeding(slot, offset)
-        slot.seeded_to = offset
+        slot.recorded.seeded_to = offset
 
-    def note(self, slot: Slot, before: Phase, text: str) -> None:
-        """Tell the watcher of a change made elsewhere."""
-        self._watcher.changed(slot, before, text)
-
-    def phase_changed(self, slot: Slot) -> None:
-        """The machine left COPYING by itself, because of what was read."""
-        self._left_copying(slot, Phase.COPYING)
-
-    def _left_copying(self, slot: Slot, before: Phase) -> None:
-        if slot.copy.phase is before:
+    def ended(self, slot: Slot, ending: Ending | None) -> None:
+        """Take what a machine returned: where a phase ended, the partition is looked at again; None changes nothing."""
+        if ending is None:
             return
-        self._detach(slot)
-        self._watcher.changed(slot, before, slot.copy.detail or "")
+        self._leave(slot, ending)
+        self._watcher.changed(slot, ending.before, slot.copy.detail or "")
         self._attach_loop.schedule(slot)
 
-    def _detach(self, slot: Slot) -> None:
+    def _leave(self, slot: Slot, ending: Ending | None) -> None:
+        if ending is not None:
+            release(ending.dropped)
         # What is stored may be older than the tail by now, and would then prove nothing at the next attach.
-        slot.stored_epoch = max(slot.stored_epoch, slot.copy.last_epoch)
+        slot.recorded.stored_epoch = max(slot.recorded.stored_epoch, slot.copy.reading.last_epoch)
         self._attach_loop.add(slot)
         self.routes.take_silence(slot)
         self.routes.end(slot)
 
     # -- called by readers and writers ----------------------------------------------------------------------------
 
-    def ready(self, slot: Slot) -> None:
+    def has_work(self, slot: Slot) -> None:
         """Something of this partition can be sent."""
         self.routes.ready(slot)
 
@@ -250,11 +321,11 @@ class Pump:
         """Return whether more of a partition is to be read now."""
         return self.routes.wants_more(slot)
 
-    def readers_kick(self) -> None:
+    def wake_readers(self) -> None:
         """Let readers use what became free: those that wait for it first."""
         self.routes.readers_kick()
 
-    def writers_kick(self) -> None:
+    def wake_writers(self) -> None:
         """Let writers send what became ready."""
         self.routes.writers_kick()
 
@@ -272,15 +343,14 @@ class Pump:
         """An answer held nothing of a partition that should have more."""
         self.end_looks.answered_empty(slot)
 
-    def after_answer(self, slot: Slot, outcome: ProduceOutcome) -> None:
-        """An answer changed a partition's phase, or was its last one outstanding."""
+    def answered(self, slot: Slot, outcome: ProduceOutcome, ending: Ending | None = None) -> None:
+        """Take what an answer of the target brought, beside what the machine made of it."""
         copy = slot.copy
-        if outcome is ProduceOutcome.ACCEPTED and not slot.active:
-            self._watcher.activated(slot)
+        if outcome is ProduceOutcome.ACCEPTED:
+            self._note_active(slot)
         if outcome in {ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE}:
-            slot.doubt_until = self.context.now() + self.target.cluster.spec.doubt_seconds
-        if copy.phase is not Phase.COPYING and slot in self.routes:
-            self._left_copying(slot, Phase.COPYING)
+            slot.attach.doubt_until = self.context.now() + self.target.cluster.spec.doubt_seconds
+        self.ended(slot, ending)
         if outcome is ProduceOutcome.MISSING:
             self._watcher.topics_stale()
         if outcome in {ProduceOutcome.MISSING, ProduceOutcome.MOVED}:
@@ -335,18 +405,18 @@ class Pump:
         self._target_leaders.close()
         self.routes.close()
 
-    async def drain(self, slots: Collection[Slot], seconds: float, text: str) -> bool:
+    async def drain(self, views: Collection[PartitionView], seconds: float, text: str) -> bool:
         """Send nothing new of some partitions and wait for answers; return whether none is missing."""
-        for slot in slots:
-            self.pause(slot, text)
+        for view in views:
+            self.pause(view, text)
         deadline = self.context.now() + seconds
-        while any(slot.copy.outstanding for slot in slots):
+        while any(view.copy.sending.outstanding for view in views):
             if self.context.now() >= deadline:
                 return False
             await asyncio.sleep(0.005)
         return True
 
-    def start_task(self, work: Coroutine[None, None, None], *slots: Slot) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[None, None, None], *slots: Slot) -> asyncio.Task[None]:
         """Run a coroutine beside the loop; an unexpected error stops the partitions that it works for, by name."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -372,24 +442,24 @@ class Pump:
         if there is None or here is None:
             return False
         end = slot.lag.observed_end
-        slot.copy.compacted = slot.surely_compacted
-        slot.copy.intact_below = self._watcher.intact_below(slot, end) if slot.active and end is not None else 0
-        slot.copy.resume(decision, source_epoch)
-        if not slot.copy.is_copying():  # a gap that was given up is too long to be filled
-            self._left_copying(slot, Phase.ATTACHING)
+        missing = slot.copy.reading.missing
+        missing.compacted = slot.recorded.cleaning.certain
+        missing.intact_below = self._watcher.intact_below(slot, end) if slot.recorded.active and end is not None else 0
+        ending = slot.copy.resume(decision, source_epoch)
+        if ending is not None:
+            self.ended(slot, ending)
             return True
         self.context.problems.is_over(str(slot.source))
         self.context.books.totals.reattached += 1
         slot.lag.reach(decision.offset)
         self._attach_loop.discard(slot)
         self.routes.begin(slot, there.node, here.node)
-        if not slot.copy.drained:
+        if not slot.copy.sending.drained:
             # A gap that was given up is filled from here. Nothing behind it need come for that to be sent: what comes
             # may have to wait until all before it is acknowledged.
             self.routes.ready(slot)
             self.routes.writers_kick()
-        if not slot.active:
-            self._watcher.activated(slot)
+        self._note_active(slot)
         text = f"copying from offset {decision.offset}"
         if decision.shift:
             text += f" to offset {decision.place.target} of the target"
@@ -398,13 +468,16 @@ class Pump:
 
     def seed(self, slot: Slot, offset: int) -> None:
         """Let a partition's log on the target start at `offset`."""
+        before = slot.copy.phase
+        slot.copy.seed()
+        self._watcher.changed(slot, before, f"seeding to offset {offset}")
         self._seeder.begin(slot, offset)
 
     def seeded(self, slots: Iterable[Slot]) -> None:
         """The target's log start is in place: read the facts again."""
         for slot in slots:
             slot.copy.attach_again()
-            slot.due = 0.0
+            slot.attach.due = 0.0
         self._attach_loop.wake()
 
     def all_copying(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.copy.answers import FetchOutcome, classify_fetch
 from replicator.core.copy.doubt import Edges
-from replicator.engine.copy.partition import Slot, release
+from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.rewriting import Carrier, opened_at_once
 from replicator.engine.copy.waiting import waits_for
 from replicator.engine.logs.link import Link
@@ -22,10 +22,10 @@ from replicator.wire.fetch import ANSWER_BYTES_MAX, Fetched, FetchSession, Wante
 from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
-    from replicator.core.copy.intake import Piece
+    from replicator.core.copy.pieces import Piece
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.ports import ReadSupervisor
-    from replicator.engine.state.origins import Origins
+    from replicator.engine.state.ownership.origins import Origins
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.wire.connection import Connection
@@ -198,9 +198,11 @@ class SourceReader:
                 if slot is not None:
                     blocked[where] = None  # looked at again with every request, until it wants more
                 continue
-            copy = slot.copy
+            reading = slot.copy.reading
             share_bytes = max(bytes_max, self._bytes_needed.get(slot, 0))
-            changed[where] = self._wanted[where] = Wanted(copy.next_offset, known.epoch, copy.last_epoch, share_bytes)
+            changed[where] = self._wanted[where] = Wanted(
+                reading.next_offset, known.epoch, reading.last_epoch, share_bytes
+            )
         self._look_at = blocked
         return changed, gone
 
@@ -265,7 +267,7 @@ class SourceReader:
         session = FetchSession(
             connection.versions.fetch, int(self._context.committed_only), self._context.source.topic_ids, ask_anew=True
         )
-        wanted = Wanted(slot.copy.next_offset, known.epoch, slot.copy.last_epoch, bytes_max)
+        wanted = Wanted(slot.copy.reading.next_offset, known.epoch, slot.copy.reading.last_epoch, bytes_max)
         # Without a wait: where many are asked one after the other, most have nothing new.
         body = session.request({slot.source: wanted}, wait_ms=0, bytes_min=1, bytes_max=bytes_max)
         self._asked = True
@@ -361,7 +363,7 @@ class SourceReader:
         if not self._asked:
             self.kick()
         self._context.line.kick()
-        self._supervisor.writers_kick()
+        self._supervisor.wake_writers()
 
     def _look_for_oversized(
         self, error: AnswerTooLarge, session: FetchSession, asked_of: dict[TopicPartition, Asked]
@@ -381,13 +383,16 @@ class SourceReader:
             if looks < _OVERSIZED_LOOKS:
                 self._alone[slot] = None
                 continue
-            slot.too_large = None  # where it ends was not read
-            self._supervisor.fault(
+            slot.refused.too_large = None  # where it ends was not read
+            self._supervisor.ended(
                 slot,
-                Reason.BATCH_TOO_LARGE,
-                f"the source's batch at offset {slot.copy.next_offset}, or right behind it, comes in an answer of "
-                f"{error.claimed_bytes} bytes; at most {ANSWER_BYTES_MAX} are read. Have its records written again in "
-                "smaller batches; the copy goes on once the log begins behind it (retention, DeleteRecords)",
+                slot.copy.fault(
+                    Reason.BATCH_TOO_LARGE,
+                    f"the source's batch at offset {slot.copy.reading.next_offset}, or right after it, comes in an "
+                    f"answer of {error.claimed_bytes} bytes; at most {ANSWER_BYTES_MAX} are read. Have its records "
+                    "written again in smaller batches; the copy goes on once the log begins after it (retention, "
+                    "DeleteRecords)",
+                ),
             )
 
     def _take(self, frame: Frame, session: FetchSession, asked_of: dict[TopicPartition, Asked]) -> Accepted:
@@ -438,33 +443,35 @@ class SourceReader:
             self._on_partition_error(slot, fetched)
             return []
         copy = slot.copy
-        slot.source_start = fetched.log_start
+        slot.seen.source_start = fetched.log_start
         end, now = fetched.high_watermark, self._context.now()
         if self._context.committed_only:
-            slot.observe_stable(fetched.last_stable_offset, end, now)
+            slot.seen.observe_stable(fetched.last_stable_offset, end, now)
             end = fetched.last_stable_offset
         slot.lag.reach(copy.acked_offset)
         slot.lag.observe(end, self._asked_at)
         if fetched.diverging is not None:
             epoch, offset = fetched.diverging
-            self._supervisor.fault(
+            self._supervisor.ended(
                 slot,
-                Reason.SOURCE_TRUNCATED,
-                f"the source's history now ends at {offset} in leader epoch {epoch}; "
-                f"{copy.next_offset} was read in epoch {copy.last_epoch}",
+                slot.copy.fault(
+                    Reason.SOURCE_TRUNCATED,
+                    f"the source's history now ends at {offset} in leader epoch {epoch}; "
+                    f"{copy.reading.next_offset} was read in epoch {copy.reading.last_epoch}",
+                ),
             )
             return []
         if copy.is_copying() and fetched.start != fetched.end:
             return self._offer(asked, fetched, frame, alone=alone)
-        if copy.is_copying() and end > copy.next_offset and not frame.has_grown:
+        if copy.is_copying() and end > copy.reading.next_offset and not frame.has_grown:
             self._supervisor.answered_empty(slot)
         return []
 
     def _offer(self, asked: Asked, fetched: Fetched, frame: Frame, *, alone: bool) -> list[Piece]:
         slot, copy = asked.slot, asked.slot.copy
-        if fetched.log_start > copy.next_offset:
+        if fetched.log_start > copy.reading.next_offset:
             # Offsets that retention took are no holes: the attach reads both logs and names what happened.
-            self._supervisor.settle(slot, f"the source's log now starts at {fetched.log_start}")
+            self._supervisor.ended(slot, slot.copy.settle(f"the source's log now starts at {fetched.log_start}"))
             return []
         try:
             headers = scan(frame.buffer, fetched.start, fetched.end)
@@ -476,14 +483,14 @@ class SourceReader:
             offered = _Offered(asked, headers, fetched, frame)
             pieces = self._offer_headers(offered)
         except CorruptRecords as damage:
-            self._supervisor.fault(slot, Reason.CORRUPT_BATCH, str(damage))
+            self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, str(damage)))
             return []
         self._wait_to_open.discard(slot)
-        if copy.is_copying() and copy.unopened is not None:
+        if copy.is_copying() and copy.reading.unopened is not None:
             if self._context.opener.take_turn():
                 self._opening.add(slot)
                 frame.hold()
-                self._supervisor.start_task(self._open_beside(offered, copy.unopened), slot)
+                self._supervisor.start(self._open_beside(offered, copy.reading.unopened), slot)
             else:
                 # It is read again once it may be opened: an answer that waits would keep its frame from others.
                 self._wait_to_open.add(slot)
@@ -503,16 +510,14 @@ class SourceReader:
         def unpack(header: BatchHeader) -> list[RawRecord] | None:
             return known[1] if known is not None and header is known[0] else opened_at_once(frame, header)
 
-        pieces, dropped = slot.copy.offer(
+        pieces, ending = slot.copy.offer(
             headers,
             fetched.aborted or (),
-            Edges(fetched.high_watermark, asked.leader_epoch, slot.epochs_unproven),
+            Edges(fetched.high_watermark, asked.leader_epoch, slot.recorded.epochs_unproven),
             unpack,
             lambda header: prove(frame.view, header),
         )
-        release(dropped)
-        if not slot.copy.is_copying():
-            self._supervisor.phase_changed(slot)
+        self._supervisor.ended(slot, ending)
         return pieces
 
     async def _open_beside(self, offered: _Offered, header: BatchHeader) -> None:
@@ -528,7 +533,7 @@ class SourceReader:
         try:
             while self._goes_on(asked):
                 await self._context.opener.use(frame, header, take)
-                following = slot.copy.unopened
+                following = slot.copy.reading.unopened
                 if following is None or following is header:
                     return
                 header = following
@@ -540,20 +545,22 @@ class SourceReader:
             self._opening.discard(slot)
             self._look_at[slot.source] = None
             frame.release()
-            self._supervisor.writers_kick()
-            self._supervisor.readers_kick()
+            self._supervisor.wake_writers()
+            self._supervisor.wake_readers()
 
     def _cannot_be_opened(self, slot: Slot, header: BatchHeader, error: TooLargeToOpen | CorruptRecords) -> None:
         """Stop a partition at a batch that is damaged, or takes more memory than it may; it cannot pass as it is."""
         if isinstance(error, CorruptRecords):
-            self._supervisor.fault(slot, Reason.CORRUPT_BATCH, str(error))
+            self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, str(error)))
             return
-        slot.too_large = (header.base_offset, header.next_offset) if header.magic == MAGIC_V2 else None
-        self._supervisor.fault(
+        slot.refused.too_large = (header.base_offset, header.next_offset) if header.magic == MAGIC_V2 else None
+        self._supervisor.ended(
             slot,
-            Reason.BATCH_TOO_LARGE,
-            f"{error}; it cannot be copied as it is, and limits.in_flight_bytes allows "
-            f"{self._context.opener.bytes_max} bytes (half of it) for the records of one batch",
+            slot.copy.fault(
+                Reason.BATCH_TOO_LARGE,
+                f"{error}; it cannot be copied as it is, and limits.in_flight_bytes allows "
+                f"{self._context.opener.bytes_max} bytes (half of it) for the records of one batch",
+            ),
         )
 
     def _goes_on(self, asked: Asked) -> bool:
@@ -570,11 +577,13 @@ class SourceReader:
         if fetched.end - fetched.start >= LENGTH_PREFIX_BYTES:
             claimed_bytes = _PREFIX.unpack_from(frame.buffer, fetched.start)[1] + LENGTH_PREFIX_BYTES
         if alone:
-            self._supervisor.fault(
+            self._supervisor.ended(
                 slot,
-                Reason.CORRUPT_BATCH,
-                f"the source's batch at offset {slot.copy.next_offset} claims {claimed_bytes} bytes, and even an "
-                f"answer of its own holds only {fetched.end - fetched.start} of them",
+                slot.copy.fault(
+                    Reason.CORRUPT_BATCH,
+                    f"the source's batch at offset {slot.copy.reading.next_offset} claims {claimed_bytes} bytes, "
+                    f"and even an answer of its own holds only {fetched.end - fetched.start} of them",
+                ),
             )
             return
         known_bytes = self._bytes_needed.get(slot, 0)
@@ -589,7 +598,7 @@ class SourceReader:
         if not unknown:
             return headers
         self._asking_whose.add(slot)
-        self._supervisor.start_task(self._learn_whose(slot, unknown, origins), slot)
+        self._supervisor.start(self._learn_whose(slot, unknown, origins), slot)
         first = next(at for at, header in enumerate(headers) if header.producer_id in unknown)
         return headers[:first]
 
@@ -616,19 +625,19 @@ class SourceReader:
         name = error_name(fetched.error)
         if outcome is FetchOutcome.OUT_OF_RANGE:
             # The log start and end tell which side was left: the attach reads both and names the fault.
-            self._supervisor.settle(slot, f"{name} at {slot.copy.next_offset}")
+            self._supervisor.ended(slot, slot.copy.settle(f"{name} at {slot.copy.reading.next_offset}"))
         elif outcome is FetchOutcome.REJECTED:
             why = told(self._context.source.cluster.spec, "Fetch", fetched.error, slot.source.topic)
             self._rest(slot, f"the source refuses to be read: {why}", Reason.WAITING_FOR_ACCESS)
         else:
-            self._supervisor.settle(slot, f"the source answers {name}")
+            self._supervisor.ended(slot, slot.copy.settle(f"the source answers {name}"))
             self._supervisor.leaders_stale(target=False)
 
     def _refuse_frame(self, damage: CorruptRecords) -> None:
         self._drop_connection()
         self._context.problems.source(self.node, str(damage))
         for slot in self.slots:
-            self._supervisor.settle(slot, str(damage))
+            self._supervisor.ended(slot, slot.copy.settle(str(damage)))
 
 
 def frame_payload_bytes(frame_bytes: int) -> int:

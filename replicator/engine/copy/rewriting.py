@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.coalesce import groups, is_far
-from replicator.core.copy.intake import Encode, Fill, Skip
+from replicator.core.copy.pieces import Encode, Fill, Skip
 from replicator.core.copy.values import Batch
 from replicator.engine.logs.opening import ON_LOOP_BYTES_MAX, beside, is_small
 from replicator.errors import CorruptRecords, TooLargeToOpen
@@ -23,7 +23,7 @@ from replicator.wire.recode import build_batches, codec_of, open_batch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.core.copy.intake import Passes, Piece
+    from replicator.core.copy.pieces import Passes, Piece
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.ports import Supervisor
@@ -62,7 +62,7 @@ class Carrier:
                 self._queue_built(slot, self._building(slot, piece, frame)(), frame)
             else:
                 self._carry_one(slot, piece, frame)
-        self._supervisor.ready(slot)
+        self._supervisor.has_work(slot)
 
     async def carry_out_beside(
         self, slot: Slot, pieces: list[Piece], frame: Frame, goes_on: Callable[[], bool]
@@ -77,24 +77,24 @@ class Carrier:
                 self._carry_one(slot, piece, frame)
             if not goes_on():
                 return
-            self._supervisor.ready(slot)
+            self._supervisor.has_work(slot)
 
     def _carry_one(self, slot: Slot, piece: Passes | Fill | Skip, frame: Frame) -> None:
         try:
             if isinstance(piece, Fill):
-                slot.copy.queue_fill(piece)
+                slot.copy.fill(piece)
             elif isinstance(piece, Skip):
-                slot.copy.queue_skip(piece)
+                slot.copy.skip(piece)
             else:
                 self._pass(slot, piece, frame)
         except CorruptRecords as damage:
             # What came before the damaged batch is dropped with it and copied again after the operator's decision.
-            self._supervisor.fault(slot, Reason.CORRUPT_BATCH, str(damage))
+            self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, str(damage)))
 
     def _pass(self, slot: Slot, passes: Passes, frame: Frame) -> None:
         """Queue batches that pass; small ones that follow each other as one."""
         batch_bytes_max = slot.copy.limits.batch_bytes_max
-        far = is_far(slot.copy.outstanding, slot.moved_at - slot.verified_at)
+        far = is_far(slot.copy.sending.outstanding, slot.proof.moved_at - slot.proof.verified_at)
         for group in groups(passes, batch_bytes_max, far=far):
             rest = group.passes
             while group.merged and len(rest) > 1:
@@ -128,7 +128,7 @@ class Carrier:
             payload = frame.view[start : start + size]
             payload[:] = raw
         frame.hold()
-        slot.copy.queue([Batch(base + slot.copy.shift, count, max_timestamp, size, payload, frame)])
+        slot.copy.sending.queue([Batch(base + slot.copy.shift, count, max_timestamp, size, payload, frame)])
         return taken
 
     def _rewrite(self, slot: Slot, passes: Passes, frame: Frame) -> None:
@@ -142,7 +142,7 @@ class Carrier:
             size = LENGTH_PREFIX_BYTES + length
             batches.append(new(Batch, (base + shift, count, max_timestamp, size, view[start : start + size], frame)))
         frame.hold(len(batches))
-        slot.copy.queue(batches)
+        slot.copy.sending.queue(batches)
 
     def _building(self, slot: Slot, piece: Encode, frame: Frame) -> Callable[[], list[Built]]:
         """Return the work of encoding records anew, which touches nothing else and may be done in a thread."""
@@ -166,15 +166,17 @@ class Carrier:
         ]
         largest = max(batches, key=lambda batch: batch.size)
         if largest.size > bytes_max:
-            self._supervisor.fault(
+            self._supervisor.ended(
                 slot,
-                Reason.RECORD_TOO_LARGE,
-                f"the record at offset {largest.base_offset - shift} takes {largest.size} bytes as a batch, "
-                f"the target topic takes {bytes_max} (max.message.bytes)",
+                slot.copy.fault(
+                    Reason.RECORD_TOO_LARGE,
+                    f"the record at offset {largest.base_offset - shift} takes {largest.size} bytes as a batch, "
+                    f"the target topic takes {bytes_max} (max.message.bytes)",
+                ),
             )
             return
         frame.hold(len(batches))
-        slot.copy.queue(batches)
+        slot.copy.sending.queue(batches)
 
 
 def opened_at_once(frame: Frame, header: BatchHeader) -> list[RawRecord] | None:

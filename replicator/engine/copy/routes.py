@@ -115,7 +115,7 @@ class Routes:
         if not writers:
             return 0
         slots = [slot for slot, writer in self._writer_of.items() if writer in writers]
-        frames = {cast("Frame", batch.owner) for slot in slots for batch in slot.copy.held()}
+        frames = {cast("Frame", batch.owner) for slot in slots for batch in slot.copy.sending.held()}
         return sum(frame.made_bytes for frame in frames)
 
     # -- what is known ----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from replicator.core.copy.answers import ProduceOutcome, classify_produce
 from replicator.core.copy.values import Phase
 from replicator.engine.copy.partition import of_slot
 from replicator.engine.logs.opening import beside
-from replicator.engine.state.ownership import confirm
+from replicator.engine.state.ownership.ours import confirm
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BugError, KafkaError, ReplicatorError
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from replicator.wire.frames import Frame
 
 _FILLER_RECORDS_MAX = 100_000
-"""A broker keeps an object per record while it validates a batch (KAFKA.md F)."""
+"""A broker keeps an object per record while it validates a batch (KAFKA_FACTS K13)."""
 _FILLER_BYTES_MAX = 64 << 10
 _SMALL_FILLER_RECORDS = 500
 """For topics that take small batches only: a few hundred bytes."""
@@ -76,11 +76,8 @@ class Seeder:
 
     def begin(self, slot: Slot, offset: int) -> None:
         """Seed a partition so that its log starts and ends at `offset`."""
-        before = slot.copy.phase
-        slot.copy.seed()
-        self._supervisor.note(slot, before, f"seeding to offset {offset}")
         last = self._at_work.get(slot)
-        self._at_work[slot] = self._supervisor.start_task(self._run(slot, offset, last), slot)
+        self._at_work[slot] = self._supervisor.start(self._run(slot, offset, last), slot)
 
     def _goes_on(self, slot: Slot) -> bool:
         """Return whether the partition is still to be seeded, and by the task that asks."""
@@ -104,8 +101,9 @@ class Seeder:
             elif isinstance(error, KafkaError) and error.retryable:
                 await asyncio.sleep(1.0)
             else:
-                self._supervisor.fault(
-                    slot, Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot go on: {error}"
+                self._supervisor.ended(
+                    slot,
+                    slot.copy.fault(Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot go on: {error}"),
                 )
                 return
         except Exception as error:  # noqa: BLE001 - a task of its own: the partition would be seeded for ever
@@ -128,7 +126,7 @@ class Seeder:
                 continue
             async with self._room:  # only now: those that wait for a claim take nobody's place
                 if self._may_write(slot):
-                    if slot.seeded_to < offset:
+                    if slot.recorded.seeded_to < offset:
                         await self._supervisor.remember_seed(slot, offset)
                     await self._seed(slot, offset)
                     return

@@ -59,7 +59,7 @@ class TargetEnds:
     def _is_watched(self, slot: Slot) -> bool:
         copy = slot.copy
         ours = slot.shard.works and slot.shard.claim.holder == self._me
-        return ours and copy.is_copying() and copy.idle and not copy.limits.others_write
+        return ours and copy.is_copying() and copy.sending.idle and not copy.limits.others_write
 
     async def _look_at(self, slots: list[Slot], silent: set[int]) -> dict[Slot, str]:
         """Look at some; return those whose end is not known now, and why."""

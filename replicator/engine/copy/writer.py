@@ -10,7 +10,7 @@ from replicator.core.copy.answers import ProduceOutcome, classify_produce
 from replicator.core.copy.request_limit import RequestLimit
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch
 from replicator.engine.copy.filler import Filler
-from replicator.engine.copy.partition import Slot, release
+from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.producer_state import Standing
 from replicator.engine.logs.link import Link
 from replicator.engine.logs.refusals import told
@@ -60,7 +60,7 @@ class TargetWriter:
         self._codec: ProduceCodec | None = None
         self._ready: dict[Slot, None] = {}
         self._requests = 0
-        self._limit = RequestLimit()
+        self._limit = RequestLimit(context.target.cluster.spec.doubt_seconds)
         self._asking = False
         self._unanswered: deque[float] = deque()
         self._connecting_since: float | None = None
@@ -119,21 +119,21 @@ class TargetWriter:
         closed_at = 1 if limit.is_careful(self._context.now()) else _REQUEST_BYTES
         proven_since: dict[Shard, float] = {}
         for slot in self._ready:
-            copy = slot.copy
+            copy, sending = slot.copy, slot.copy.sending
             shard = slot.shard
             if shard not in proven_since:
                 proven_since[shard] = self._context.producers[shard].guard.proven_since()
-            if slot.verified_at < proven_since[shard]:
+            if slot.proof.verified_at < proven_since[shard]:
                 stale.append(slot)
                 continue
-            if limit.bytes_max is not None and not limit.takes(copy.head_bytes, size, sum(map(len, sent.values()))):
+            if limit.bytes_max is not None and not limit.takes(sending.head_bytes, size, sum(map(len, sent.values()))):
                 cut = True
                 break
-            batch = copy.next_to_send(now_ms, claimed=False)
-            if copy.waits_for_claim and self._context.producers[shard].guard.may_work_unguarded(slot):
-                batch = copy.next_to_send(now_ms, claimed=True)
+            batch = sending.next_to_send(now_ms, claimed=False)
+            if sending.waits_for_claim and self._context.producers[shard].guard.may_work_unguarded(slot):
+                batch = sending.next_to_send(now_ms, claimed=True)
             if batch is None:
-                (unclaimed if copy.waits_for_claim else spent).append(slot)
+                (unclaimed if sending.waits_for_claim else spent).append(slot)
                 continue
             topic, partition = slot.target
             batch_bytes = batch[3]
@@ -151,28 +151,30 @@ class TargetWriter:
 
     def _stop_what_is_too_large(self) -> None:
         for slot in list(self._ready):
-            if not self._limit.takes(slot.copy.head_bytes):
-                self._stop_too_large(slot, slot.copy.head_bytes)
+            if not self._limit.takes(slot.copy.sending.head_bytes):
+                self._stop_too_large(slot, slot.copy.sending.head_bytes)
 
     def _stop_too_large(self, slot: Slot, size: int) -> None:
         """Stop a partition whose next batch this broker takes in no request; the others of its connection go on."""
-        slot.refused_bytes = size
+        slot.refused.request_bytes = size
         setting = self._limit.bytes_max
         if setting is not None:
             told = f"takes requests of {setting} bytes at most ({SOCKET_REQUEST_MAX_BYTES})"
         else:
             told = f"closes the connection over it; it does not tell its {SOCKET_REQUEST_MAX_BYTES}"
-        self._supervisor.fault(
+        self._supervisor.ended(
             slot,
-            Reason.RECORD_TOO_LARGE,
-            f"a batch of {size} bytes comes next, and broker {self.node} of the target {told}: raise it there and "
-            "restart the broker, then `replicator mirror resolve` with `--how accept`",
+            slot.copy.fault(
+                Reason.RECORD_TOO_LARGE,
+                f"a batch of {size} bytes comes next, and broker {self.node} of the target {told}: raise it there and "
+                "restart the broker, then `replicator mirror resolve` with `--how accept`",
+            ),
         )
 
     def _look_behind(self, slot: Slot) -> None:
         """Take a partition that has no batch to send now off the list, unless one only waits for its turn."""
         copy = slot.copy
-        if copy.drained:
+        if copy.sending.drained:
             del self._ready[slot]
         elif copy.fill_due() is not None:
             del self._ready[slot]
@@ -189,7 +191,9 @@ class TargetWriter:
         for slot in unclaimed:
             self._wait_for_claim(slot)
         for slot in stale:
-            self._supervisor.settle(slot, "its place was proven too long ago to go on from without the claim")
+            self._supervisor.ended(
+                slot, slot.copy.settle("its place was proven too long ago to go on from without the claim")
+            )
 
     def _wait_for_claim(self, slot: Slot) -> None:
         """Let go of what must not be sent unguarded: it would keep frames from partitions that may go on."""
@@ -229,7 +233,7 @@ class TargetWriter:
         self._codec = None
         if self._limit.wants_asking and not self._asking:
             self._asking = True
-            self._supervisor.start_task(self._ask_limit())
+            self._supervisor.start(self._ask_limit())
         self.kick()
 
     async def _ask_limit(self) -> None:
@@ -253,7 +257,7 @@ class TargetWriter:
     def _rested(self) -> None:
         self._supervisor.leaders_stale(source=False)
         for slot in list(self._ready):
-            self._supervisor.settle(slot, f"broker {self.node} of the target could not be reached")
+            self._supervisor.ended(slot, slot.copy.settle(f"broker {self.node} of the target could not be reached"))
         self.kick()
 
     # -- answers ------------------------------------------------------------------------------------------------
@@ -285,7 +289,7 @@ class TargetWriter:
         if any(sent.values()):  # the broker left a partition out of its answer: as good as no answer
             self._lost(sent, None)
         self.kick()
-        self._supervisor.readers_kick()
+        self._supervisor.wake_readers()
 
     def _take(self, sent: _Request, answered: dict[str, list[Accepted]], sent_at: float) -> None:
         """Take the usual answer: every batch accepted."""
@@ -300,14 +304,14 @@ class TargetWriter:
                     continue
                 _, batch_bytes, slot, batch, episode = entry
                 if slot.copy.accepted(batch, episode, base_offset):
-                    slot.attempts = 0
-                    slot.verified_at = sent_at
-                    slot.moved_at = now
+                    slot.attach.attempts = 0
+                    slot.proof.verified_at = sent_at
+                    slot.proof.moved_at = now
                     records += batch[1]
                     size += batch_bytes
                     batches += 1
-                    if not slot.active:
-                        self._supervisor.after_answer(slot, ProduceOutcome.ACCEPTED)
+                    if not slot.recorded.active:
+                        self._supervisor.answered(slot, ProduceOutcome.ACCEPTED)
                 else:
                     self._closer_look(entry, 0, base_offset, "")
                 if batch[5] is not frame:
@@ -342,20 +346,19 @@ class TargetWriter:
         outcome = classify_produce(code)
         detail = told(self._context.target.cluster.spec, "Produce", code, slot.target.topic, message) if code else ""
         before = slot.copy.acked_offset
-        release(slot.copy.answered(batch, episode, outcome, base_offset, detail))
+        ending = slot.copy.answered(batch, episode, outcome, base_offset, detail)
         if slot.copy.acked_offset > before:
             self._context.books.accepted(batch.record_count, batch.size, 1, self._context.now())
         elif outcome is not ProduceOutcome.ACCEPTED:
             self._context.books.outcomes[outcome] += 1
-        self._supervisor.after_answer(slot, outcome)
+        self._supervisor.answered(slot, outcome, ending)
 
     def _lost(self, sent: _Request, error: KafkaError | None) -> None:
         for _, _, slot, batch, episode in [entry for entries in sent.values() for entry in entries.values()]:
-            dropped = slot.copy.lost(batch, episode, str(error or "the broker did not answer for it"))
-            release(dropped)
+            ending = slot.copy.lost(batch, episode, str(error or "the broker did not answer for it"))
             batch.owner.release()  # type: ignore[attr-defined] # as above
             self._context.books.outcomes[ProduceOutcome.UNKNOWN] += 1
-            self._supervisor.after_answer(slot, ProduceOutcome.UNKNOWN)
+            self._supervisor.answered(slot, ProduceOutcome.UNKNOWN, ending)
         sent.clear()
         if error is not None:
             self._context.problems.target(self.node, error.with_next_step())

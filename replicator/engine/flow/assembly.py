@@ -13,8 +13,11 @@ from replicator.core.topics.ownership import DOUBTS
 from replicator.core.work.claim import Timing
 from replicator.engine.copy.fill_route import FillRoute
 from replicator.engine.copy.live_maps import OffsetMaps
+from replicator.engine.copy.log_starts import LogStarts
+from replicator.engine.copy.open_transactions import OpenTransactions
 from replicator.engine.copy.producer_state import PROVEN_SECONDS_MAX, Guard, ShardProducer
 from replicator.engine.copy.pump import Pump, Watcher
+from replicator.engine.copy.target_ends import TargetEnds
 from replicator.engine.flow.reconcile import Lineup
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.groups.positions import PumpPositions
@@ -22,8 +25,8 @@ from replicator.engine.groups.sync import GroupSync
 from replicator.engine.logs.choosing import OnlyOurs
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
-from replicator.engine.state.origins import Origins
-from replicator.engine.state.owners import Owners
+from replicator.engine.state.ownership.origins import Origins
+from replicator.engine.state.ownership.owners import Owners
 from replicator.engine.state.source import SourceState
 from replicator.engine.topics.acls import AclSync
 from replicator.engine.topics.sync import TopicSync
@@ -37,12 +40,22 @@ from replicator.model.names import fill_route_transactional_id
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from replicator.engine.copy.copier import Copier
     from replicator.engine.flow.inputs import FlowInputs
-    from replicator.engine.state.identity import Identity
     from replicator.engine.state.log import StateLog
+    from replicator.engine.state.ownership.identity import Identity
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec
     from replicator.model.states import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What the pump's way of copying has looked at now and then, beside the copy."""
+
+    log_starts: LogStarts
+    target_ends: TargetEnds
+    open_transactions: OpenTransactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +68,8 @@ class Parts:
     shards: Shards
     leases: LeaseKeeper
     sync: TopicSync
-    pump: Pump
+    pump: Copier
+    looks: Looks
     source_ends: SourceEnds
     lineup: Lineup
     groups: GroupSync
@@ -85,7 +99,7 @@ def assemble(
         state_log: What is recorded there.
         watcher: Who is told what happens to partitions.
         drain: See `Shards`.
-        on_change: Called when a shard began or stopped.
+        on_change: Called when a shard started or stopped.
     """
     flow, uid = inputs.flow, identity.uid
     now = asyncio.get_running_loop().time
@@ -94,7 +108,7 @@ def assemble(
     presence = _presence(inputs, uid, state_log, timing, silence)
 
     def on_known() -> None:
-        pump.writers_kick()
+        pump.wake_writers()
 
     producers = dict(
         _shard(inputs, identity, state_log, number, presence, timing, on_known) for number in range(flow.shards)
@@ -118,6 +132,7 @@ def assemble(
         leases=LeaseKeeper(*asking, shards.floors, shards.busy, shards.kick, now=now),
         sync=sync,
         pump=pump,
+        looks=Looks(LogStarts(flow, pump), TargetEnds(pump, inputs.me.instance), OpenTransactions(flow.name, pump)),
         source_ends=source_ends,
         lineup=Lineup(flow, pump, source_ends),
         groups=GroupSync(flow, uid, *sides, positions, state_log=state_log, may_write=may_write),
@@ -192,9 +207,9 @@ def _pump(
     )
 
 
-def _doubted(pump: Pump, topic: str) -> Reason | None:
+def _doubted(pump: Copier, topic: str) -> Reason | None:
     """Return why it is in doubt whether a topic's partitions go on from where they stand; None where it is not."""
-    reasons = (slot.copy.reason for slot in pump.slots.values() if slot.source.topic == topic)
+    reasons = (slot.copy.reason for slot in pump.partitions.values() if slot.source.topic == topic)
     return next((reason for reason in reasons if reason in DOUBTS), None)
 
 

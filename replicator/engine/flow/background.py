@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING
 
 from replicator.aio.tasks import lasting
 from replicator.core.status.progress import CatchingUp, Progress
-from replicator.engine.copy.log_starts import LogStarts
-from replicator.engine.copy.open_transactions import OpenTransactions
-from replicator.engine.copy.target_ends import TargetEnds
 from replicator.engine.offsets.source_looks import SourceLooks
 from replicator.engine.work.fence import keep_data_id_alive
 from replicator.errors import ReplicatorError
@@ -100,16 +97,16 @@ class Chores:
             await self.unrecorded.wait()
             await asyncio.sleep(_RECORD_PAUSE_SECONDS)
             self.unrecorded.clear()
-            for slot in parts.pump.slots.values():
+            for slot in parts.pump.partitions.values():
                 mirror = parts.sync.mirrors.get(slot.source.topic)
                 if mirror is None:
                     continue
-                if slot.active:
+                if slot.recorded.active:
                     mirror.active.add(slot.source.partition)
-                if slot.copy.last_epoch >= 0:
-                    mirror.epochs[slot.source.partition] = slot.copy.last_epoch
+                if slot.copy.reading.last_epoch >= 0:
+                    mirror.epochs[slot.source.partition] = slot.copy.reading.last_epoch
             try:
-                await parts.sync.record_now()
+                await parts.sync.records.write()
             except ReplicatorError as error:
                 log.warning("state not recorded", flow=self._flow.name, why=str(error))
                 await asyncio.sleep(1.0)
@@ -136,13 +133,13 @@ class Chores:
         """Append what only the holder of a shard's claim knows for certain, and see to what only it may do."""
         parts = self._parts
         ours = {shard for shard in shards if shard.works and shard.claim.holder == self._me}
-        slots = [slot for slot in parts.pump.slots.values() if slot.shard in ours]
+        slots = [slot for slot in parts.pump.partitions.values() if slot.shard in ours]
         if not slots:
             return
-        await parts.pump.context.maps.persist(slots)
+        await parts.pump.persist_maps(ours)
         await parts.source_ends.record(parts.pump, ours)
         if any(
-            slot.copy.last_epoch > parts.sync.mirrors[slot.source.topic].epochs.get(slot.source.partition, -1)
+            slot.copy.reading.last_epoch > parts.sync.mirrors[slot.source.topic].epochs.get(slot.source.partition, -1)
             for slot in slots
             if slot.source.topic in parts.sync.mirrors
         ):
@@ -150,25 +147,22 @@ class Chores:
 
     async def _watch_log_starts(self) -> None:
         parts = self._parts
-        starts = LogStarts(self._flow, parts.pump)
         while True:
             await asyncio.sleep(_FOLLOW_EVERY_SECONDS if self._flow.follow_log_start else _LOG_STARTS_EVERY_SECONDS)
-            await starts.look()
+            await parts.looks.log_starts.look()
 
     async def _watch_target_ends(self) -> None:
-        watch = TargetEnds(self._parts.pump, self._me)
         while True:
             await asyncio.sleep(_TARGET_ENDS_EVERY_SECONDS)
-            await watch.look()
+            await self._parts.looks.target_ends.look()
 
     async def _watch_open_transactions(self) -> None:
         parts = self._parts
         if not parts.pump.context.committed_only:  # whoever copies uncommitted records waits for no transaction
             return
-        watch = OpenTransactions(self._flow.name, parts.pump)
         while True:
             await asyncio.sleep(_OPEN_TRANSACTIONS_EVERY_SECONDS)
-            await watch.look()
+            await parts.looks.open_transactions.look()
 
     async def _keep_data_id(self) -> None:
         """Use the data id once a day; whoever works on the first shard does."""

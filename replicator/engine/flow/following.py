@@ -65,7 +65,9 @@ class Following:
             return
         parts.pump.context.writers = writers
         changed = [
-            slot for slot in parts.pump.slots.values() if writers.of(slot.target.topic) != before.of(slot.target.topic)
+            slot
+            for slot in parts.pump.partitions.values()
+            if writers.of(slot.target.topic) != before.of(slot.target.topic)
         ]
         names = sorted(topic for topic, own in writers.own.items() if own != before.of(topic))
         writer = writers.flow
@@ -90,7 +92,7 @@ class Following:
             return
         self._standing.paused = paused
         log.info("flow paused" if paused else "flow resumed", flow=self._inputs.flow.name, actor=record.desired_actor)
-        for slot in parts.pump.slots.values():
+        for slot in parts.pump.partitions.values():
             if paused:
                 parts.pump.pause(slot)
             elif slot.copy.phase is Phase.PAUSED:

@@ -13,9 +13,9 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.view import PartitionView
     from replicator.model.resolution import Order, Resolution
-    from replicator.store.port import Store
+    from replicator.store.event_store import Store
 
 log = get_logger(__name__)
 
@@ -32,7 +32,7 @@ class History:
         """Return recent events, newest last."""
         return self._store.recent(self._flow, topic, limit)
 
-    def changed(self, slot: Slot, before: Phase, text: str) -> None:
+    def changed(self, slot: PartitionView, before: Phase, text: str) -> None:
         """A partition changed its phase."""
         copy = slot.copy
         event = Event(

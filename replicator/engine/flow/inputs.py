@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from replicator.admin.topics import TopicAdmin
 from replicator.core.topics import selection
 from replicator.engine.flow.history import History
-from replicator.engine.state.between import Between
+from replicator.engine.state.ownership.between import Between
 from replicator.model.names import STATE_TOPIC
 from replicator.wire.cluster import Cluster
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from replicator.model.spec import CoordinatorSpec, FlowSpec
     from replicator.rpc.lease_port import LeasePort
     from replicator.rpc.peers import Peers
-    from replicator.store.port import Store
+    from replicator.store.event_store import Store
 
 
 @dataclass(frozen=True, slots=True)

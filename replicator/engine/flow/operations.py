@@ -19,7 +19,7 @@ from replicator.engine.preflight.rehearse import rehearse
 from replicator.engine.state import records as state
 from replicator.engine.state.held_back import held_back_of
 from replicator.engine.state.log import StateLog
-from replicator.engine.state.shown_markers import Shown, shown_after_one
+from replicator.engine.state.ownership.shown_markers import Shown, shown_after_one
 from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.switch.way_back import way_back_of
 from replicator.errors import KafkaError, ReplicatorError
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from replicator.model.groups import GroupStatus
     from replicator.model.report import Report
     from replicator.model.resolution import Order, Resolution
-    from replicator.model.switch_status import SwitchStatus
+    from replicator.model.switch.status import SwitchStatus
     from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
 _FOREIGN_SECONDS_MAX = 15.0

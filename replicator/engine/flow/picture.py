@@ -83,7 +83,7 @@ class FlowPicture:
         """Return all that an operator should know of a flow beside the figures."""
         if self._standing.ended_because is not None:
             return self._standing.ended_because
-        lost = self._standing.state_log.lost if self._standing.state_log is not None else None
+        lost = self._standing.state_log.topic.lost if self._standing.state_log is not None else None
         try:
             under_way = self._standing.switches.under_way if self._standing.switches is not None else None
         except DamagedRecord as error:
@@ -105,7 +105,8 @@ class FlowPicture:
             and self._standing.trouble != self._standing.found.wrong_cluster
         ):
             told.append(self._standing.trouble)
-        return told_once(told, lost, self._standing.state_log.is_gone if self._standing.state_log is not None else "")
+        state_log = self._standing.state_log
+        return told_once(told, lost, state_log.topic.is_gone if state_log is not None else "")
 
     def _throttled(self) -> list[str]:
         """Return which side is slow because it asks for pauses: that is no fault, and waiting is all that helps."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
 from replicator.core.copy.values import Phase, TargetLimits
+from replicator.engine.copy.recorded import Cleaning, Recorded
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from replicator.core.topics.plan import Fault
-    from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.copier import Copier
+    from replicator.engine.copy.view import PartitionView
     from replicator.engine.flow.source_ends import SourceEnds
     from replicator.engine.topics.mirror import Mirror
     from replicator.model.spec import FlowSpec
@@ -40,11 +41,13 @@ log = get_logger(__name__)
 class Lineup:
     """The partitions of one flow."""
 
-    def __init__(self, flow: FlowSpec, pump: Pump, source_ends: SourceEnds) -> None:
+    def __init__(self, flow: FlowSpec, pump: Copier, source_ends: SourceEnds) -> None:
         self._flow = flow
         self._pump = pump
         self._source_ends = source_ends
         self._doubts: dict[TopicPartition, float] = {}
+        self._stopped: set[PartitionView] = set()
+        """Those that stand still for a fault of their whole topic, and go on once that has passed."""
         self._one_at_a_time = asyncio.Lock()
 
     async def apply(self, mirrors: Collection[Mirror], guard_ms: int, is_paused: Callable[[], bool]) -> None:
@@ -54,15 +57,15 @@ class Lineup:
         """
         async with self._one_at_a_time:
             await self._source_ends.read()
-            slots_of: dict[str, list[Slot]] = defaultdict(list)
-            for slot in self._pump.slots.values():
+            slots_of: dict[str, list[PartitionView]] = defaultdict(list)
+            for slot in self._pump.partitions.values():
                 slots_of[slot.source.topic].append(slot)
             turns = Turns()
             for mirror in tuple(mirrors):
                 await turns.give()
                 self._take(mirror, slots_of.get(mirror.topic, ()), guard_ms, paused=is_paused())
 
-    def _take(self, mirror: Mirror, slots: Iterable[Slot], guard_ms: int, *, paused: bool) -> None:
+    def _take(self, mirror: Mirror, slots: Iterable[PartitionView], guard_ms: int, *, paused: bool) -> None:
         pump = self._pump
         if mirror.fault is not None:
             self._stop(slots, mirror.fault)
@@ -82,7 +85,7 @@ class Lineup:
             )
             for partition in range(mirror.partitions):
                 where = TopicPartition(mirror.topic, partition)
-                slot = pump.slots.get(where)
+                slot = pump.partitions.get(where)
                 if not pump.shards.works_on(where):
                     continue
                 if slot is None:
@@ -92,37 +95,38 @@ class Lineup:
 
     def _begin(self, mirror: Mirror, partition: int, limits: TargetLimits, *, paused: bool) -> None:
         where = TopicPartition(mirror.topic, partition)
-        slot = self._pump.add(where, TopicPartition(mirror.target_topic, partition), limits)
-        slot.active = partition in mirror.active
-        slot.begin_at_end = mirror.begin_at_end and partition < mirror.begin_at_end_partitions
-        slot.level_ms = self._source_ends.level_ms(where)
-        slot.seeded_to = mirror.seeded.get(partition, 0)
-        slot.stored_epoch = mirror.epochs.get(partition, -1)
-        slot.epochs_unproven = mirror.epochs_unproven.get(partition, 0)
-        if where in self._doubts:
-            slot.copy.doubtful, slot.doubt_until = True, self._doubts.pop(where)
-        _set_cleaning(slot, mirror)
+        recorded = Recorded(
+            active=partition in mirror.active,
+            begin_at_end=mirror.begin_at_end and partition < mirror.begin_at_end_partitions,
+            cleaning=_cleaning(mirror),
+            level_ms=self._source_ends.level_ms(where),
+            seeded_to=mirror.seeded.get(partition, 0),
+            stored_epoch=mirror.epochs.get(partition, -1),
+            epochs_unproven=mirror.epochs_unproven.get(partition, 0),
+        )
+        target = TopicPartition(mirror.target_topic, partition)
+        slot = self._pump.add(where, target, limits, recorded, doubt_until=self._doubts.pop(where, None))
         if paused:
             self._pump.pause(slot)
 
-    def _go_on(self, slot: Slot, mirror: Mirror, limits: TargetLimits) -> None:
-        _set_cleaning(slot, mirror)
+    def _go_on(self, slot: PartitionView, mirror: Mirror, limits: TargetLimits) -> None:
         raised = limits.batch_bytes_max > slot.copy.limits.batch_bytes_max
-        slot.copy.set_limits(limits)
+        self._pump.renew(slot, limits, _cleaning(mirror))
         if raised and slot.copy.reason is Reason.RECORD_TOO_LARGE:
             log.info("limit raised, going on", partition=str(slot.source), bytes=limits.batch_bytes_max)
             self._pump.resume(slot)
         elif slot.copy.phase is Phase.FAULTED and (
-            slot.stopped_by_mirror or slot.copy.reason in _OF_THE_MIRROR
+            slot in self._stopped or slot.copy.reason in _OF_THE_MIRROR
         ):  # which has no fault any more
-            slot.stopped_by_mirror = False
             self._pump.resume(slot)
+        self._stopped.discard(slot)
 
-    def _stop(self, slots: Iterable[Slot], fault: Fault) -> None:
+    def _stop(self, slots: Iterable[PartitionView], fault: Fault) -> None:
         for slot in slots:
             # A partition may have stopped first, by what it saw of another topic under the same name.
-            if slot.copy.reason is not fault.reason and self._pump.slots.get(slot.source) is slot:
-                slot.stopped_by_mirror = slot.copy.phase is not Phase.FAULTED
+            if slot.copy.reason is not fault.reason and self._pump.partitions.get(slot.source) is slot:
+                if slot.copy.phase is not Phase.FAULTED:
+                    self._stopped.add(slot)
                 self._pump.fault(slot, fault.reason, fault.text)
 
     def begin_anew(self, topic: str) -> None:
@@ -130,19 +134,19 @@ class Lineup:
 
         What they sent without an answer may still arrive: their successors wait that out.
         """
-        self.forget([slot for slot in self._pump.slots.values() if slot.source.topic == topic])
+        self.forget([slot for slot in self._pump.partitions.values() if slot.source.topic == topic])
         log.info("mirror begins anew", flow=self._flow.name, topic=topic)
 
-    def forget(self, slots: Iterable[Slot]) -> None:
+    def forget(self, slots: Iterable[PartitionView]) -> None:
         """Let go of partitions; what they sent without an answer is waited out should they come again."""
         pump = self._pump
         for slot in slots:
-            if slot.copy.outstanding or slot.copy.doubtful:
+            if slot.copy.sending.outstanding or slot.copy.doubtful:
                 doubt_seconds = pump.target.cluster.spec.doubt_seconds
-                self._doubts[slot.source] = max(slot.doubt_until, pump.context.now() + doubt_seconds)
+                self._doubts[slot.source] = max(slot.attach.doubt_until, pump.context.now() + doubt_seconds)
+            self._stopped.discard(slot)
             pump.remove(slot)
 
 
-def _set_cleaning(slot: Slot, mirror: Mirror) -> None:
-    slot.compacted, slot.surely_compacted = mirror.compacted, mirror.surely_compacted
-    slot.only_compacted = mirror.only_compacted
+def _cleaning(mirror: Mirror) -> Cleaning:
+    return Cleaning(mirror.compacted, mirror.surely_compacted, mirror.only_compacted)

@@ -23,8 +23,8 @@ from replicator.engine.flow.start_findings import StartFindings
 from replicator.engine.flow.topic_loop import TopicLoop
 from replicator.engine.flow.watcher import PumpWatcher
 from replicator.engine.state import records as state
-from replicator.engine.state.identity import agree_on_shards, ensure_state_topic, establish
 from replicator.engine.state.log import StateLog
+from replicator.engine.state.ownership.identity import agree_on_shards, ensure_state_topic, establish
 from replicator.engine.switch.context import Site
 from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.verify.continuous import verify_continuously
@@ -284,7 +284,7 @@ class FlowRunner:
     async def _drain_shard(self, shard: Shard) -> bool:
         """End the work on a shard's partitions, with what only the holder of its claim can still record."""
         parts = self._standing.up()
-        slots = [slot for slot in parts.pump.slots.values() if slot.shard is shard]
+        slots = [slot for slot in parts.pump.partitions.values() if slot.shard is shard]
         drained = await parts.pump.drain(slots, _DRAIN_SECONDS, "handed over")
         try:
             await self._up_chores().record_ends_once([shard])
@@ -304,7 +304,7 @@ class FlowRunner:
     def _shards_changed(self) -> None:
         """Begin with the partitions of shards that became ours."""
         if self._standing.parts is not None and self._standing.passed_once:
-            self._standing.parts.pump.start_task(self._topics.line_up(self._standing.parts))
+            self._standing.parts.pump.start(self._topics.line_up(self._standing.parts))
 
 
 def _copies(parts: Parts) -> bool:

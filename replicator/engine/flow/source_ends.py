@@ -20,8 +20,8 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.copier import Copier
+    from replicator.engine.copy.view import PartitionView
     from replicator.engine.state.log import StateLog
     from replicator.engine.topics.mirror import Mirror
     from replicator.engine.work.shards import Shard
@@ -56,7 +56,7 @@ class SourceEnds:
         """Return when the target was recorded to hold all of a partition (Unix, ms) at the last `read`, 0 for never."""
         return self._levels.get(where, 0)
 
-    async def record(self, pump: Pump, shards: Collection[Shard]) -> None:
+    async def record(self, pump: Copier, shards: Collection[Shard]) -> None:
         """Append the ends of some shards as last seen, each with the time at which it was seen.
 
         Raises:
@@ -64,12 +64,12 @@ class SourceEnds:
         """
         entries: dict[int, list[pb.SourceEndBlock.Entry]] = defaultdict(list)
         turns = Turns()
-        for slot in list(pump.slots.values()):
+        for slot in list(pump.partitions.values()):
             await turns.give()
-            if slot.shard not in shards:
+            if slot.shard not in shards or pump.partitions.get(slot.source) is not slot:
                 continue
             now, now_ms = pump.context.now(), pump.context.now_ms()
-            pump.routes.take_silence(slot)
+            pump.take_silence(slot)
             end, at = slot.lag.observed_end, slot.lag.observed_at
             if end is None or at is None:
                 continue
@@ -77,7 +77,7 @@ class SourceEnds:
                 topic=slot.source.topic,
                 partition=slot.source.partition,
                 end=end,
-                caught_up_ms=_level_ms(slot, now, now_ms),
+                caught_up_ms=pump.level_ms(slot),
                 observed_ms=now_ms - int((now - at) * 1000),
                 copied=place.source if (place := copied_place(slot)) is not None else None,
                 copied_target=place.target if place is not None else None,
@@ -94,22 +94,14 @@ class SourceEnds:
             await self._log.append(changes)
 
 
-def _level_ms(slot: Slot, now: float, now_ms: int) -> int:
-    """Return when the target last held all that the source was seen to hold, 0 for never."""
-    slot.lag.reach(slot.copy.acked_offset)
-    if slot.lag.caught_up_at is not None:
-        slot.level_ms = max(slot.level_ms, now_ms - int((now - slot.lag.caught_up_at) * 1000))
-    return slot.level_ms
-
-
-def intact_below(slot: Slot, mirror: Mirror, source_end: int, now: float, now_ms: int) -> int:
+def intact_below(slot: PartitionView, mirror: Mirror, source_end: int, pump: Copier) -> int:
     """Return below which source offset nothing may have been cleaned away, 0 where tombstones cannot be lost.
 
     The first copy of a partition begins with an empty target: there is nothing to delete, until it takes too long.
     A source that keeps tombstones for less than a minute loses them to any reader: that much is forgiven everywhere.
     """
-    if not slot.surely_compacted or mirror.delete_retention_ms is None:
+    if not slot.recorded.cleaning.certain or mirror.delete_retention_ms is None:
         return 0
-    level_ms = max(_level_ms(slot, now, now_ms), mirror.tombstones_ok_ms.get(slot.source.partition, 0))
+    level_ms = max(pump.level_ms(slot), mirror.tombstones_ok_ms.get(slot.source.partition, 0))
     kept_ms = max(mirror.delete_retention_ms, _FORGIVEN_MS)
-    return source_end if level_ms and now_ms - level_ms > kept_ms else 0
+    return source_end if level_ms and pump.context.now_ms() - level_ms > kept_ms else 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from replicator.engine.state.log import StateLog
     from replicator.engine.switch.context import Copying
     from replicator.engine.switch.keeper import SwitchKeeper
-    from replicator.engine.switch.opening import OpenedLook
+    from replicator.engine.switch.settings import OpenedLook
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.engine.switch.cuts import lower_high_cuts
+from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.lost_roles import give_back_role
 from replicator.engine.switch.mix_ups import undo_mix_ups
 from replicator.errors import ReplicatorError, WrongCluster

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
 from replicator.core.copy.answers import ProduceOutcome
-from replicator.core.copy.intake import FILL_AHEAD_MAX
+from replicator.core.copy.pieces import FILL_AHEAD_MAX
 from replicator.core.copy.values import Phase
 from replicator.core.status.whole_flow import total_known, worst_known, worst_of
 from replicator.model.names import TopicPartition
@@ -20,8 +20,8 @@ from replicator.model.units import format_age
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.copier import Copier
+    from replicator.engine.copy.view import PartitionView
     from replicator.engine.topics.chosen import Chosen
     from replicator.engine.topics.mirror import Mirror
     from replicator.model.spec import FlowSpec
@@ -57,7 +57,7 @@ async def flow_status(
     *,
     uid: str | None,
     mirrors: Mapping[str, Mirror],
-    pump: Pump | None,
+    pump: Copier | None,
     paused: bool,
     trouble: str | None,
     coordinator_answers: bool | None = None,
@@ -67,10 +67,10 @@ async def flow_status(
 ) -> FlowStatus:
     """Return the picture of one flow; everything else runs meanwhile, so what is of a moment is so per partition."""
     turns = Turns()
-    slots: dict[str, list[Slot]] = {}
+    slots: dict[str, list[PartitionView]] = {}
     if pump is not None:
-        for slot in list(pump.slots.values()):
-            pump.routes.take_silence(slot)
+        for slot in list(pump.partitions.values()):
+            pump.take_silence(slot)
             slots.setdefault(slot.source.topic, []).append(slot)
             await turns.give()
     pictures = tuple(
@@ -145,7 +145,13 @@ def _rested(state: MirrorState) -> MirrorState:
 
 
 async def _mirror(
-    mirror: Mirror, slots: Sequence[Slot], pump: Pump | None, turns: Turns, *, paused: bool, silent: Silent = NOBODY
+    mirror: Mirror,
+    slots: Sequence[PartitionView],
+    pump: Copier | None,
+    turns: Turns,
+    *,
+    paused: bool,
+    silent: Silent = NOBODY,
 ) -> MirrorStatus:
     partitions: tuple[PartitionStatus, ...] = ()
     if pump is not None:
@@ -181,7 +187,7 @@ async def _mirror(
     )
 
 
-def _elsewhere(mirror: Mirror, slots: Sequence[Slot], pump: Pump) -> Iterator[PartitionStatus]:
+def _elsewhere(mirror: Mirror, slots: Sequence[PartitionView], pump: Copier) -> Iterator[PartitionStatus]:
     """Return what is known of the partitions that another daemon copies, or nobody does yet."""
     here = {slot.source.partition for slot in slots}
     for partition in range(mirror.partitions):
@@ -212,9 +218,9 @@ def _elsewhere(mirror: Mirror, slots: Sequence[Slot], pump: Pump) -> Iterator[Pa
         )
 
 
-def _partition(slot: Slot, pump: Pump, silent: Silent = NOBODY) -> PartitionStatus:
+def _partition(slot: PartitionView, pump: Copier, silent: Silent = NOBODY) -> PartitionStatus:
     copy = slot.copy
-    state = _STATES.get(copy.phase, MirrorState.ACTIVE if slot.active else MirrorState.PENDING)
+    state = _STATES.get(copy.phase, MirrorState.ACTIVE if slot.recorded.active else MirrorState.PENDING)
     reason, detail = _reason(slot)
     unanswered = _unanswered(slot, pump, silent)
     if unanswered is not None and (copy.is_copying() or reason in {None, Reason.WAITING_FOR_LEADER}):
@@ -227,14 +233,14 @@ def _partition(slot: Slot, pump: Pump, silent: Silent = NOBODY) -> PartitionStat
         state=state,
         reason=reason,
         detail=detail,
-        source_start=slot.source_start,
+        source_start=slot.seen.source_start,
         source_end=None if reason is Reason.FENCED else slot.lag.observed_end,
-        target_start=slot.target_start,
+        target_start=slot.seen.target_start,
         target_end=copy.target_end if known else None,
         # Where nobody answers for one of its logs, nothing tells that both hold the same.
         lag_records=None if lag == 0 and unanswered is not None else lag,
         offsets=_offsets(slot),
-        guard=("on" if copy.guard_is_on(now_ms) else "off") if known else None,
+        guard=("on" if copy.sending.guard_is_on(now_ms) else "off") if known else None,
         holder=pump.shards.holder(slot.shard),
         open_transaction_seconds=_open_seconds(slot, pump),
         verified_through=slot.verified.through if slot.verified else None,
@@ -246,7 +252,7 @@ def _partition(slot: Slot, pump: Pump, silent: Silent = NOBODY) -> PartitionStat
     )
 
 
-def _phase(slot: Slot, reason: Reason | None) -> PartitionPhase:
+def _phase(slot: PartitionView, reason: Reason | None) -> PartitionPhase:
     """Return what is done about a partition for which status gives this reason."""
     phase = slot.copy.phase
     if phase in {Phase.FAULTED, Phase.PAUSED} or reason is Reason.WAITING_FOR_ACCESS:
@@ -256,7 +262,7 @@ def _phase(slot: Slot, reason: Reason | None) -> PartitionPhase:
     return PartitionPhase.ATTACHING if reason is None else PartitionPhase.WAITING
 
 
-def _unanswered(slot: Slot, pump: Pump, silent: Silent) -> str | None:
+def _unanswered(slot: PartitionView, pump: Copier, silent: Silent) -> str | None:
     """Return which of the brokers that a partition is copied between does not answer, or that there is none."""
     there, here = pump.context.leaders_of(slot)
     for side, where, leader, why in (
@@ -279,7 +285,7 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
-def _offsets(slot: Slot) -> str:
+def _offsets(slot: PartitionView) -> str:
     """Return how the target's offsets stand to the source's."""
     track = slot.copy.track
     if track is None:
@@ -290,14 +296,14 @@ def _offsets(slot: Slot) -> str:
     return f"identical+{surplus}" if surplus else "identical"
 
 
-def _reason(slot: Slot) -> tuple[Reason | None, str | None]:
+def _reason(slot: PartitionView) -> tuple[Reason | None, str | None]:
     """Return why a partition moves no records: what its machine says, else what it waits for although all is well."""
     copy = slot.copy
-    if copy.waits_for_claim:
+    if copy.sending.waits_for_claim:
         return Reason.WAITING_FOR_CLAIM, copy.detail
     if copy.reason is not None or not copy.is_copying():
         return copy.reason, copy.detail
-    held_up_by, fill = slot.held_up_by, copy.head_fill
+    held_up_by, fill = slot.seen.held_up_by, copy.sending.head_fill
     if held_up_by is not None:
         return Reason.OPEN_TRANSACTION, held_up_by.detail
     if fill is not None and fill.length > FILL_AHEAD_MAX:
@@ -307,21 +313,21 @@ def _reason(slot: Slot) -> tuple[Reason | None, str | None]:
     return None, copy.detail
 
 
-def _open_seconds(slot: Slot, pump: Pump) -> float | None:
+def _open_seconds(slot: PartitionView, pump: Copier) -> float | None:
     """Return for how long a transaction was *seen* to be open: while the source is unseen, nobody knows."""
-    if slot.open_since is None or slot.held_up_by is None:
+    if slot.seen.open_since is None or slot.seen.held_up_by is None:
         return None
     seen_at = slot.lag.observed_at
-    until = pump.context.now() if seen_at is None else min(pump.context.now(), max(seen_at, slot.open_since))
-    return round(until - slot.open_since, 3)
+    until = pump.context.now() if seen_at is None else min(pump.context.now(), max(seen_at, slot.seen.open_since))
+    return round(until - slot.seen.open_since, 3)
 
 
-def _verified_age(slot: Slot, pump: Pump) -> float | None:
+def _verified_age(slot: PartitionView, pump: Copier) -> float | None:
     age = slot.verified.age_seconds(pump.context.now()) if slot.verified is not None else None
     return None if age is None else round(age, 3)
 
 
-def _totals(pump: Pump | None) -> FlowTotals:
+def _totals(pump: Copier | None) -> FlowTotals:
     if pump is None:
         return FlowTotals()
     totals, outcomes = pump.context.books.totals, pump.context.books.outcomes

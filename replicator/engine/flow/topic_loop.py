@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.copy.producer_memory import SETTINGS, ProducerMemory, producer_memory, spread
 from replicator.engine.state import records as state
-from replicator.engine.switch.opening import OpenedLook
+from replicator.engine.switch.settings import OpenedLook
 from replicator.engine.work.fence import role_text
 from replicator.errors import AuthorizationFailed, ReplicatorError
 from replicator.obs.logs import get_logger

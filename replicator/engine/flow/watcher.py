@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from replicator.engine.flow.source_ends import intact_below
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicator.core.copy.values import Phase
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.view import PartitionView
     from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.flow.standing import Standing
 
@@ -38,29 +37,28 @@ class PumpWatcher:
         self._unrecorded = unrecorded
         self.topics_stale = topics_stale
 
-    def changed(self, slot: Slot, before: Phase, text: str) -> None:
+    def changed(self, slot: PartitionView, before: Phase, text: str) -> None:
         """A partition changed its phase (`pump.Watcher`)."""
         self._inputs.history.changed(slot, before, text)
 
-    def activated(self, slot: Slot) -> None:
+    def activated(self, slot: PartitionView) -> None:
         """A partition is copied for the first time (`pump.Watcher`)."""
-        slot.active = True
-        slot.level_ms = time.time_ns() // 1_000_000
+        del slot
         self._unrecorded()
 
-    def intact_below(self, slot: Slot, source_end: int) -> int:
+    def intact_below(self, slot: PartitionView, source_end: int) -> int:
         """Return below which source offset nothing may have been cleaned away (`pump.Watcher`)."""
         parts = self._standing.parts
         mirror = parts.sync.mirrors.get(slot.source.topic) if parts is not None else None
         if parts is None or mirror is None:
             return 0
-        return intact_below(slot, mirror, source_end, parts.pump.context.now(), parts.pump.context.now_ms())
+        return intact_below(slot, mirror, source_end, parts.pump)
 
-    async def seeding(self, slot: Slot, offset: int) -> None:
+    async def seeding(self, slot: PartitionView, offset: int) -> None:
         """A partition is going to be seeded (`pump.Watcher`)."""
         parts = self._standing.parts
         if parts is None:
             return
         mirror = parts.sync.mirrors[slot.source.topic]
         mirror.seeded[slot.source.partition] = max(offset, mirror.seeded.get(slot.source.partition, 0))
-        await parts.sync.record_now()
+        await parts.sync.records.write()

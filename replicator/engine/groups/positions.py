@@ -17,7 +17,7 @@ from replicator.model.translation import Translation, TranslationState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.copier import Copier
     from replicator.engine.state.log import StateLog
     from replicator.engine.topics.sync import TopicSync
     from replicator.model.translation import OffsetQuestion
@@ -48,7 +48,7 @@ class Positions(Protocol):
         ...
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
-        """Return the partitions that are not copied up to their source offset yet, each with how far it is."""
+        """Return the partitions that are not yet copied up to their source offset, each with how far it is."""
         ...
 
     async def translate(self, questions: Sequence[OffsetQuestion]) -> Sequence[Translation]:
@@ -74,7 +74,7 @@ class PumpPositions:
         shards: Into how many parts it is divided.
     """
 
-    def __init__(self, pump: Pump, sync: TopicSync, state_log: StateLog, uid: str, shards: int) -> None:
+    def __init__(self, pump: Copier, sync: TopicSync, state_log: StateLog, uid: str, shards: int) -> None:
         self._pump = pump
         self._sync = sync
         self._log = state_log
@@ -99,7 +99,7 @@ class PumpPositions:
         """See `Positions.behind`."""
         found: dict[TopicPartition, str] = {}
         for where, end in ends.items():
-            slot = self._pump.slots.get(where)
+            slot = self._pump.partitions.get(where)
             place = translate.copied_place(slot) if slot is not None else self._place_elsewhere(where)
             if place is None:
                 found[where] = self._why_not_copied(where)
@@ -113,7 +113,7 @@ class PumpPositions:
         return self._elsewhere.place(where) if mirror is not None and mirror.fault is None else None
 
     def _why_not_copied(self, where: TopicPartition) -> str:
-        mirror, slot = self._sync.mirrors.get(where.topic), self._pump.slots.get(where)
+        mirror, slot = self._sync.mirrors.get(where.topic), self._pump.partitions.get(where)
         if mirror is not None and mirror.fault is not None:
             return f"not copied: {mirror.fault.text}"
         if slot is not None and slot.copy.reason is not None:
@@ -133,7 +133,7 @@ class PumpPositions:
 
     def _is_elsewhere(self, question: OffsetQuestion) -> bool:
         where = TopicPartition(question.topic, question.partition)
-        return where not in self._pump.slots and self._place_elsewhere(where) is not None
+        return where not in self._pump.partitions and self._place_elsewhere(where) is not None
 
     async def _translate_elsewhere(self, questions: Sequence[OffsetQuestion]) -> dict[OffsetQuestion, Translation]:
         mirrors = self.mirrors(every=True)

@@ -39,6 +39,11 @@ class SideView:
     commits: dict[str, dict[TopicPartition, Committed]] = field(default_factory=dict)
     refusals: dict[str, tuple[GroupState, str]] = field(default_factory=dict)
 
+    @property
+    def kinds(self) -> dict[str, GroupKind]:
+        """Which kind each group is that exists."""
+        return {name: one.kind for name, one in self.listed.items()}
+
 
 class GroupSide:
     """The groups of one cluster.

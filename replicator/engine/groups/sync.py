@@ -15,20 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.core.groups.sync import Barrier, Facts, Place, Reading, Verdict, decide, recorded
+from replicator.aio.turns import Turns
+from replicator.core.groups.sync import Barrier, Reading
 from replicator.core.status.lag import FRESH_SECONDS
-from replicator.core.topics.ownership import recorded_commits
 from replicator.core.topics.selection import matches_group
+from replicator.engine.groups.applying import GroupWriter
 from replicator.engine.groups.places import MirrorNames, places_of
-from replicator.engine.groups.sides import GroupSide, SideView, other_kind
+from replicator.engine.groups.sides import GroupSide, SideView
 from replicator.engine.groups.status import Picture, Seen, Sides, as_last_seen, outcome, picture
 from replicator.engine.logs.bounds import ends_of
 from replicator.engine.state.groups import GroupRecords
-from replicator.errors import Conflict, KafkaError, ReplicatorError, TimedOut
-from replicator.model.groups import Committed, GroupKind, GroupOutcome, GroupState, GroupStatus
+from replicator.errors import KafkaError, ReplicatorError, TimedOut
+from replicator.model.groups import GroupOutcome, GroupState, GroupStatus
 from replicator.model.names import TopicPartition
 from replicator.obs.logs import get_logger
 
@@ -41,28 +41,12 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
 
 _CHECK_SECONDS = 0.1
-_GROUPS_AT_ONCE = 8
 _ROUNDS_FRESH = 3
 """For how many rounds a look at both sides stands for now."""
-_GROUPS_PER_TURN = 20
 _NAMED_MAX = 3
 _REFUSED = frozenset({GroupState.REFUSED, GroupState.UNSUPPORTED})
-_DONE = frozenset({GroupState.IN_STEP, GroupState.GONE_ON_SOURCE})
 
 log = get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Applied:
-    """What was last made of the groups: per group and source partition what was decided, and of which commits.
-
-    `targets` are the partitions' names on the target, `written` is how many partitions of a group were written.
-    """
-
-    reading: Reading | None = None
-    targets: dict[str, dict[TopicPartition, TopicPartition]] = field(default_factory=dict)
-    verdicts: dict[str, dict[TopicPartition, Verdict]] = field(default_factory=dict)
-    written: dict[str, int] = field(default_factory=dict)
 
 
 class GroupSync:
@@ -99,14 +83,11 @@ class GroupSync:
         self._source = GroupSide(source)
         self._target = GroupSide(target)
         self._positions = positions
-        self._records = GroupRecords(uid, state_log)
-        self._may_write = may_write
+        self._writer = GroupWriter(flow, self._target, positions, GroupRecords(uid, state_log), may_write)
         self._barrier = Barrier()
         self._there = SideView()
         self._there_at: float | None = None
         self._looked_at = 0.0
-        self._applied = _Applied()
-        self._checkpoints: dict[str, float] = {}
         self._refused: dict[str, str | None] = {}
         self._pictures: dict[str, Picture] = {}
         self._working = asyncio.Lock()
@@ -153,13 +134,13 @@ class GroupSync:
             if ends is None:
                 waiting = self._barrier.waiting
                 passed = waiting is not None and not self._behind(self._barrier, topics)
-                reading = waiting.reading if waiting is not None and passed else self._applied.reading
+                reading = waiting.reading if waiting is not None and passed else self._writer.applied.reading
             here = None
             if reading is not None:
-                here = await self._apply(reading, mirrors, clamp=ends is None, forced=True)
+                here = await self._writer.apply(reading, mirrors, clamp=ends is None, forced=True)
             await self._look(mirrors, here)
             return tuple(
-                outcome(one, self._applied.written.get(name, 0), source_known=ends is not None)
+                outcome(one, self._writer.applied.written.get(name, 0), source_known=ends is not None)
                 for name, one in sorted(self._pictures.items())
             )
 
@@ -172,7 +153,7 @@ class GroupSync:
             KafkaError: It could not be recorded.
         """
         async with self._working:
-            await self._records.forget(target_topics)
+            await self._writer.records.forget(target_topics)
 
     # -- rounds -----------------------------------------------------------------------------------------------------
 
@@ -210,9 +191,9 @@ class GroupSync:
         # Not before: whoever carries out a failover must not wait for a source that is gone.
         async with self._working:
             reading = None if behind else self._barrier.passed()
-            done, here = self._applied.reading, None
+            done, here = self._writer.applied.reading, None
             if reading is not None and (done is None or reading.began > done.began):
-                here = await self._apply(reading, mirrors, clamp=False, forced=False)
+                here = await self._writer.apply(reading, mirrors, clamp=False, forced=False)
             if unread is None:
                 self._waits(_waits_for(behind))
             await self._look(mirrors, here)
@@ -224,7 +205,7 @@ class GroupSync:
         means = self._flow.group_sync.groups
         taken_ms, began = time.time_ns() // 1_000_000, self._now()
         view = await self._source.read(lambda name: matches_group(means, name))
-        reading = Reading(taken_ms, began, self._now(), _kinds(view), view.commits)
+        reading = Reading(taken_ms, began, self._now(), view.kinds, view.commits)
         # Topics are described after it, too: the output of a group may be in one that was created just now.
         ends_began = self._now()
         cluster = self._source.cluster
@@ -263,134 +244,18 @@ class GroupSync:
             await asyncio.sleep(_CHECK_SECONDS)
         return barrier.passed()
 
-    # -- applying ---------------------------------------------------------------------------------------------------
-
-    async def _apply(
-        self, reading: Reading, mirrors: Mapping[str, MirrorName], *, clamp: bool, forced: bool
-    ) -> SideView:
-        """Write what a reading says to the target, as far as the rules let it; return what stands there then.
-
-        Args:
-            reading: Its ends were passed.
-            mirrors: Of which topics.
-            clamp: See `decide`.
-            forced: Write whoever may.
-        """
-        places = await places_of(self._positions, mirrors, reading.commits)
-        await self._records.read_to_end()
-        kinds = self._known() | dict(reading.kinds)
-        here = await self._target.look(kinds)
-        now_ms = time.time_ns() // 1_000_000
-        applied = _Applied(reading)
-        names = MirrorNames(mirrors)
-        for turn, (name, kind) in enumerate(kinds.items(), 1):
-            targets = names.partitions(reading.commits.get(name, {}), self._records.groups.get(name, {}))
-            applied.targets[name] = targets
-            applied.verdicts[name] = self._decide(
-                name, kind, reading, targets, places, here, now_ms=now_ms, clamp=clamp
-            )
-            await _breathe(turn)
-        if forced or self._may_write():
-            await self._write(applied, kinds, here, now_ms, forced=forced)
-        self._applied = applied
-        for name, verdicts in applied.verdicts.items():
-            if verdicts and all(one.state in _DONE and one.write is None for one in verdicts.values()):
-                self._checkpoints[name] = reading.began
-        return here
-
-    def _decide(
-        self,
-        name: str,
-        kind: GroupKind,
-        reading: Reading,
-        targets: Mapping[TopicPartition, TopicPartition],
-        places: Mapping[tuple[TopicPartition, int], Place],
-        here: SideView,
-        *,
-        now_ms: int,
-        clamp: bool,
-    ) -> dict[TopicPartition, Verdict]:
-        commits = reading.commits.get(name, {})
-        if name in reading.kinds and name not in reading.commits:
-            return {}  # it is there, and could not be read: that says nothing of its commits
-        target, ours = here.commits.get(name, {}), self._records.groups.get(name, {})
-        listed = here.listed.get(name)
-        verdicts: dict[TopicPartition, Verdict] = {}
-        for source, there in targets.items():
-            commit = commits.get(source)
-            place = places.get((source, commit.offset)) if commit is not None else None
-            if name in self._records.damaged:
-                verdicts[source] = Verdict(GroupState.REFUSED, detail=self._records.damaged[name].with_next_step())
-            elif commit is not None and name in here.refusals:
-                refusal, why = here.refusals[name]
-                verdicts[source] = Verdict(refusal, detail=why)
-            elif other_kind(listed, kind) and name in reading.kinds:
-                detail = f"a {listed.kind} group has this name on the target" if listed is not None else None
-                verdicts[source] = Verdict(GroupState.UNSUPPORTED, detail=detail)
-            else:
-                facts = Facts(commit, place, target.get(there), ours.get(there))
-                active = listed is not None and listed.is_active
-                verdicts[source] = decide(facts, active=active, now_ms=now_ms, clamp=clamp)
-        return verdicts
-
-    async def _write(
-        self, applied: _Applied, kinds: Mapping[str, GroupKind], here: SideView, now_ms: int, *, forced: bool
-    ) -> None:
-        writes: dict[str, dict[TopicPartition, Committed]] = {}
-        for name, verdicts in applied.verdicts.items():
-            writes[name] = {
-                applied.targets[name][source]: one.write for source, one in verdicts.items() if one.write is not None
-            }
-        # Also of those that the source forgot, so that they are forgotten here once the target has forgotten them.
-        changed = [
-            name
-            for name, verdicts in applied.verdicts.items()
-            if writes[name] or any(one.state is GroupState.GONE_ON_SOURCE for one in verdicts.values())
-        ]
-        await self._records.write(
-            {
-                name: recorded(self._records.groups.get(name, {}), here.commits[name], writes[name], now_ms)
-                for name in changed
-                if name in here.commits
-            }
-        )
-        room = asyncio.Semaphore(_GROUPS_AT_ONCE)
-
-        async def write(name: str) -> None:
-            async with room:
-                if not (forced or self._may_write()):
-                    return  # recording took long enough for another daemon to take over
-                try:
-                    owned = recorded_commits(name, writes[name], self._records.groups.get(name, {}))
-                except Conflict as error:
-                    log.info("a group is left to the next round", flow=self._flow.name, group=name, why=str(error))
-                    return
-                refusals = await self._target.write(kinds[name], owned)
-            verdicts, targets = applied.verdicts[name], applied.targets[name]
-            for source, one in verdicts.items():
-                if one.write is None:
-                    continue
-                state, why = refusals.get(targets[source], (GroupState.IN_STEP, ""))
-                verdicts[source] = Verdict(state, detail=why or None, cut=one.cut)
-            applied.written[name] = len(writes[name]) - len(refusals)
-            stands = {where: one for where, one in writes[name].items() if where not in refusals}
-            here.commits[name] = here.commits.get(name, {}) | stands
-
-        await asyncio.gather(*(write(name) for name in writes if writes[name]))
-
-    # -- looking ----------------------------------------------------------------------------------------------------
-
     async def _look(self, mirrors: Mapping[str, MirrorName], here: SideView | None = None) -> None:
         """Make the pictures that others are shown, of what stands on the target; without `here` it is looked at."""
         began = self._now()
-        records, there = self._records.groups, self._there
-        kinds = self._known() | _kinds(there)
+        records, there = self._writer.records.groups, self._there
+        kinds = self._writer.known() | there.kinds
         here = here or await self._target.look(kinds)
         places = await places_of(self._positions, mirrors, there.commits)
         sides = Sides(there, here, places, self.trouble)
-        applied, pictures = self._applied, {}
+        applied, pictures = self._writer.applied, {}
         names = MirrorNames(mirrors)
-        for turn, (name, kind) in enumerate(kinds.items(), 1):
+        turns = Turns()
+        for name, kind in kinds.items():
             commits = there.commits.get(name, {})
             partitions = names.partitions(commits, records.get(name, {}))
             # A group of other topics is none of this flow's business; one that cannot be read may be.
@@ -401,10 +266,10 @@ class GroupSync:
                     len([where for where in commits if where not in partitions]),
                     applied.verdicts.get(name, {}),
                     applied.reading.commits.get(name, {}) if applied.reading is not None else {},
-                    self._checkpoints.get(name),
+                    self._writer.checkpoints.get(name),
                 )
                 pictures[name] = picture(self._flow.name, name, seen, sides)
-            await _breathe(turn)
+            await turns.give()
         self._pictures, self._looked_at = pictures, began
         self.looked = self._there_at is not None  # else only those are known that were written before
         self._tell_refusals()
@@ -415,12 +280,6 @@ class GroupSync:
             name, why = next(iter(refused.items()))
             log.warning("groups do not follow", flow=self._flow.name, groups=len(refused), first=name, why=why)
         self._refused = refused
-
-    def _known(self) -> dict[str, GroupKind]:
-        """Return the groups that were written once, and are meant; which kind they are, the clusters tell."""
-        means = self._flow.group_sync.groups
-        recorded_ones = self._records.groups.keys() | self._records.damaged.keys()
-        return {name: GroupKind.CLASSIC for name in sorted(recorded_ones) if matches_group(means, name)}
 
     def _waits(self, text: str | None) -> None:
         """Note what all groups wait for, None for nothing: while a backlog is copied that is as it should be."""
@@ -434,19 +293,9 @@ class GroupSync:
         self.trouble = text
 
 
-async def _breathe(turn: int) -> None:
-    """Let copying go on in between: a group of many partitions takes a millisecond."""
-    if turn % _GROUPS_PER_TURN == 0:
-        await asyncio.sleep(0)
-
-
 def _waits_for(behind: Mapping[TopicPartition, str]) -> str | None:
     if not behind:
         return None
     named = "; ".join(f"{where} {why}" for where, why in list(behind.items())[:_NAMED_MAX])
     more = f"; and {len(behind) - _NAMED_MAX} more" if len(behind) > _NAMED_MAX else ""
     return f"groups wait until what the source held is copied: {named}{more}"
-
-
-def _kinds(view: SideView) -> dict[str, GroupKind]:
-    return {name: one.kind for name, one in view.listed.items()}

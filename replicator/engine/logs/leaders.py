@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from replicator.aio.tasks import watched
+from replicator.backoff import Backoff
 from replicator.errors import KafkaError
 from replicator.obs.logs import get_logger
 
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 
     from replicator.wire.cluster import Cluster
 
-_PACE_SECONDS = 0.1
-_PACE_SECONDS_MAX = 2.0
+_PAUSE_SECONDS = (0.1, 2.0)
+_CALM_SECONDS = 2.0
+"""After so long without a refresh the next one is made at once."""
 _ANSWER_SECONDS_MAX = 5.0
 """Whoever is asked may have just frozen: who leads must not be unknown for as long as any request may take."""
 
@@ -36,7 +38,7 @@ class LeaderWatch:
         self._topics = topics
         self._changed = changed
         self._task: asyncio.Task[None] | None = None
-        self._pause_seconds = 0.0
+        self._pauses = Backoff(*_PAUSE_SECONDS, free_failures=1)
         self._calming: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -53,8 +55,7 @@ class LeaderWatch:
                 waiting.cancel()
 
     async def _refresh(self) -> None:
-        await asyncio.sleep(self._pause_seconds)
-        self._pause_seconds = min(_PACE_SECONDS_MAX, max(_PACE_SECONDS, self._pause_seconds * 2))
+        await asyncio.sleep(self._pauses.next_seconds())
         try:
             async with asyncio.timeout(_ANSWER_SECONDS_MAX):
                 await self._cluster.refresh(self._topics())
@@ -64,8 +65,8 @@ class LeaderWatch:
         self._changed()
         if self._calming is not None:
             self._calming.cancel()
-        self._calming = asyncio.get_running_loop().call_later(_PACE_SECONDS_MAX, self._calm)
+        self._calming = asyncio.get_running_loop().call_later(_CALM_SECONDS, self._calm)
 
     def _calm(self) -> None:
         if self._task is None or self._task.done():
-            self._pause_seconds = 0.0
+            self._pauses.reset()

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from replicator.aio.tasks import watched
+from replicator.backoff import Backoff
 from replicator.errors import KafkaError
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class Link:
         self._closed = False
         self._connection: Connection | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._pause_seconds = _PAUSE_SECONDS[0]
-        self._drop_pause_seconds = _PAUSE_SECONDS[0]
+        self._refusals = Backoff(*_PAUSE_SECONDS)
+        self._drops = Backoff(*_PAUSE_SECONDS)
         self._rests_first = False
 
     def get(self) -> Connection | None:
@@ -64,7 +65,7 @@ class Link:
 
     def works(self) -> None:
         """The connection carried something that makes sense: the next pause after a drop is a short one again."""
-        self._drop_pause_seconds = _PAUSE_SECONDS[0]
+        self._drops.reset()
 
     def throttle(self, seconds: float) -> None:
         """Send nothing for as long as an answer on the connection asked."""
@@ -90,16 +91,14 @@ class Link:
         try:
             if self._rests_first:
                 self._rests_first = False
-                await asyncio.sleep(self._drop_pause_seconds)
-                self._drop_pause_seconds = min(self._drop_pause_seconds * 2, _PAUSE_SECONDS[1])
+                await asyncio.sleep(self._drops.next_seconds())
             connection = await self._connect()
         except KafkaError as error:
             self._on_refused(error)
-            await asyncio.sleep(self._pause_seconds)
-            self._pause_seconds = min(self._pause_seconds * 2, _PAUSE_SECONDS[1])
+            await asyncio.sleep(self._refusals.next_seconds())
             then = self._on_rested
         else:
-            self._pause_seconds = _PAUSE_SECONDS[0]
+            self._refusals.reset()
             self._connection = connection
             then = self._on_open
         finally:

@@ -6,91 +6,34 @@ partitions. It joins no group, commits nothing and never resets an offset.
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from threading import Event
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
-from replicator.backoff import Backoff
-from replicator.core.copy.intake import Aborts
 from replicator.core.verify.rows import Unopened, row_size
-from replicator.engine.logs.bounds import offsets_of
-from replicator.engine.logs.reading import batches_of, gives_nothing, nothing_from, read_once
-from replicator.engine.logs.side import Side
-from replicator.errors import BrokerRefused, ConnectionFailed, CorruptRecords, KafkaError
+from replicator.engine.logs.answers import Answers
+from replicator.engine.logs.own_loop import OwnLoop
+from replicator.errors import ConnectionFailed
 from replicator.model.batch import MAGIC_V2
-from replicator.model.spec import Isolation
 from replicator.wire import control
 from replicator.wire.batch import prove
-from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.codes import ErrorCode
-from replicator.wire.faults import refused
 from replicator.wire.inflate import OPENED_BYTES_MAX
-from replicator.wire.room import NoRoom, RoomFrame
 from replicator.wire.rows import rows_of
 from replicator.wire.stored import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Iterator
 
     from replicator.core.verify.rows import Row
+    from replicator.engine.logs.answers import Answer
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.model.security import ClusterSpec
-    from replicator.wire.connection import Connection
-    from replicator.wire.fetch import Fetched
+    from replicator.model.spec import Isolation
     from replicator.wire.frames import Frame
     from replicator.wire.room import Room
 
 FETCH_BYTES: Final = 4 << 20
 CHUNK_RECORDS_MAX: Final = 10_000
-_ANSWER_HEAD_BYTES = 64 << 10
-"""What an answer holds beside its batches: the aborted transactions among them are most of it."""
-_WAIT_MS = 500
-_STOP_LOOK_SECONDS = 0.2
-_TOPIC_MISSING_SECONDS = 3.0
-"""A topic that was just made is not known to every broker at once; one that is away is told as such, soon."""
-_AGAIN_SECONDS = (0.05, 1.0)
-_MISSING = frozenset({ErrorCode.unknown_topic_or_partition, ErrorCode.unknown_topic_id})
-
-T = TypeVar("T")
-
-
-class OutOfRange(KafkaError):
-    """The next offset to read is not in the log any more (retention), or not yet.
-
-    Attributes:
-        partition: Where.
-        offset: The offset that was to be read.
-    """
-
-    def __init__(self, cluster: str, partition: TopicPartition, offset: int) -> None:
-        super().__init__(
-            f"cluster {cluster}: offset {offset} of {partition} is outside the log",
-            cluster=cluster,
-            why="retention or DeleteRecords moved the log start, or the log was cut",
-            next_step="list the log's start and end again",
-        )
-        self.partition = partition
-        self.offset = offset
-
-
-class _Answer:
-    """One answer to a fetch: its batches that hold records, and where to go on."""
-
-    def __init__(self, frame: Frame, fetched: Fetched, position: int) -> None:
-        self.frame = frame
-        self.batches: deque[BatchHeader] = deque()
-        self.next_offset = position
-        aborts = Aborts(fetched.aborted or ())
-        headers = batches_of(frame, fetched)
-        for header in headers:
-            passed_over = aborts.observe(header) or header.is_control or header.record_count == 0
-            if not passed_over and header.next_offset > position:
-                self.batches.append(header)
-            self.next_offset = max(self.next_offset, header.next_offset)
-        if headers and self.next_offset <= position:
-            raise CorruptRecords(f"an answer for {fetched.where} from offset {position} on holds only what is below it")
 
 
 class PartitionReader:
@@ -134,24 +77,24 @@ class PartitionReader:
         room_seconds_bounded: bool = False,
     ) -> None:
         self.opened_bytes = 0
-        self._spec = cluster
-        self._committed = isolation is Isolation.READ_COMMITTED
-        self._fetch_bytes = fetch_bytes
-        self._usual_bytes = fetch_bytes + _ANSWER_HEAD_BYTES
-        self._chunk_records = chunk_records
+        self._alias = cluster.alias
+        self._answers = Answers(
+            cluster,
+            isolation,
+            fetch_bytes,
+            looks_ahead=looks_ahead,
+            room=room,
+            room_seconds_bounded=room_seconds_bounded,
+        )
         self._stop = stop or Event()
+        self._loop = OwnLoop(self._stop)
+        self._chunk_records = chunk_records
         self._opened_bytes_max = opened_bytes_max
         self._rereads = rereads
-        self._looks_ahead = looks_ahead
-        self._room = room
-        self._room_seconds_bounded = room_seconds_bounded
-        self._runner: asyncio.Runner | None = None
-        self._cluster: Cluster | None = None
-        self._where: TopicPartition | None = None
+        self._counts_opened = not looks_ahead
         self._next = self._end = 0
-        self._answer: _Answer | None = None
+        self._answer: Answer | None = None
         self._rows: Iterator[tuple[list[Row], bool]] | None = None
-        self._ahead: asyncio.Task[_Answer] | None = None
 
     @property
     def position(self) -> int:
@@ -170,8 +113,9 @@ class PartitionReader:
 
     def open(self, partition: TopicPartition, start: int, end: int) -> None:
         """Go to `start` of a partition and read up to, not including, `end`."""
-        self._drop_answers()
-        self._where, self._next, self._end = partition, start, end
+        self._answer = self._rows = None
+        self._answers.open(partition, end)
+        self._next, self._end = start, end
 
     def chunk(self) -> list[Row]:
         """Return the next records in order; an empty list means that the end is reached, or that it was stopped.
@@ -183,11 +127,12 @@ class PartitionReader:
         """
         while not self.at_end and not self._stop.is_set():
             if self._answer is None:
-                self._answer = self._wait(self._take_answer)
+                self._answer = self._next_answer()
             rows = self._opened()
             if rows:
                 return rows
-        self._drop_answers()
+        self._answer = self._rows = None
+        self._answers.drop_ahead()
         return []
 
     def next_batch(self, *, is_read: bool) -> Stored | None:
@@ -206,7 +151,7 @@ class PartitionReader:
         """
         while not self.at_end and not self._stop.is_set() and self._rows is None:
             if self._answer is None:
-                self._answer = self._wait(self._take_answer)
+                self._answer = self._next_answer()
             answer = self._answer
             if answer is None:
                 return None
@@ -219,7 +164,7 @@ class PartitionReader:
             batch = Stored(view, header)
             if not is_read:
                 prove(view, header)
-                if answer.frame.size > self._usual_bytes:
+                if answer.is_large:
                     batch.digest()
                     self._answer = None
             return batch
@@ -236,7 +181,7 @@ class PartitionReader:
 
     def put_back_large(self) -> None:
         """Let go of an answer that is larger than usual, as another one is about to be read; it is asked for again."""
-        if self._answer is not None and self._rows is None and self._answer.frame.size > self._usual_bytes:
+        if self._answer is not None and self._rows is None and self._answer.is_large:
             self._answer = None
 
     def log_start(self, partition: TopicPartition) -> int:
@@ -257,14 +202,10 @@ class PartitionReader:
         return start, end
 
     def close(self) -> None:
-        """Let go of the connections."""
-        self._drop_answers()
-        runner, self._runner = self._runner, None
-        cluster, self._cluster = self._cluster, None
-        if runner is not None:
-            if cluster is not None:
-                runner.run(_closed(cluster))
-            runner.close()
+        """Close the connections."""
+        self._answer = self._rows = None
+        self._answers.drop_ahead()
+        self._loop.close(self._answers.close)
 
     def _opened(self) -> list[Row]:
         """Return the next rows of the answer that is there; none where it holds none, and then it is let go of."""
@@ -277,7 +218,7 @@ class PartitionReader:
             if self._rows is None:
                 self._rows = self._rows_of(answer.frame, header)
             found, is_last = next(self._rows)
-            if not self._looks_ahead:
+            if self._counts_opened:
                 self.opened_bytes += self._work_of(found)
             rows = self._inside(found)
             if is_last:
@@ -305,7 +246,7 @@ class PartitionReader:
             rereads=self._rereads,
         )
 
-    def _let_go(self, answer: _Answer) -> None:
+    def _let_go(self, answer: Answer) -> None:
         """Drop an answer whose records were all handed out: a frame may be large."""
         self._next = max(self._next, answer.next_offset)
         self._answer = self._rows = None
@@ -315,147 +256,12 @@ class PartitionReader:
             return rows
         return [row for row in rows if self._next <= row[0] < self._end]
 
-    def _drop_answers(self) -> None:
-        self._answer = self._rows = None
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and not ahead.cancel() and not ahead.cancelled():
-            ahead.exception()  # what nobody asks for is told as a bug
-
-    async def _take_answer(self) -> _Answer:
-        """Return the next answer that there is; ask for the one behind it before that one is used, unless it is large.
-
-        Where one batch is larger than what is asked for, so may be the next one: there would be two of them.
-        """
-        answer = await self._looked_ahead() or await self._asked(self._next)
-        is_large = answer.frame.size > self._usual_bytes
-        if self._looks_ahead and not is_large and answer.next_offset < self._end:
-            self._ahead = asyncio.create_task(self._asked(answer.next_offset))
-            await asyncio.sleep(0)  # it is sent with that; nobody serves this loop until more is wanted
-        return answer
-
-    async def _looked_ahead(self) -> _Answer | None:
-        """Return what was asked for ahead; None where that failed: nobody has served the connection meanwhile."""
-        ahead, self._ahead = self._ahead, None
-        try:
-            return await ahead if ahead is not None else None
-        except KafkaError:
-            return None
-
-    async def _asked(self, position: int) -> _Answer:
-        """Read from a position on until there is something, or nothing for certain.
-
-        Raises:
-            OutOfRange: The log does not hold that offset.
-            KafkaError: The cluster refuses, or nothing comes within the request time-out.
-            CorruptRecords: The answer cannot be read.
-        """
-        where, end = self._where, self._end
-        assert where is not None  # noqa: S101 - it was opened
-
-        async def read(cluster: Cluster) -> _Answer:
-            connection = await cluster.leader_connection(where, Purpose.FETCH)
-            side = Side(cluster, cluster.topic_ids)
-            frame, fetched = await read_once(
-                side,
-                connection,
-                where,
-                position,
-                committed=self._committed,
-                wait_ms=_WAIT_MS,
-                read_bytes=self._fetch_bytes,
-                into=self._frame(connection),
-            )
-            answer = _Answer(frame, fetched, position)
-            if answer.next_offset > position:
-                return answer
-            if not await gives_nothing(side, where, position, end, committed=self._committed):
-                raise nothing_from(connection, where, position, end)
-            answer.next_offset = end
-            return answer
-
-        return await self._tried(where, read, position)
-
-    def _frame(self, connection: Connection) -> Frame | None:
-        """Return where the next answer of a connection is read into; None for a fresh frame."""
-        if self._room is None:
-            return None
-
-        def refuse(size: int) -> None:
-            connection.close(NoRoom(self._spec.alias, size))
-
-        return RoomFrame(self._room, self._usual_bytes, refuse if self._room_seconds_bounded else None)
+    def _next_answer(self) -> Answer | None:
+        """Return the next answer that there is; None once it was told to stop."""
+        return self._loop.wait(lambda: self._answers.next_from(self._next))
 
     def _bounds(self, where: TopicPartition, *timestamps: int) -> list[int]:
-        async def ask(cluster: Cluster) -> list[int]:
-            connection = await cluster.leader_connection(where)
-            return [(await offsets_of(connection, [where], timestamp))[where] for timestamp in timestamps]
-
-        found = self._wait(lambda: self._tried(where, ask))
+        found = self._loop.wait(lambda: self._answers.bounds(where, *timestamps))
         if found is None:
-            raise ConnectionFailed(f"{where} is not asked any more", cluster=self._spec.alias, why="it was stopped")
+            raise ConnectionFailed(f"{where} is not asked any more", cluster=self._alias, why="it was stopped")
         return found
-
-    async def _tried(
-        self, where: TopicPartition, ask: Callable[[Cluster], Awaitable[T]], position: int | None = None
-    ) -> T:
-        """Ask again and again, with metadata that are new, until the request time-out has passed since it began.
-
-        Raises:
-            OutOfRange: The log does not hold `position`.
-            KafkaError: What does not pass, or has not passed in time.
-        """
-        now, pauses = asyncio.get_running_loop().time, Backoff(*_AGAIN_SECONDS)
-        began = now()
-        while True:
-            try:
-                cluster = await self._reached(where, anew=pauses.failures > 0)
-                return await ask(cluster)
-            except KafkaError as error:
-                code = error.code if isinstance(error, BrokerRefused) else 0
-                if code == ErrorCode.offset_out_of_range and position is not None:
-                    raise OutOfRange(self._spec.alias, where, position) from None
-                seconds = _TOPIC_MISSING_SECONDS if code in _MISSING else self._spec.request_timeout_seconds
-                if not error.retryable or now() - began > seconds:
-                    raise
-            await asyncio.sleep(pauses.next_seconds())
-
-    async def _reached(self, where: TopicPartition, *, anew: bool) -> Cluster:
-        """Return the cluster, with a description of the topic: a new one if that is asked for.
-
-        Raises:
-            KafkaError: It cannot be reached, or does not tell of the topic.
-        """
-        if self._cluster is None:
-            cluster = Cluster(self._spec)
-            await cluster.open()
-            self._cluster = cluster
-        cluster = self._cluster
-        if anew or where.topic not in cluster.topics:
-            code = (await cluster.refresh([where.topic])).get(where.topic)
-            if code is not None:
-                raise refused(self._spec, "Fetch", code, where.topic)
-        if where.partition not in cluster.topics[where.topic].leaders:
-            raise refused(self._spec, "Fetch", int(ErrorCode.unknown_topic_or_partition), str(where))
-        return cluster
-
-    def _wait(self, work: Callable[[], Coroutine[object, object, T]]) -> T | None:
-        """Return what comes of work on this reader's loop; None once it was told to stop."""
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        return self._runner.run(self._until_stopped(work))
-
-    async def _until_stopped(self, work: Callable[[], Coroutine[object, object, T]]) -> T | None:
-        task = asyncio.create_task(work())
-        while True:
-            await asyncio.wait({task}, timeout=_STOP_LOOK_SECONDS)
-            if task.done():
-                return task.result()
-            if self._stop.is_set():
-                task.cancel()
-                await asyncio.wait({task})
-                return None
-
-
-async def _closed(cluster: Cluster) -> None:
-    """Close a cluster on its own event loop."""
-    cluster.close()

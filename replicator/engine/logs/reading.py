@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from replicator.core.copy.aborts import Aborts
 from replicator.core.copy.doubt import Edges, Gaps, Lie, Unseen, Verdict, judge, sound_length
-from replicator.core.copy.intake import Aborts
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.holes import holds_nothing
 from replicator.engine.logs.opening import records_of
@@ -235,11 +235,9 @@ async def look_again(
         KafkaError: The broker refuses, or does not give what is there; later.
         CorruptRecords: What it gives cannot be read.
     """
-    cluster = side.cluster
     read_bytes = min(_LOOK_BYTES_MAX, _READ_BYTES << min(looks, 10))
-    connection = await cluster.leader_connection(where)
-    start = (await offsets_of(connection, [where], control.EARLIEST))[where]
-    end = (await offsets_of(connection, [where], control.LATEST))[where]
+    connection = await side.cluster.leader_connection(where)
+    start, end = [(await offsets_of(connection, [where], at))[where] for at in (control.EARLIEST, control.LATEST)]
     if not start <= offset < end:
         return None
     headers: list[BatchHeader] = []
@@ -251,10 +249,10 @@ async def look_again(
         )
         more = scan(frame.buffer, fetched.start, fetched.end)
         headers += more
-        await cluster.refresh([where.topic])
+        await side.cluster.refresh([where.topic])
         if _is_another(side, where.topic):  # what was read is of the one before, and what is told since of this one
             return None
-        leader = cluster.leader(where)
+        leader = side.cluster.leader(where)
         # Both ends: an unclean election may have taken in between what was read.
         end = max(end, (await offsets_of(connection, [where], control.LATEST))[where])
         edges = Edges(end, leader.epoch if leader is not None else -1, epochs_unproven)

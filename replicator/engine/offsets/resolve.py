@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 
     from replicator.admin.topics import TopicAdmin
     from replicator.core.topics.owner import Owner
-    from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.copier import Copier
+    from replicator.engine.copy.view import PartitionView
     from replicator.engine.state.log import Change, StateLog
-    from replicator.engine.state.owners import Owners
+    from replicator.engine.state.ownership.owners import Owners
     from replicator.engine.topics.mirror import Mirror
     from replicator.engine.topics.sync import TopicSync
 
@@ -61,7 +61,7 @@ class Resolver:
     """Resolves the faults of one flow."""
 
     def __init__(
-        self, uid: str, sync: TopicSync, pump: Pump, state_log: StateLog, admin: TopicAdmin, owners: Owners
+        self, uid: str, sync: TopicSync, pump: Copier, state_log: StateLog, admin: TopicAdmin, owners: Owners
     ) -> None:
         self._uid = uid
         self._sync = sync
@@ -132,7 +132,7 @@ class Resolver:
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
             if records.get(key) != before:
                 raise _changed_meanwhile(order.topic)
-            record = self._sync.record_of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
+            record = self._sync.records.of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
             handed_over = []
             if owner is not None and adopted is not None:
                 check_adoption(owner, self._owners.look(owner), mirror.target_topic)  # a daemon may have begun since
@@ -211,7 +211,7 @@ class Resolver:
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
             if records.get(key) != before:
                 raise _changed_meanwhile(mirror.topic)
-            record = self._sync.record_of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
+            record = self._sync.records.of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
             if record.dead_letter_topic_id == topic_id:
                 return []
             record.has_dead_letter, record.dead_letter_topic_id = True, topic_id
@@ -274,7 +274,7 @@ class Resolver:
         topic = self._pump.target.cluster.topics.get(mirror.target_topic)
         if topic is not None:
             record.target_topic_id = topic.topic_id
-        slot = self._pump.slots.get(TopicPartition(mirror.topic, step.partition))
+        slot = self._pump.partitions.get(TopicPartition(mirror.topic, step.partition))
         compared_from = step.equal_from
         handed_over = adopted.known(step) if adopted is not None else None
         if handed_over is not None:
@@ -317,7 +317,7 @@ def _changed_meanwhile(topic: str) -> Conflict:
     )
 
 
-def _until(slot: Slot | None, place: Place) -> OffsetMap:
+def _until(slot: PartitionView | None, place: Place) -> OffsetMap:
     """Return what was known of the map below a place; a partition without one was identical."""
     track = slot.copy.track if slot is not None else None
     if track is not None:

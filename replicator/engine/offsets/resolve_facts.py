@@ -34,8 +34,8 @@ from replicator.wire.recode import open_batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.copier import Copier
+    from replicator.engine.copy.view import PartitionView
     from replicator.engine.topics.mirror import Mirror
     from replicator.model.batch import BatchHeader
     from replicator.wire.frames import Frame
@@ -53,7 +53,7 @@ log = get_logger(__name__)
 class FactFinder:
     """Reads the facts about the mirrors of one flow."""
 
-    def __init__(self, pump: Pump) -> None:
+    def __init__(self, pump: Copier) -> None:
         self._pump = pump
 
     async def logs(self, mirror: Mirror, number: int) -> tuple[Log | None, Log | None]:
@@ -75,7 +75,7 @@ class FactFinder:
         return [await self._facts_of(mirror, number, order.how) for number in wanted]
 
     async def _facts_of(self, mirror: Mirror, number: int, how: How) -> Facts:
-        slot = self._pump.slots.get(TopicPartition(mirror.topic, number))
+        slot = self._pump.partitions.get(TopicPartition(mirror.topic, number))
         there, here = await self.logs(mirror, number)
         reason = mirror.fault.reason if mirror.fault is not None else None
         if reason is None and slot is not None and slot.copy.is_faulted():
@@ -105,7 +105,7 @@ class FactFinder:
             epochs_end=batch[1] if batch is not None and only_epoch else 0,
         )
 
-    def _place(self, slot: Slot | None, here: Log | None, *, ours: bool) -> Place | None:
+    def _place(self, slot: PartitionView | None, here: Log | None, *, ours: bool) -> Place | None:
         if here is None or not ours:
             return None
         track = slot.copy.track if slot is not None else None
@@ -119,7 +119,7 @@ class FactFinder:
         return Place(track.offsets.straight_to_source(here.end), here.end)
 
     async def _proven(
-        self, mirror: Mirror, slot: Slot | None, reason: Reason | None, there: Log, here: Log
+        self, mirror: Mirror, slot: PartitionView | None, reason: Reason | None, there: Log, here: Log
     ) -> tuple[Found, int | None]:
         """Return what the records of both logs prove, and from which offset on both hold the same at the same ones.
 
@@ -135,7 +135,9 @@ class FactFinder:
             return found, None
         return found, await equal_from(there, decided, found.place.target)
 
-    async def _found(self, mirror: Mirror, slot: Slot | None, reason: Reason | None, there: Log, here: Log) -> Found:
+    async def _found(
+        self, mirror: Mirror, slot: PartitionView | None, reason: Reason | None, there: Log, here: Log
+    ) -> Found:
         """Return the place that is proven for a partition to go on at, or why none is."""
         if reason is None:
             return Found(None)
@@ -157,7 +159,7 @@ class FactFinder:
             log.warning("no place proven", partition=str(here.where), why=found.why)
         return found
 
-    async def _batch(self, slot: Slot | None, there: Log | None) -> tuple[int, int] | None:
+    async def _batch(self, slot: PartitionView | None, there: Log | None) -> tuple[int, int] | None:
         """Return the source's batch that cannot be copied: the first such one from where the partition stands.
 
         It need not stand at that place: what comes before it in one answer is dropped with it. `_MENDED` where every
@@ -167,10 +169,10 @@ class FactFinder:
         whole: what is in the log up to there may do so.
         """
         if slot is None or there is None or slot.copy.reason is Reason.BATCH_TOO_LARGE:
-            return slot.too_large if slot is not None else None
+            return slot.refused.too_large if slot is not None else None
         position = max(slot.copy.acked_offset, there.start)
         leader = there.side.cluster.leader(there.where)
-        edges = Edges(there.end, leader.epoch if leader is not None else -1, slot.epochs_unproven)
+        edges = Edges(there.end, leader.epoch if leader is not None else -1, slot.recorded.epochs_unproven)
         for _ in range(_READS_MAX):
             try:
                 frame, headers = await read_batches(there.side, there.connection, there.where, position)
@@ -194,11 +196,11 @@ class FactFinder:
 
 
 async def _first_unsound(
-    slot: Slot, frame: Frame, headers: Sequence[BatchHeader], position: int, edges: Edges
+    slot: PartitionView, frame: Frame, headers: Sequence[BatchHeader], position: int, edges: Edges
 ) -> tuple[int, int] | None:
     """Return the first batch of an answer that cannot be copied, as `FactFinder._batch` does; None for none."""
     large = slot.copy.reason is Reason.RECORD_TOO_LARGE
-    bytes_max = min(slot.copy.limits.batch_bytes_max, (slot.refused_bytes or sys.maxsize) - 1)
+    bytes_max = min(slot.copy.limits.batch_bytes_max, (slot.refused.request_bytes or sys.maxsize) - 1)
     for header in headers:
         if not _is_meant(slot, header, position):
             continue
@@ -209,11 +211,11 @@ async def _first_unsound(
     return None
 
 
-def _is_meant(slot: Slot, header: BatchHeader, position: int) -> bool:
+def _is_meant(slot: PartitionView, header: BatchHeader, position: int) -> bool:
     """Return whether a batch reaches beyond a position, and nobody gave it up yet."""
     if header.magic == MAGIC_V2 and header.next_offset <= position:
         return False
-    return not any(first <= header.base_offset < end for first, end in slot.given_up)
+    return not any(first <= header.base_offset < end for first, end in slot.mapping.given_up)
 
 
 async def _is_damaged(frame: Frame, header: BatchHeader) -> bool:
@@ -227,6 +229,6 @@ async def _is_damaged(frame: Frame, header: BatchHeader) -> bool:
     return False
 
 
-def _to_source(slot: Slot | None) -> Callable[[int], int]:
+def _to_source(slot: PartitionView | None) -> Callable[[int], int]:
     track = slot.copy.track if slot is not None else None
     return (IDENTICAL if track is None else MapView(track.offsets, track.mapped)).to_source

@@ -13,8 +13,8 @@ from replicator.engine.offsets.translate import OTHER_LOG
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.copier import Copier
+    from replicator.engine.copy.view import PartitionView
 
 _LOOKED_SECONDS = 5.0
 _ANSWER_SECONDS_MAX = 5.0
@@ -31,7 +31,7 @@ class SourceLooks:
         pump: Whose partitions.
     """
 
-    def __init__(self, pump: Pump) -> None:
+    def __init__(self, pump: Copier) -> None:
         self._pump = pump
 
     async def look(self) -> None:
@@ -41,12 +41,12 @@ class SourceLooks:
         own.
         """
         now = self._pump.context.now()
-        due = [slot for slot in self._pump.slots.values() if self._is_due(slot, now)]
+        due = [slot for slot in self._pump.partitions.values() if self._is_due(slot, now)]
         silent: set[int] = set()
         for first in range(0, len(due), _PARTITIONS_PER_REQUEST):
             await self._ask(due[first : first + _PARTITIONS_PER_REQUEST], silent)
 
-    async def _ask(self, slots: list[Slot], silent: set[int]) -> None:
+    async def _ask(self, slots: list[PartitionView], silent: set[int]) -> None:
         pump = self._pump
         asked_at = pump.context.now()
         told, unseen = await ends_of(
@@ -57,16 +57,15 @@ class SourceLooks:
             silent=silent,
         )
         for slot in slots:
-            if slot.source in told and pump.slots.get(slot.source) is slot:
-                slot.lag.reach(slot.copy.acked_offset)
-                slot.lag.observe(told[slot.source], asked_at)
+            if slot.source in told:
+                pump.note_end(slot, told[slot.source], asked_at)
         if unseen:
             where, why = next(iter(unseen.items()))
             log.debug("ends not looked at", partitions=len(unseen), first=str(where), why=why)
 
-    def _is_due(self, slot: Slot, now: float) -> bool:
+    def _is_due(self, slot: PartitionView, now: float) -> bool:
         pump = self._pump
-        pump.routes.take_silence(slot)
+        pump.take_silence(slot)
         at = slot.lag.observed_at
         if at is not None and now - at < _LOOKED_SECONDS:
             return False

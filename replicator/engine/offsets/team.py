@@ -14,7 +14,7 @@ from replicator.model.translation import Translation, TranslationState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.copier import Copier
     from replicator.engine.topics.mirror import Mirror
     from replicator.model.translation import OffsetQuestion
     from replicator.rpc.peers import Asked, Peers
@@ -35,7 +35,7 @@ class TranslatingTeam:
     def __init__(
         self,
         flow: Asked,
-        pump: Pump,
+        pump: Copier,
         mirrors: Mapping[str, Mirror],
         peers: Peers,
         address: Callable[[str], str],

@@ -17,7 +17,7 @@ from replicator.model.translation import OffsetQuestion, TimeQuestion, Translati
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.copier import Copier
     from replicator.engine.offsets.team import TranslatingTeam
     from replicator.engine.topics.mirror import Mirror
 
@@ -25,7 +25,7 @@ _ASK_SECONDS = 5.0
 
 
 async def answers(
-    question: TimeQuestion, pump: Pump, mirrors: Mapping[str, Mirror], team: TranslatingTeam
+    question: TimeQuestion, pump: Copier, mirrors: Mapping[str, Mirror], team: TranslatingTeam
 ) -> list[Translation]:
     """Return for each partition that is asked about where the first record at or after a moment stands on the target.
 

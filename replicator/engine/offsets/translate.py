@@ -24,8 +24,8 @@ from replicator.wire.groups import committed_offsets
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.copier import Copier
+    from replicator.engine.copy.view import PartitionView
     from replicator.engine.topics.mirror import Mirror
 
 _START_SECONDS = 2.0
@@ -46,7 +46,7 @@ log = get_logger(__name__)
 
 
 async def answers(
-    pump: Pump, mirrors: Mapping[str, Mirror], questions: Sequence[OffsetQuestion], *, reverse: bool
+    pump: Copier, mirrors: Mapping[str, Mirror], questions: Sequence[OffsetQuestion], *, reverse: bool
 ) -> list[Translation]:
     """Return the translation of each question, in their order.
 
@@ -61,7 +61,7 @@ async def answers(
 
 
 async def group_questions(
-    pump: Pump, mirrors: Mapping[str, Mirror], group: str, *, reverse: bool
+    pump: Copier, mirrors: Mapping[str, Mirror], group: str, *, reverse: bool
 ) -> list[OffsetQuestion]:
     """Return every offset that a group committed on one side, of the flow's topics, in order.
 
@@ -127,7 +127,7 @@ def _check(by_name: Mapping[str, Mirror], question: OffsetQuestion, *, reverse: 
 
 
 async def _answers(
-    pump: Pump, by_name: Mapping[str, Mirror], questions: Sequence[OffsetQuestion], *, reverse: bool
+    pump: Copier, by_name: Mapping[str, Mirror], questions: Sequence[OffsetQuestion], *, reverse: bool
 ) -> list[Translation]:
     asked = [_Asked(by_name[question.topic], pump, question, reverse) for question in questions]
     slots = {each.slot for each in asked if each.slot is not None and each.slot.copy.episode}
@@ -151,15 +151,15 @@ class _Asked:
     """One question, and the mirror it is about."""
 
     mirror: Mirror
-    pump: Pump
+    pump: Copier
     question: OffsetQuestion
     reverse: bool
 
     @property
-    def slot(self) -> Slot | None:
-        return self.pump.slots.get(TopicPartition(self.mirror.topic, self.question.partition))
+    def slot(self) -> PartitionView | None:
+        return self.pump.partitions.get(TopicPartition(self.mirror.topic, self.question.partition))
 
-    def answer(self, unseen: Mapping[Slot, str]) -> Translation:
+    def answer(self, unseen: Mapping[PartitionView, str]) -> Translation:
         """Return the translation; `unseen` tells whose log start could not be read, and why."""
         slot = self.slot
         if slot is None or not slot.copy.episode:
@@ -189,7 +189,7 @@ class _Asked:
         )
 
 
-def copied_place(slot: Slot) -> Place | None:
+def copied_place(slot: PartitionView) -> Place | None:
     """Return the last place that is proven to be copied; None where the logs were not compared, or are others now."""
     copy = slot.copy
     if not copy.episode or (copy.phase is Phase.FAULTED and copy.reason in OTHER_LOG):
@@ -197,23 +197,23 @@ def copied_place(slot: Slot) -> Place | None:
     return _end(slot)
 
 
-def _end(slot: Slot) -> Place:
+def _end(slot: PartitionView) -> Place:
     copy = slot.copy
     return Place(copy.acked_offset, copy.acked_offset) if copy.track is None else copy.track.acked
 
 
-def _known(slot: Slot) -> Known:
+def _known(slot: PartitionView) -> Known:
     track = slot.copy.track
     return Known(
         track.offsets if track is not None else None,
         track is not None and track.mapped,
         _end(slot),
-        slot.source_start or 0,
-        slot.target_start or 0,
+        slot.seen.source_start or 0,
+        slot.seen.target_start or 0,
     )
 
 
-def _why_not_attached(mirror: Mirror, slot: Slot | None) -> str:
+def _why_not_attached(mirror: Mirror, slot: PartitionView | None) -> str:
     if slot is None:
         why = mirror.fault.text if mirror.fault is not None else "the flow does not copy this partition yet"
     elif slot.copy.phase is Phase.PAUSED:
@@ -223,7 +223,7 @@ def _why_not_attached(mirror: Mirror, slot: Slot | None) -> str:
     return f"its logs were not compared since the daemon started: {why}"
 
 
-def _why_behind(slot: Slot, known: Known, behind: int, *, reverse: bool) -> str:
+def _why_behind(slot: PartitionView, known: Known, behind: int, *, reverse: bool) -> str:
     end, copy, seen = known.proven_end, slot.copy, slot.lag.observed_end
     if reverse:
         return f"the target is known to end at {end.target}"
@@ -240,18 +240,15 @@ def _why_behind(slot: Slot, known: Known, behind: int, *, reverse: bool) -> str:
 # -- log starts -----------------------------------------------------------------------------------------------------
 
 
-async def _look_at_starts(pump: Pump, slots: Iterable[Slot], *, source: bool) -> dict[Slot, str]:
+async def _look_at_starts(pump: Copier, slots: Iterable[PartitionView], *, source: bool) -> dict[PartitionView, str]:
     """Read where the logs of one side start now; return those where that failed, each with what to say of it."""
     wanted = {slot.source if source else slot.target: slot for slot in slots}
     starts, unseen = await starts_of(pump.source if source else pump.target, wanted, timeout_seconds=_START_SECONDS)
     for where, start in starts.items():
-        if source:
-            wanted[where].source_start = start
-        else:
-            wanted[where].target_start = start
+        pump.note_starts(wanted[where], *((start, None) if source else (None, start)))
     return {wanted[where]: _unseen(wanted[where], why, source=source) for where, why in unseen.items()}
 
 
-def _unseen(slot: Slot, why: str, *, source: bool) -> str:
-    name, start = ("source", slot.source_start) if source else ("target", slot.target_start)
+def _unseen(slot: PartitionView, why: str, *, source: bool) -> str:
+    name, start = ("source", slot.seen.source_start) if source else ("target", slot.seen.target_start)
     return f"the {name}'s log started at {start or 0} when it was last seen; now it cannot be asked: {why}"

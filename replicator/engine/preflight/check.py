@@ -25,7 +25,7 @@ from replicator.engine.preflight.owners import known_flows
 from replicator.engine.preflight.reverse import counterpart_of
 from replicator.engine.state import records as state
 from replicator.engine.state.log import StateLog
-from replicator.engine.state.shown_markers import Shown, shown_by_now
+from replicator.engine.state.ownership.shown_markers import Shown, shown_by_now
 from replicator.engine.topics.authorizer import AuthorizerOf, may_place_rules
 from replicator.errors import AuthorizationFailed, ReplicatorError
 from replicator.model.names import STATE_TOPIC, TopicPartition

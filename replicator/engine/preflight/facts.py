@@ -51,7 +51,10 @@ class Side:
 
 @dataclass
 class Flow:
-    """One flow: what was found, and the facts that several questions share."""
+    """One flow: what was found, and the facts that several questions share.
+
+    Each attribute is the answer to one question, and is filled in once by whoever asks it.
+    """
 
     spec: FlowSpec
     source: Side

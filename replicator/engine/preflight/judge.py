@@ -12,7 +12,7 @@ from replicator.core.topics import selection
 from replicator.core.topics.plan import creation_advice
 from replicator.engine.preflight.judge_rights import grant
 from replicator.engine.preflight.phrases import DAY_MS, HOUR_MS, count, some, span
-from replicator.engine.state.shown_markers import Shown
+from replicator.engine.state.ownership.shown_markers import Shown
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Check, fail, ok, warn
 from replicator.model.security import ClusterSpec
@@ -23,7 +23,7 @@ from replicator.wire.rights_probe import Verdict
 EXPIRATION_MAX_MS = (1 << 31) - 1
 GUARD_MARGIN_MS = 3_600_000
 SLOW_FILLS_PER_SECOND = 30
-"""Empty transactions, one at a time, on three replicas (KAFKA.md 0b.3)."""
+"""Empty transactions, one at a time, on three replicas (KAFKA_FACTS K8)."""
 _SKEW_SECONDS = 60
 
 

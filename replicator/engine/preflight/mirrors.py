@@ -22,8 +22,8 @@ from replicator.engine.preflight.facts import EFFECTIVE, END, START, Flow
 from replicator.engine.preflight.owners import owned
 from replicator.engine.preflight.reverse import back_step, standby_of, standing_by, strange
 from replicator.engine.state import records as state
-from replicator.engine.state.owners import owner_of
-from replicator.engine.state.provenance import topics_of
+from replicator.engine.state.ownership.owners import owner_of
+from replicator.engine.state.ownership.provenance import topics_of
 from replicator.engine.state.source import SourceState
 from replicator.errors import AuthorizationFailed, DamagedRecord
 from replicator.model.names import STATE_TOPIC, TopicPartition

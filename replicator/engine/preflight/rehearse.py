@@ -16,7 +16,7 @@ from replicator.core.acl.parity import SideParity, closable, compared
 from replicator.core.acl.rights import Operation, lacking, on_cluster, on_topic
 from replicator.core.switch.readiness import judge
 from replicator.core.switch.readiness_facts import ReadinessFacts, SideFacts, TopicFacts
-from replicator.engine.state.shown_markers import Shown
+from replicator.engine.state.ownership.shown_markers import Shown
 from replicator.engine.topics.authorizer import AuthorizerOf
 from replicator.errors import ReplicatorError
 from replicator.model.report import Check, Report, ok, warn

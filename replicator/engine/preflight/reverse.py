@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from replicator.core.topics import selection
 from replicator.engine.preflight.phrases import count, some
 from replicator.engine.state import records as state
-from replicator.engine.state.provenance import topics_of
+from replicator.engine.state.ownership.provenance import topics_of
 from replicator.model.report import Check, fail, ok, warn
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from replicator.engine.state import records as state
 from replicator.engine.state.damage import damaged_record, read_record
-from replicator.model.journal import by_topic
-from replicator.model.switch import Cut
+from replicator.model.switch.journal import by_topic
+from replicator.model.switch.terms import Cut
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:

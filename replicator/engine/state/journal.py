@@ -14,8 +14,8 @@ from replicator.engine.state.cuts import cut_topics, cuts_from, fitting
 from replicator.engine.state.damage import read_record
 from replicator.engine.state.index import indexed, made_of
 from replicator.model.acl import Rule, parse
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import (
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import (
     Away,
     Close,
     Decision,

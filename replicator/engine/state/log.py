@@ -19,25 +19,24 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from replicator.backoff import Backoff
+from replicator.core.copy.aborts import Aborts
 from replicator.core.copy.answers import ProduceOutcome, classify_produce
-from replicator.core.copy.intake import Aborts
 from replicator.engine.logs.reading import batches_of, read_once
 from replicator.engine.logs.side import Side
 from replicator.engine.state import chunks as state_parts
 from replicator.engine.state.chunks import BATCH_BYTES_MAX, BATCH_BYTES_MIN, batches, in_parts
+from replicator.engine.state.topic import WHERE, StateTopic
 from replicator.engine.state.view import Read, StateView
-from replicator.errors import BrokerRefused, Conflict, CorruptRecords, KafkaError, StateLost, TimedOut
+from replicator.errors import BrokerRefused, Conflict, CorruptRecords, KafkaError, TimedOut
 from replicator.model.batch import TRANSACTIONAL_BIT
-from replicator.model.names import STATE_TOPIC, TopicPartition, state_transactional_id
+from replicator.model.names import STATE_TOPIC, state_transactional_id
 from replicator.obs.logs import get_logger
 from replicator.wire import control
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.codes import ErrorCode
-from replicator.wire.faults import refused
 from replicator.wire.inflate import RECORD_BYTES
 from replicator.wire.produce import Produced, produce_by_name
 from replicator.wire.records import NewRecord, decode, encode
-from replicator.wire.topology import NO_TOPIC_ID
 from replicator.wire.transactions import ProducerIdentity, Transaction, init_producer_id
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     from replicator.wire.fetch import Fetched
     from replicator.wire.frames import Frame
 
-_WHERE = TopicPartition(STATE_TOPIC, 0)
 _ROUNDS_MAX = 20
 _PAUSE_SECONDS = 0.05
 _PAUSE_SECONDS_MAX = 5.0
@@ -86,18 +84,18 @@ class _Clocks(NamedTuple):
 class StateLog:
     """One daemon's view of the topic, and its way to change it.
 
-    Attributes:
-        lost: Why nothing can be read or changed any more, once the topic was deleted; None while it is there.
-
     Args:
         cluster: Where the topic is.
         tells_offsets: Whether to know where each record stands.
+        topic: The way to it; None for that of a topic of the flow's own.
+
+    Attributes:
+        topic: The way to it, and whether it was lost.
     """
 
-    def __init__(self, cluster: Cluster, *, tells_offsets: bool = False) -> None:
-        self.lost: str | None = None
+    def __init__(self, cluster: Cluster, *, tells_offsets: bool = False, topic: StateTopic | None = None) -> None:
+        self.topic = StateTopic(cluster) if topic is None else topic
         self._view = StateView(tells_offsets=tells_offsets)
-        self._topic_id: bytes | None = None
         self._read_at = _Clocks.now()
         self._batch_bytes_max = BATCH_BYTES_MAX
         self._cluster = cluster
@@ -141,10 +139,10 @@ class StateLog:
             KafkaError: The topic cannot be read.
             TimedOut: Its end was not reached.
         """
-        connection = await self._connection(Purpose.CONTROL)
-        answer = await self._listed(connection, control.LATEST, committed=False)
+        connection = await self.topic.connection(Purpose.CONTROL)
+        answer = await self.topic.listed(connection, control.LATEST, committed=False)
         if answer.error:
-            raise await self._refused("ListOffsets", answer.error)
+            raise await self.topic.refused("ListOffsets", answer.error)
         deadline = asyncio.get_running_loop().time() + _END_SECONDS_MAX
         while self.position < answer.value:
             await self._read(connection, wait_ms=50)
@@ -161,7 +159,7 @@ class StateLog:
         wait_ms = int(min(_LONG_POLL_SECONDS_MAX, self._cluster.spec.request_timeout_seconds / 2) * 1000)
         while True:
             try:
-                await self._read(await self._connection(Purpose.STATE), wait_ms=wait_ms)
+                await self._read(await self.topic.connection(Purpose.STATE), wait_ms=wait_ms)
                 backoff.reset()
             except (KafkaError, CorruptRecords) as error:
                 log.debug("state topic", why=str(error))
@@ -174,7 +172,7 @@ class StateLog:
         position = self.position
         try:
             frame, fetched = await read_once(
-                self._side, connection, _WHERE, position, committed=True, wait_ms=wait_ms, read_bytes=BATCH_BYTES_MAX
+                self._side, connection, WHERE, position, committed=True, wait_ms=wait_ms, read_bytes=BATCH_BYTES_MAX
             )
         except BrokerRefused as error:
             if error.code == ErrorCode.offset_out_of_range:
@@ -195,11 +193,11 @@ class StateLog:
 
         What is not there any more by its end was deleted meanwhile.
         """
-        start = await self._listed(connection, control.EARLIEST, committed=False)
-        end = await self._listed(connection, control.LATEST, committed=True)
+        start = await self.topic.listed(connection, control.EARLIEST, committed=False)
+        end = await self.topic.listed(connection, control.LATEST, committed=True)
         for answer in (start, end):
             if answer.error:
-                raise await self._refused("ListOffsets", answer.error)
+                raise await self.topic.refused("ListOffsets", answer.error)
         log.warning("state topic read anew", cluster=self._cluster.spec.alias, start=start.value, end=end.value)
         self._view.begin_anew(start.value, end.value)
         self._read_at = _Clocks.now()
@@ -232,7 +230,7 @@ class StateLog:
             The records after the change.
 
         Raises:
-            Conflict: Others were faster, again and again.
+            Conflict: Others kept changing the records.
             KafkaError: The cluster refuses.
             ReplicatorError: Whatever `decide` raises.
         """
@@ -268,7 +266,7 @@ class StateLog:
         """Write changes in one transaction, however many batches that takes."""
         made = await self._in_parts(changes)
         transaction = Transaction(self._cluster, transactional_id, identity)
-        await transaction.add(_WHERE)
+        await transaction.add(WHERE)
         sequence = 0
         for some in batches(made, self._batch_bytes_max):
             produced = await self._produce(_encode(some, identity, sequence), transactional_id)
@@ -280,7 +278,7 @@ class StateLog:
             return
         # Abort also when the outcome is unknown: nothing of it may become visible later.
         await transaction.end(commit=False)
-        refusal = await self._refused("Produce", produced.error, produced.message)
+        refusal = await self.topic.refused("Produce", produced.error, produced.message)
         outcome = classify_produce(produced.error)
         if outcome is ProduceOutcome.TOO_LARGE and self._takes_less():
             raise Conflict(f"a change of {STATE_TOPIC} was too large for one batch", why=str(refusal))
@@ -307,7 +305,7 @@ class StateLog:
                 return
             outcome = classify_produce(produced.error)
             if outcome is not ProduceOutcome.TOO_LARGE or not self._takes_less():
-                raise await self._refused("Produce", produced.error, produced.message)
+                raise await self.topic.refused("Produce", produced.error, produced.message)
 
     async def _in_parts(self, changes: Iterable[Change]) -> list[Change]:
         """Return changes with what is too large for a batch in parts; that computes, so it is done beside the loop."""
@@ -326,87 +324,7 @@ class StateLog:
         return True
 
     async def _produce(self, batch: bytes, transactional_id: str | None) -> Produced:
-        return await produce_by_name(await self._connection(Purpose.CONTROL), _WHERE, batch, transactional_id)
-
-    async def _connection(self, purpose: Purpose) -> Connection:
-        leader = self._cluster.leader(_WHERE)
-        if leader is None:
-            gone = await self._cluster.gone([STATE_TOPIC])  # a broker that has just started may not know it yet
-            if self._topic_id is not None and gone:
-                raise self._is_lost("it was deleted")
-            leader = self._cluster.leader(_WHERE)
-        self._check_topic()
-        if leader is None:
-            raise BrokerRefused(
-                f"{STATE_TOPIC} of cluster {self._cluster.spec.alias!r} has no leader",
-                cluster=self._cluster.spec.alias,
-                code=int(ErrorCode.leader_not_available),
-                api="Metadata",
-                retryable=True,
-            )
-        try:
-            return await self._cluster.connection(leader.node, purpose)
-        except KafkaError:
-            # Another broker may lead by now, which the dead one will not tell.
-            await self._cluster.refresh([STATE_TOPIC])
-            raise
-
-    def _check_topic(self) -> None:
-        """Return if the topic is the one that was read so far: what is remembered of another one means nothing.
-
-        Raises:
-            BrokerRefused: It was deleted, and there is another one of its name by now.
-        """
-        topic = self._cluster.topics.get(STATE_TOPIC)
-        if topic is None:
-            return
-        if topic.topic_id == NO_TOPIC_ID:  # before Kafka 2.8, or in the middle of an upgrade: it gets one later
-            self.lost = None
-            return
-        if self._topic_id is None:
-            self._topic_id = topic.topic_id
-        if self._topic_id != topic.topic_id:
-            raise self._is_lost("it was deleted and created again")
-        self.lost = None
-
-    @property
-    def is_gone(self) -> str:
-        """What every text about the loss of this topic says."""
-        return f"{STATE_TOPIC} of cluster {self._cluster.spec.alias!r} is gone"
-
-    def _is_lost(self, why: str) -> BrokerRefused:
-        alias = self._cluster.spec.alias
-        error = StateLost(
-            self.is_gone,
-            cluster=alias,
-            code=int(ErrorCode.unknown_topic_or_partition),
-            api="Metadata",
-            why=f"{why}: which flows copy to {alias}, and which topics are mirrors, is no longer recorded anywhere",
-            next_step="restart the daemons, which create it again; then resume each topic that has records: replicator "
-            "mirror resolve FLOW '*' --how accept (docs/RUNBOOK.md: `replicator.state` was lost)",
-            retryable=True,
-        )
-        text = f"{error}; next: {error.next_step}"
-        if text != self.lost:
-            log.error("state topic lost", why=str(error), next=error.next_step)
-        self.lost = text
-        return error
-
-    async def _listed(self, connection: Connection, timestamp: int, *, committed: bool) -> control.Answer:
-        """Return where the log starts or ends.
-
-        Raises:
-            KafkaError: The leader does not say.
-        """
-        answers = await control.list_offsets(connection, [_WHERE], timestamp, committed=committed)
-        return control.told_of(answers, _WHERE, self._cluster.spec, "ListOffsets")
-
-    async def _refused(self, api: str, code: int, message: str = "") -> KafkaError:
-        """Return the error for a refusal; one that may pass makes the leader be looked up again."""
-        error = refused(self._cluster.spec, api, code, STATE_TOPIC, message)
-        if error.retryable:
-            await self._cluster.refresh([STATE_TOPIC])
-        return error
+        return await produce_by_name(await self.topic.connection(Purpose.CONTROL), WHERE, batch, transactional_id)
 
 
 def _read(frame: Frame, header: BatchHeader, *, aborted: bool) -> Read:

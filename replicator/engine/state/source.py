@@ -13,6 +13,7 @@ from replicator.core.acl.commands import acl_command
 from replicator.core.acl.rights import Operation, on_topic
 from replicator.engine.state.index import StateRecords, parse_key
 from replicator.engine.state.log import StateLog
+from replicator.engine.state.topic import StateTopic
 from replicator.errors import AuthorizationFailed, BrokerRefused, DamagedRecord, KafkaError, StateLost
 from replicator.model.names import STATE_TOPIC
 from replicator.obs.logs import get_logger
@@ -33,7 +34,7 @@ _LASTING = _KINDS - {pb.KIND_MAKING}
 log = get_logger(__name__)
 
 
-class _Log(StateLog):
+class _OthersTopic(StateTopic):
     """A state topic that others own: what is lost with it is not for this flow's operator to bring back."""
 
     def _is_lost(self, why: str) -> BrokerRefused:
@@ -104,7 +105,7 @@ class SourceState:
 
     def _fresh_log(self) -> StateLog:
         self.version = self.version + 1
-        fresh = _Log(self.cluster)
+        fresh = StateLog(self.cluster, topic=_OthersTopic(self.cluster))
         fresh.listen(self._on_record)
         return fresh
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicator.engine.state.log import Change, StateLog
-    from replicator.model.journal import Journal, Switches
+    from replicator.model.switch.journal import Journal, Switches
 
 
 async def change_switches(log: StateLog, uid: str, change: Callable[[Switches], Switches]) -> Switches:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.core.switch.helps import command, status_command
 from replicator.core.topics import selection
 from replicator.engine.state import records as state
-from replicator.engine.state.between import begin_anew
-from replicator.engine.state.shown_markers import Shown, not_shown, shown_after_one
+from replicator.engine.state.ownership.between import begin_anew
+from replicator.engine.state.ownership.shown_markers import Shown, not_shown, shown_after_one
 from replicator.engine.switch.context import mirrors_in
 from replicator.engine.switch.places import log_ends
 from replicator.errors import (
@@ -21,9 +22,9 @@ from replicator.errors import (
     TimedOut,
     WrongCluster,
 )
-from replicator.model.journal import Journal, by_place
 from replicator.model.names import TopicPartition
-from replicator.model.switch import Away, Cut, End, GroupsNote, LeftOut, Scope, Verb, away_text
+from replicator.model.switch.journal import Journal, by_place
+from replicator.model.switch.terms import Away, Cut, End, GroupsNote, LeftOut, Scope, Verb, away_text
 from replicator.wire.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from replicator.state_pb import state_pb2 as pb
 
 _QUIET_SECONDS = 2.0
-"""How long ends must not move; an authorizer's rules take effect within a second (KAFKA.md 0b.15)."""
+"""How long ends must not move; an authorizer's rules take effect within a second (KAFKA_FACTS K12)."""
 _GROUPS_SECONDS = 20.0
 _NAMED_MAX = 3
 
@@ -173,10 +174,10 @@ class CloseSource:
                 )
         return found[:_NAMED_MAX]
 
-    async def preflight(self, journal: Journal) -> do.Result:
+    async def preflight(self, journal: Journal) -> got.Result:
         """See `do.Preflight`."""
         found = await self.problems(journal)
-        return do.Refused("; ".join(found)) if found else do.Ok()
+        return got.Refused("; ".join(found)) if found else got.Ok()
 
     async def offers_way_back(self) -> bool:
         """Return whether the source can hold the decision which side opens, and takes the marker that this needs."""
@@ -215,7 +216,7 @@ class CloseSource:
 
     # -- closing --------------------------------------------------------------------------------------------------
 
-    async def prove_quiescence(self, journal: Journal) -> do.Result:
+    async def prove_quiescence(self, journal: Journal) -> got.Result:
         """See `do.ProveQuiescence`: ends that do not move, everything readable, no transaction open."""
         mirrors = self._mirrors(journal)
         wanted = await self._source_partitions(journal, mirrors)
@@ -229,12 +230,12 @@ class CloseSource:
         moved = [where for where in wanted if before[where] != after[where]]
         if moved:
             where = moved[0]
-            return do.NotYet(f"{where} is still written to: {before[where]}, then {after[where]}")
+            return got.NotYet(f"{where} is still written to: {before[where]}, then {after[where]}")
         opened = await self._open(after)
         if opened:
             where, stable = next(iter(opened.items()))
-            return do.NotYet(f"a transaction is open on {where} at {stable}: it ends within its time-out")
-        return do.Quiescent(tuple(_end(where, after[where], mirrors.get(where.topic)) for where in wanted))
+            return got.NotYet(f"a transaction is open on {where} at {stable}: it ends within its time-out")
+        return got.Quiescent(tuple(_end(where, after[where], mirrors.get(where.topic)) for where in wanted))
 
     def _mirrors(self, journal: Journal) -> dict[str, pb.MirrorRecord]:
         return {one.source_topic: one for one in mirrors_in(self._site.log.records, self._site.uid, journal.scope)}
@@ -261,7 +262,7 @@ class CloseSource:
         left_out = copying.left_out() if copying is not None else frozenset()
         return [name for name in mirrors if name in left_out or not selection.matches(self._site.flow.topics, name)]
 
-    async def _unfit(self, mirrors: Mapping[str, pb.MirrorRecord]) -> do.Result | None:
+    async def _unfit(self, mirrors: Mapping[str, pb.MirrorRecord]) -> got.Result | None:
         """Return which of these mirrors drop out, or which cannot be judged yet; None if all can take part."""
         site = self._site
         unwanted = self._unwanted(mirrors)
@@ -270,23 +271,23 @@ class CloseSource:
         found = [LeftOut(name, Away.NOT_SELECTED) for name in unwanted]
         found += [LeftOut(name, Away.SOURCE_GONE) for name in gone]
         if found:
-            return do.SourceMoved(f"{found[0].topic} {away_text(found[0].why)}: it is left out", tuple(found))
+            return got.SourceMoved(f"{found[0].topic} {away_text(found[0].why)}: it is left out", tuple(found))
         unknown = sorted(set(missing) - set(gone))
-        return do.NotYet(f"{site.flow.source} does not describe {unknown[0]} right now") if unknown else None
+        return got.NotYet(f"{site.flow.source} does not describe {unknown[0]} right now") if unknown else None
 
     # -- bringing the target to its end ---------------------------------------------------------------------------
 
-    async def drain(self, step: do.Drain) -> do.Result:
+    async def drain(self, step: do.Drain) -> got.Result:
         """See `do.Drain`."""
         copying = self._up()
         behind = copying.behind({TopicPartition(end.topic, end.partition): end.source for end in step.ends})
         if behind:
             where, why = next(iter(sorted(behind.items())))
-            waits = do.NotYet(f"{len(behind)} partitions are not copied to their end, for example {where}: {why}")
+            waits = got.NotYet(f"{len(behind)} partitions are not copied to their end, for example {where}: {why}")
             return await self._vanished(behind) or waits
-        return await self._moved(step.ends) or do.Drained(step.ends)
+        return await self._moved(step.ends) or got.Drained(step.ends)
 
-    async def sync_groups(self, journal: Journal, step: do.SyncGroups) -> do.Result:
+    async def sync_groups(self, journal: Journal, step: do.SyncGroups) -> got.Result:
         """See `do.SyncGroups`."""
         ends = {TopicPartition(end.topic, end.partition): end.source for end in step.ends}
         try:
@@ -294,10 +295,10 @@ class CloseSource:
                 ends, self._mirrors(journal).keys(), timeout_seconds=_GROUPS_SECONDS
             )
         except TimedOut as error:
-            return await self._vanished(ends) or do.NotYet(str(error))
-        return await self._moved(step.ends) or do.GroupsSynced(noted(outcomes))
+            return await self._vanished(ends) or got.NotYet(str(error))
+        return await self._moved(step.ends) or got.GroupsSynced(noted(outcomes))
 
-    async def _moved(self, ends: Iterable[End]) -> do.SourceMoved | None:
+    async def _moved(self, ends: Iterable[End]) -> got.SourceMoved | None:
         """Return which partition of the source goes beyond what was proven, is new, or is gone; None if none does."""
         proven = {TopicPartition(end.topic, end.partition): end.source for end in ends}
         try:
@@ -308,22 +309,22 @@ class CloseSource:
                 raise
             return vanished
         beyond = [f"{where} ends at {end}, not {proven[where]}" for where, end in now.items() if end != proven[where]]
-        return do.SourceMoved(f"someone wrote to the source after it was closed: {beyond[0]}") if beyond else None
+        return got.SourceMoved(f"someone wrote to the source after it was closed: {beyond[0]}") if beyond else None
 
-    async def _vanished(self, partitions: Iterable[TopicPartition]) -> do.SourceMoved | None:
+    async def _vanished(self, partitions: Iterable[TopicPartition]) -> got.SourceMoved | None:
         """Return the topics that were deleted on the source since it was proven quiet; None if there are none."""
         gone = await self._site.source.gone(where.topic for where in partitions)
         if not gone:
             return None
         left_out = tuple(LeftOut(name, Away.SOURCE_GONE) for name in gone)
-        return do.SourceMoved(f"{gone[0]} {away_text(Away.SOURCE_GONE)}: it is left out", left_out)
+        return got.SourceMoved(f"{gone[0]} {away_text(Away.SOURCE_GONE)}: it is left out", left_out)
 
-    async def clamp_groups(self, journal: Journal) -> do.Result:
+    async def clamp_groups(self, journal: Journal) -> got.Result:
         """See `do.ClampGroups`. If the flow is not up here, earlier commits stay: they are never too far ahead."""
         copying = self._site.copying()
         if copying is None:
             why = "groups stay where they were last moved to: this daemon has not seen the source"
-            return do.GroupsSynced(GroupsNote(inexact=(why,)))
+            return got.GroupsSynced(GroupsNote(inexact=(why,)))
         try:
             outcomes = await copying.final_group_sync(
                 None, self._mirrors(journal).keys(), timeout_seconds=_GROUPS_SECONDS
@@ -331,8 +332,8 @@ class CloseSource:
         except ReplicatorError as error:
             if isinstance(error, KafkaError) and error.retryable:
                 raise
-            return do.GroupsSynced(GroupsNote(inexact=(f"groups stay where they were last moved to: {error}",)))
-        return do.GroupsSynced(noted(outcomes, journal.cuts))
+            return got.GroupsSynced(GroupsNote(inexact=(f"groups stay where they were last moved to: {error}",)))
+        return got.GroupsSynced(noted(outcomes, journal.cuts))
 
     def _up(self) -> Copying:
         copying = self._site.copying()

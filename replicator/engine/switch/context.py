@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from replicator.core.topics.ownership import recorded
 from replicator.engine.state import records as state
-from replicator.engine.state.identity import ensure_state_topic
 from replicator.engine.state.journal import switches_of
 from replicator.engine.state.log import StateLog
+from replicator.engine.state.ownership.identity import ensure_state_topic
 from replicator.engine.switch.takeover import taken_by
 from replicator.engine.work.fence import COPIES_WITH_THE_FLOW
 from replicator.errors import BrokerRefused, ConnectionFailed, NotOurs, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
-from replicator.model.switch import Outcome, Verb
+from replicator.model.switch.terms import Outcome, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from replicator.admin.topics import TopicAdmin
     from replicator.model.groups import GroupOutcome
-    from replicator.model.journal import Journal, Switches
     from replicator.model.spec import FlowSpec
-    from replicator.model.switch import Scope
+    from replicator.model.switch.journal import Journal, Switches
+    from replicator.model.switch.terms import Scope
     from replicator.wire.cluster import Cluster
 
 SOURCE_SECONDS_MAX = 8.0

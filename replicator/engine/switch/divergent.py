@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.engine.logs.bounds import ends_of
 from replicator.engine.logs.dead_letter import OFFSET_HEADER, origin_headers, payload_bytes
@@ -21,13 +22,13 @@ from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.cuts import cuts_of
 from replicator.engine.switch.context import mirrors_in
-from replicator.engine.switch.cuts import lower_high_cuts
+from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.places import log_ends, log_starts
 from replicator.engine.verify.compare import compacted_topics
 from replicator.errors import BrokerRefused, Conflict, PreflightFailed, Unequal
-from replicator.model.journal import Journal, by_topic
 from replicator.model.names import TopicPartition, export_transactional_id
-from replicator.model.switch import Cut
+from replicator.model.switch.journal import Journal, by_topic
+from replicator.model.switch.terms import Cut
 from replicator.obs.logs import get_logger
 from replicator.wire.produce import produce_by_name
 from replicator.wire.records import NewRecord, Record, encode
@@ -68,7 +69,7 @@ class Divergent:
 
     # -- finding ----------------------------------------------------------------------------------------------------
 
-    async def find(self, journal: Journal, step: do.FindTails) -> do.Result:
+    async def find(self, journal: Journal, step: do.FindTails) -> got.Result:
         """See `do.FindTails`."""
         ends = {(end.topic, end.partition): end.source for end in step.ends}
         await lower_high_cuts(self._site)  # reads the state topic to its end
@@ -85,23 +86,23 @@ class Divergent:
                 f"{self._site.flow.name}",
             )
         ids = tuple((name, state.uuid_text(topic.topic_id) or "") for name, topic in sorted(topics.items()))
-        return do.TailsFound(tuple(found), ids)
+        return got.TailsFound(tuple(found), ids)
 
     def _cuts(self, journal: Journal) -> tuple[tuple[Cut, ...], int]:
         """Return the cuts of a failback's topics, and the highest epoch of those fences."""
         records, uid = self._site.log.records, self._site.uid
         return cuts_of(records, uid, {one.target_topic for one in mirrors_in(records, uid, journal.scope)})
 
-    async def measure(self, step: do.MeasureTails) -> do.Result:
+    async def measure(self, step: do.MeasureTails) -> got.Result:
         """See `do.MeasureTails`."""
         source = self._site.source
         topics = await source.existing(cut.topic for cut in step.cuts)
         wanted = [TopicPartition(cut.topic, cut.partition) for cut in step.cuts if cut.topic in topics]
         ends, unseen = await ends_of(source, wanted)
         if unseen:
-            return do.NotYet(f"the end of {min(unseen)} is not known")
+            return got.NotYet(f"the end of {min(unseen)} is not known")
         # A deleted topic has nothing left to find: its tail ends where it was cut.
-        return do.TailsFound(
+        return got.TailsFound(
             tuple(
                 replace(cut, tail_end=ends.get(TopicPartition(cut.topic, cut.partition), cut.source))
                 for cut in step.cuts
@@ -110,7 +111,7 @@ class Divergent:
 
     # -- exporting --------------------------------------------------------------------------------------------------
 
-    async def export(self, journal: Journal, step: do.ExportTails) -> do.Result:
+    async def export(self, journal: Journal, step: do.ExportTails) -> got.Result:
         """See `do.ExportTails`."""
         _, epoch = self._cuts(journal)
         tails = by_topic(step.tails)
@@ -121,7 +122,7 @@ class Divergent:
             for cut in await self._left(cuts):
                 count = await self._export(cut, TopicPartition(topic, cut.partition))
                 log.warning("divergent records exported", topic=name, partition=cut.partition, to=topic, records=count)
-        return do.Ok()
+        return got.Ok()
 
     async def _left(self, cuts: list[Cut]) -> list[Cut]:
         """Return the tails of one topic, as far as retention has left them on the old source."""

@@ -12,24 +12,25 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.core.switch.machine import UNKNOWN_HELP, Facts, next_step, unknown_text
-from replicator.core.switch.results import applied
-from replicator.engine.state.between import begin_anew
+from replicator.core.switch.recording import applied
 from replicator.engine.state.held_back import put_held_back
 from replicator.engine.state.journal import journal_key, lost_left_out, put_switches, switches_of
+from replicator.engine.state.ownership.between import begin_anew
 from replicator.engine.switch.close_source import CloseSource
 from replicator.engine.switch.context import SOURCE_SECONDS_MAX
-from replicator.engine.switch.cuts import lower_high_cuts
 from replicator.engine.switch.divergent import Divergent
 from replicator.engine.switch.failback import Failback
 from replicator.engine.switch.fencing import Fencing
+from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.locks import SourceLocks
-from replicator.engine.switch.opening import Opening
 from replicator.engine.switch.reverse import Reverse
+from replicator.engine.switch.settings import Opening
 from replicator.errors import BugError, Conflict, KafkaError, WrongCluster
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Decision, Direction, StepName, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Decision, Direction, StepName, Verb
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from replicator.engine.switch.context import Site
 
 T = TypeVar("T")
-_Doer = Callable[[Journal, Any], Awaitable[do.Result]]
+_Doer = Callable[[Journal, Any], Awaitable[got.Result]]
 
 log = get_logger(__name__)
 
@@ -109,9 +110,9 @@ class Executor:
             step = next_step(journal, facts)
             if not isinstance(step, do.Abort):
                 raise
-            result = do.Ok()
+            result = got.Ok()
         after = await self._record(journal, step, result, facts)
-        if isinstance(result, do.NotYet):
+        if isinstance(result, got.NotYet):
             return result.why
         log.info(
             "switch goes on",
@@ -162,7 +163,7 @@ class Executor:
 
     # -- recording --------------------------------------------------------------------------------------------------
 
-    async def _record(self, journal: Journal, step: do.Step, result: do.Result, facts: Facts) -> Journal:
+    async def _record(self, journal: Journal, step: do.Step, result: got.Result, facts: Facts) -> Journal:
         """Record the result of a step, together with its effect if that is on the state topic; return the journal."""
         site = self._site
         least = await self.fencing.least_epoch() if isinstance(step, do.BeginFence) else None
@@ -184,8 +185,8 @@ class Executor:
         return after
 
     def _effect(
-        self, records: Mapping[bytes, bytes], journal: Journal, step: do.Step, result: do.Result, least: int | None
-    ) -> tuple[do.Result, list[Change]]:
+        self, records: Mapping[bytes, bytes], journal: Journal, step: do.Step, result: got.Result, least: int | None
+    ) -> tuple[got.Result, list[Change]]:
         match step:
             case do.BeginFence():
                 return self.fencing.begin(records, step, least)
@@ -202,31 +203,31 @@ class Executor:
 
     # -- doing ------------------------------------------------------------------------------------------------------
 
-    async def _do(self, journal: Journal, step: do.Step) -> do.Result:
+    async def _do(self, journal: Journal, step: do.Step) -> got.Result:
         if do.NAMES[type(step)] in do.ON_STATE:
-            return do.Ok()  # done by the change that records it
+            return got.Ok()  # done by the change that records it
         return await self._doers[type(step)](journal, step)
 
-    async def _start_reverse(self, journal: Journal, step: do.StartReverse) -> do.Result:
+    async def _start_reverse(self, journal: Journal, step: do.StartReverse) -> got.Result:
         # An older executor may have recorded the cuts: the reverse flow has to begin at the true ones.
         if await lower_high_cuts(self._site) is not None:
             raise Conflict(f"cuts of switch {journal.id} were too high")
         return await self.reverse.start_reverse(journal, step.locks)
 
-    async def _open_target(self, journal: Journal, step: do.OpenTarget) -> do.Result:
+    async def _open_target(self, journal: Journal, step: do.OpenTarget) -> got.Result:
         await self.fencing.forget_groups(step.scope)
         # After a failover the source may be gone, or anything else: what was recorded of it counts.
         await self._opening.release(step.scope, ask_source=journal.verb is Verb.SWITCHOVER)
         return await self.locks.open_target(step.scope)
 
-    async def _confirm(self, journal: Journal, step: do.Confirm) -> do.Result:
+    async def _confirm(self, journal: Journal, step: do.Confirm) -> got.Result:
         if journal.confirmed != step.digest:
             agree = f"`replicator failback {self._site.flow.name} --confirm {step.digest}`"
-            return do.NotYet(
+            return got.NotYet(
                 f"an operator has to agree to what happens to topics that hold more than was copied: {agree}"
             )
         opened = await self.close_source.source_opened(journal)
-        return do.NotYet(f"{opened}: `replicator switch abort {self._site.flow.name}`") if opened else do.Ok()
+        return got.NotYet(f"{opened}: `replicator switch abort {self._site.flow.name}`") if opened else got.Ok()
 
     def _steps(self) -> dict[type[do.Step], _Doer]:
         """Return who does each step, except for those done on the state topic alone."""

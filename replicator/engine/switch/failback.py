@@ -7,14 +7,15 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.core.switch.orders import begin
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.context import mirrors_in, partitions_of, switched_alone, target_topics
 from replicator.engine.switch.places import Observed, log_ends
-from replicator.model.journal import Journal, by_topic
 from replicator.model.names import TopicPartition
-from replicator.model.switch import Away, Cut, LeftOut, Options, Order, Restore, Verb
+from replicator.model.switch.journal import Journal, by_topic
+from replicator.model.switch.terms import Away, Cut, LeftOut, Options, Order, Restore, Verb
 
 if TYPE_CHECKING:
     from replicator.engine.switch.context import Site
@@ -34,7 +35,7 @@ class Failback:
         self._reverse = reverse
         self._wanted: dict[str, dict[TopicPartition, int]] = {}
 
-    async def restore(self, journal: Journal, step: do.RestoreTopics) -> do.Result:
+    async def restore(self, journal: Journal, step: do.RestoreTopics) -> got.Result:
         """See `do.RestoreTopics`."""
         await self._reverse.prepare_reverse()
         cuts = by_topic(journal.cuts)
@@ -45,9 +46,9 @@ class Failback:
                 doomed[one.topic] = uuid.UUID(one.topic_id).bytes if one.topic_id else bytes(16)
             taken += [_goes_on_at(cut, one.how) for cut in cuts[one.topic]]
         await self._reverse.take_over(journal, taken, step.locks, doomed)
-        return do.Ok()
+        return got.Ok()
 
-    async def catch_up(self, journal: Journal) -> do.Result:
+    async def catch_up(self, journal: Journal) -> got.Result:
         """See `do.CatchUp`: it has to copy what the new primary held when this was first asked."""
         site = self._site
         log = await site.source_log()
@@ -60,14 +61,14 @@ class Failback:
         behind = {where: copied.copied(where) or 0 for where in wanted}
         behind = {where: at for where, at in behind.items() if at < wanted[where]}
         if not behind:
-            return do.Ok()
+            return got.Ok()
         where = min(behind)
-        return do.NotYet(
+        return got.NotYet(
             f"flow {site.reversed().name!r} has not caught up in {len(behind)} partitions: {where} is copied up to "
             f"{behind[where]} of {wanted[where]}; to see why: replicator mirror list {site.reversed().name}"
         )
 
-    async def switch_back(self, journal: Journal, step: do.SwitchBack) -> do.Result:
+    async def switch_back(self, journal: Journal, step: do.SwitchBack) -> got.Result:
         """See `do.SwitchBack`."""
         site = self._site
         log = await site.source_log()
@@ -99,7 +100,7 @@ class Failback:
             ),
         )
         self._wanted.pop(journal.id, None)
-        return do.Ok()
+        return got.Ok()
 
     def _stays(self, journal: Journal) -> tuple[LeftOut, ...]:
         """Return what the failback leaves out: the reverse flow goes on with it as before.

@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core.offsets.own_place import Ours
+from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.engine.logs.bounds import ends_of
 from replicator.engine.state import records as state
 from replicator.engine.state.cuts import put_cuts
 from replicator.engine.state.groups import GroupRecords
 from replicator.engine.state.journal import switches_of
-from replicator.engine.state.shown_markers import known_to_coordinator, prove_markers_are_shown
+from replicator.engine.state.ownership.shown_markers import known_to_coordinator, prove_markers_are_shown
 from replicator.engine.switch.context import SOURCE_SECONDS_MAX, mirrors_in, partitions_of, target_topics
 from replicator.engine.switch.own_places import OwnPlaces
 from replicator.engine.switch.places import Observed, log_ends
@@ -22,9 +23,9 @@ from replicator.engine.work import fence as fencing
 from replicator.engine.work import roles
 from replicator.engine.work.fence import Fence
 from replicator.errors import Conflict, KafkaError, PreflightFailed, TimedOut
-from replicator.model.journal import Journal
 from replicator.model.names import TopicPartition, fill_route_transactional_id
-from replicator.model.switch import Away, Cut, Verb
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Away, Cut, Verb
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.transactions import ProducerIdentity, init_producer_id
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
 
     from replicator.engine.state.log import Change
     from replicator.engine.switch.context import Site
-    from replicator.model.switch import Scope
+    from replicator.model.switch.terms import Scope
 
 _FENCE_SECONDS = 15.0
 
-Effect = tuple[do.Result, list["Change"]]
+Effect = tuple[got.Result, list["Change"]]
 
 log = get_logger(__name__)
 
@@ -96,25 +97,27 @@ class Fencing:
             for mirror in mirrors_in(records, self._site.uid, step.scope):
                 fresh = [one for one in mirror.active_partitions if (mirror.source_topic, one) not in known]
                 if fresh:
-                    return do.SourceMoved(f"{mirror.source_topic}-{fresh[0]} was found in the meantime"), []
+                    return got.SourceMoved(f"{mirror.source_topic}-{fresh[0]} was found in the meantime"), []
         topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
         epoch, changes = roles.begun(records, self._site.uid, at_least, topics, left_out)
-        return do.FenceBegun(epoch), changes
+        return got.FenceBegun(epoch), changes
 
     def promote(self, records: Mapping[bytes, bytes], step: do.Promote) -> Effect:
         """See `do.Promote`."""
         topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
-        return do.Ok(), roles.promoted(records, self._site.uid, step.epoch, topics, left_out)
+        return got.Ok(), roles.promoted(records, self._site.uid, step.epoch, topics, left_out)
 
     def record_cut(self, journal: Journal, step: do.RecordCut) -> Effect:
         """See `do.RecordCut`."""
-        return do.Ok(), put_cuts(self._site.uid, journal.id, step.epoch, step.cuts, time.time_ns() // 1_000_000)
+        return got.Ok(), put_cuts(self._site.uid, journal.id, step.epoch, step.cuts, time.time_ns() // 1_000_000)
 
     def resume(self, records: Mapping[bytes, bytes], step: do.ResumeCopying) -> Effect:
         """See `do.ResumeCopying`."""
         topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
         alone = topics is not None
-        return do.Ok(), roles.copying(records, self._site.uid, step.epoch, topics or (), alone=alone, left_out=left_out)
+        return got.Ok(), roles.copying(
+            records, self._site.uid, step.epoch, topics or (), alone=alone, left_out=left_out
+        )
 
     def _targets(self, records: Mapping[bytes, bytes], scope: Scope) -> list[str] | None:
         """Return the target topics of mirrors that are switched alone; None for the whole flow.
@@ -151,15 +154,15 @@ class Fencing:
         producer_id = state.get_writer_record(site.log.records, site.uid).producer_id
         return Fence(site.target, site.uid, producer_id, epoch)
 
-    async def fence(self, step: do.Fence) -> do.Result:
+    async def fence(self, step: do.Fence) -> got.Result:
         """See `do.Fence`."""
         try:
             await self._fence(step.epoch).stand(list(await self._scope(step.scope)), _FENCE_SECONDS)
         except TimedOut as error:
-            return do.NotYet(str(error))
-        return do.Ok()
+            return got.NotYet(str(error))
+        return got.Ok()
 
-    async def verify(self, journal: Journal, step: do.VerifyFence) -> do.Result:
+    async def verify(self, journal: Journal, step: do.VerifyFence) -> got.Result:
         """See `do.VerifyFence`."""
         scope = await self._scope(step.scope)
         fence = self._fence(step.epoch)
@@ -177,10 +180,10 @@ class Fencing:
             try:
                 await fence.stand(list(scope), _FENCE_SECONDS)
             except TimedOut as error:
-                return do.NotYet(str(error))
+                return got.NotYet(str(error))
         elif unseen:
-            return do.NotYet(f"{min(unseen)} does not show epoch {step.epoch}: no leader, or it does not answer")
-        return do.FenceVerified(await self.cuts(journal, scope, step.epoch))
+            return got.NotYet(f"{min(unseen)} does not show epoch {step.epoch}: no leader, or it does not answer")
+        return got.FenceVerified(await self.cuts(journal, scope, step.epoch))
 
     async def _check_still_meant(self, journal: Journal) -> None:
         """Return if the switch is where it was when the step began: a late executor must not mark an open target.

@@ -20,16 +20,16 @@ from replicator.core.switch.plan import plan_of, status_of
 from replicator.core.switch.running import aborted, confirmed
 from replicator.core.switch.state import flow_state
 from replicator.engine.state import records as state
-from replicator.engine.state.between import begin_anew
 from replicator.engine.state.journal import journal_key
+from replicator.engine.state.ownership.between import begin_anew
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.orders import Orders
 from replicator.engine.switch.reverse import with_locks
 from replicator.engine.switch.sides import Sides
 from replicator.errors import BugError, Conflict, ReplicatorError, UsageError
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Order, Outcome, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Order, Outcome, Verb
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 from replicator.wire.transactions import patiently
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from replicator.engine.switch.context import Copying, Site
     from replicator.model.states import FlowState
-    from replicator.model.switch import Cut
-    from replicator.model.switch_status import BothSides, SwitchPlan, SwitchStatus
+    from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
+    from replicator.model.switch.terms import Cut
 
 _LOOK_SECONDS = 1.0
 _LATER_SECONDS = 15.0

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.core.topics.ownership import recorded_rules
 from replicator.engine.state.held_back import HeldBack, held_back_of, put_held_back
@@ -13,15 +14,15 @@ from replicator.engine.switch.context import mirrors_in, target_topics
 from replicator.engine.topics.authorizer import TAKES_EFFECT_SECONDS, AuthorizerOf
 from replicator.errors import AuthorizationFailed
 from replicator.model.acl import Rule, parse
-from replicator.model.journal import Journal
-from replicator.model.switch import Close
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Close
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from replicator.engine.state.log import Change
     from replicator.engine.switch.context import Site
-    from replicator.model.switch import Scope
+    from replicator.model.switch.terms import Scope
 
 
 class SourceLocks:
@@ -62,33 +63,33 @@ class SourceLocks:
     def _topics(self, scope: Scope) -> list[str]:
         return [one.source_topic for one in mirrors_in(self._site.log.records, self._site.uid, scope)]
 
-    async def plan(self, step: do.PlanLocks) -> do.Result:
+    async def plan(self, step: do.PlanLocks) -> got.Result:
         """See `do.PlanLocks`."""
         topics = frozenset(self._topics(step.scope))
         authorizer = await self._source.read(topics.__contains__)
         if authorizer is None:
-            return do.LocksPlanned(())
+            return got.LocksPlanned(())
         ours = frozenset(parse(one) for one in step.ours)
         plan = await self._source.lock_plan(authorizer, topics, ours)
         if plan.problems:
-            return do.NotYet(f"{'; '.join(plan.problems)}: abort, stop the producers and use --producers-stopped")
-        return do.LocksPlanned(tuple(rule.text() for rule in plan.rules))
+            return got.NotYet(f"{'; '.join(plan.problems)}: abort, stop the producers and use --producers-stopped")
+        return got.LocksPlanned(tuple(rule.text() for rule in plan.rules))
 
-    async def place(self, journal: Journal, step: do.PlaceLocks) -> do.Result:
+    async def place(self, journal: Journal, step: do.PlaceLocks) -> got.Result:
         """See `do.PlaceLocks`. The proof that follows shows whether they hold: nobody writes any more."""
         wanted = [parse(one) for one in step.locks]
         if not wanted:
-            return do.Ok()
+            return got.Ok()
         await self._source.acls.create(recorded_rules(_allowing_first(wanted), _noted(journal)))
         await asyncio.sleep(TAKES_EFFECT_SECONDS)
         standing = await self._source.acls.rules({one.name for one in wanted}.__contains__) or ()
         missing = sorted(set(wanted) - set(standing))
-        return do.NotYet(f"this rule is not in place yet: {missing[0]}") if missing else do.Ok()
+        return got.NotYet(f"this rule is not in place yet: {missing[0]}") if missing else got.Ok()
 
-    async def remove(self, journal: Journal, step: do.ReopenSource) -> do.Result:
+    async def remove(self, journal: Journal, step: do.ReopenSource) -> got.Result:
         """See `do.ReopenSource`."""
         await self._source.acls.delete(recorded_rules((parse(one) for one in step.locks), _noted(journal)))
-        return do.Ok()
+        return got.Ok()
 
     def opened(self, records: Mapping[bytes, bytes], scope: Scope) -> HeldBack:
         """Return what is still held back on the target once the mirrors of a switch are opened."""
@@ -98,7 +99,7 @@ class SourceLocks:
         left_out = target_topics(records, uid, [one.topic for one in scope.left_out])
         return held.opened(None, but=left_out.values())
 
-    async def open_target(self, scope: Scope) -> do.Result:
+    async def open_target(self, scope: Scope) -> got.Result:
         """Open the target's ACLs: remove what kept others off, add what was withheld, which is ours from then on.
 
         Args:
@@ -121,7 +122,7 @@ class SourceLocks:
         await site.log.change(site.uid, change)
         await self._target.acls.create(recorded_rules(sorted(missing), after.made))
         await self._target.acls.delete(recorded_rules(set(held.locks) - set(after.locks), held.locks))
-        return do.Ok()
+        return got.Ok()
 
     async def standing(self, ours: frozenset[str]) -> frozenset[str]:
         """Return which of the locks are in place on the source.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from replicator.core.copy.attach_facts import Role
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import switches_of
-from replicator.model.journal import Journal
-from replicator.model.switch import Outcome, Verb
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Outcome, Verb
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 

@@ -14,8 +14,8 @@ from replicator.engine.state.journal import copies_to, switches_of
 from replicator.engine.switch.context import mirrors_in, switched_alone, target_topics
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.acl import parse
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Away, Close, Decision, LeftOut, Order, Scope, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Away, Close, Decision, LeftOut, Order, Scope, Verb
 
 if TYPE_CHECKING:
     from replicator.engine.switch.context import Site

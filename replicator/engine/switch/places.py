@@ -13,7 +13,7 @@ from replicator.engine.state import records as state
 from replicator.engine.switch.own_places import Stretch
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
-from replicator.model.switch import Cut
+from replicator.model.switch.terms import Cut
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from replicator.core.copy.attach_facts import Role
 from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
-from replicator.core.switch.results import applied
+from replicator.core.switch.recording import applied
 from replicator.core.switch.running import decided, way_back
 from replicator.engine.copy.live_maps import recorded_map
 from replicator.engine.state import records as state
 from replicator.engine.state.held_back import held_back_of, put_held_back
-from replicator.engine.state.identity import establish
 from replicator.engine.state.journal import copy_of
+from replicator.engine.state.ownership.identity import establish
 from replicator.engine.switch.changes import change_copy
 from replicator.engine.switch.context import takes_over
 from replicator.engine.switch.places import log_ends
@@ -23,9 +24,9 @@ from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.engine.work.fence import Fence
 from replicator.errors import BugError, Conflict, TimedOut
 from replicator.model.acl import Rule, parse
-from replicator.model.journal import Journal, by_place, by_topic
 from replicator.model.names import TopicPartition, way_back_transactional_id
-from replicator.model.switch import Cut, Decision
+from replicator.model.switch.journal import Journal, by_place, by_topic
+from replicator.model.switch.terms import Cut, Decision
 from replicator.obs.logs import get_logger
 from replicator.wire.transactions import init_producer_id
 
@@ -56,7 +57,7 @@ class Reverse:
 
     # -- who decides ------------------------------------------------------------------------------------------------
 
-    async def decide(self, journal: Journal, wanted: Decision) -> do.Result:
+    async def decide(self, journal: Journal, wanted: Decision) -> got.Result:
         """Write a decision to the source's copy unless there is another; return the one that counts."""
         log = await self._site.source_log()
         target_id = self._site.target.cluster_id or ""
@@ -67,7 +68,7 @@ class Reverse:
         copy = await change_copy(log, self._site.uid, change)
         if copy.decision is None:
             raise BugError(f"switch {journal.id} has no copy on {self._site.flow.source} after it was written")
-        return do.Decided(copy.decision)
+        return got.Decided(copy.decision)
 
     async def decision(self, journal: Journal) -> Decision | None:
         """Return the decision in the source's copy of a switch; None if there is no copy.
@@ -80,7 +81,7 @@ class Reverse:
 
     # -- the way back -------------------------------------------------------------------------------------------------
 
-    async def mark_source(self, uid: str, step: do.MarkSource) -> do.Result:
+    async def mark_source(self, uid: str, step: do.MarkSource) -> got.Result:
         """See `do.MarkSource`.
 
         The markers have their own producer: the target's producer id could be an application's here. After an
@@ -97,16 +98,16 @@ class Reverse:
             try:
                 await fence.stand(quiet, _MARK_SECONDS)
             except TimedOut as error:
-                return do.NotYet(str(error))
-        return do.Ok()
+                return got.NotYet(str(error))
+        return got.Ok()
 
     # -- the reverse flow ---------------------------------------------------------------------------------------------
 
-    async def prepare_reverse(self) -> do.Result:
+    async def prepare_reverse(self) -> got.Result:
         """See `do.PrepareReverse`: create the flow's record, even if its daemon was never started."""
         site = self._site
         await establish(site.reversed(), site.target.cluster_id or "", site.source, await site.source_log(), site.me)
-        return do.Ok()
+        return got.Ok()
 
     async def reverse_copies(self, topics: Iterable[str]) -> bool:
         """Return whether the reverse flow copies now.
@@ -126,10 +127,10 @@ class Reverse:
             return writers is not None and writers.flow.role is Role.COPYING
         return all(writers.copies(name) for name in named)
 
-    async def start_reverse(self, journal: Journal, locks: Iterable[str]) -> do.Result:
+    async def start_reverse(self, journal: Journal, locks: Iterable[str]) -> got.Result:
         """See `do.StartReverse`: it starts where the switch cut, at the same moment in both logs."""
         await self.take_over(journal, journal.cuts, locks)
-        return do.Ok()
+        return got.Ok()
 
     async def take_over(
         self, journal: Journal, cuts: Iterable[Cut], locks: Iterable[str], doomed: Mapping[str, bytes] | None = None
@@ -237,7 +238,7 @@ async def take_way_back(log: StateLog, uid: str, why: str) -> Journal:
 
 
 async def record_on_copy(
-    log: StateLog, uid: str, step: do.Step, result: do.Result, *, asked: Journal, facts: Facts, executor: str
+    log: StateLog, uid: str, step: do.Step, result: got.Result, *, asked: Journal, facts: Facts, executor: str
 ) -> Journal:
     """Record a step of the way back on the source's copy; return it.
 

@@ -18,7 +18,7 @@ from replicator.engine.switch.places import Observed, log_ends
 from replicator.engine.work.fence import role_text
 from replicator.errors import UsageError
 from replicator.model.names import TopicPartition
-from replicator.model.switch_status import BothSides
+from replicator.model.switch.status import BothSides
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.state.log import StateLog
     from replicator.engine.switch.context import Copying, Site
-    from replicator.model.journal import Journal, Switches
+    from replicator.model.switch.journal import Journal, Switches
 
 _ASKED_MAX = 16
 """Switches whose ends are remembered: those that someone waits for, at most a few at a time."""

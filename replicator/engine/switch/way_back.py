@@ -13,13 +13,13 @@ from replicator.engine.state.journal import copies_to
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.reverse import record_on_copy, take_way_back
 from replicator.errors import BugError, Conflict, TimedOut
-from replicator.model.journal import Journal
+from replicator.model.switch.journal import Journal
 
 if TYPE_CHECKING:
-    from replicator.core.switch.steps import Result
+    from replicator.core.switch.results import Result
     from replicator.engine.switch.context import Site
     from replicator.model.spec import FlowSpec
-    from replicator.model.switch_status import SwitchStatus
+    from replicator.model.switch.status import SwitchStatus
 
 _WAY_BACK_SECONDS = 60.0
 

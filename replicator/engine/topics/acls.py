@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core.acl.locks import Authorizer, locks
-from replicator.core.acl.mirror import Mirrored, mirrored
+from replicator.core.acl.mirrored_rules import Mirrored, mirrored
 from replicator.core.topics.ownership import recorded, recorded_rules
 from replicator.core.topics.selection import means_by_name
 from replicator.engine.state import records as state

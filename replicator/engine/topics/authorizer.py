@@ -110,7 +110,7 @@ class AuthorizerOf:
     async def everyone_is_allowed(self) -> bool | None:
         """Return whether everyone may do everything where no rule is found; None where that cannot be told.
 
-        Brokers do not show that setting (KAFKA.md 0b.15). So a rule for somebody who is not there is placed on a group
+        Brokers do not show that setting (KAFKA_FACTS K12). So a rule for somebody who is not there is placed on a group
         that is not there, for a second: it takes our rights to that group away if we had them for want of a rule. A
         super user keeps them, and so does who has rules for all groups: from them nothing can be told.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.topics.choice import Choice, asks_for_origins, choose, trail_of
 from replicator.engine.state import records as state
-from replicator.engine.state.provenance import Provenance, digest_of, packed, unpacked
+from replicator.engine.state.ownership.provenance import Provenance, digest_of, packed, unpacked
 from replicator.errors import KafkaError, TimedOut
 from replicator.model.spec import Start
 from replicator.obs.logs import get_logger

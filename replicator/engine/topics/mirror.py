@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.topics.choice import Origin
+from replicator.core.topics.plan import Fault, creation_advice
+from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.core.topics.plan import Fault
+    from replicator.errors import KafkaError
 
 MAX_BYTES_DEFAULT = 1_048_588
 """What a topic takes where nothing else is known (Kafka's default of max.message.bytes)."""
@@ -19,6 +21,8 @@ MAX_BYTES_DEFAULT = 1_048_588
 @dataclass(slots=True)
 class Mirror:
     """One topic of the flow, as the last pass left it.
+
+    Most attributes are fields of `MirrorRecord`: `take` and `as_record` go through them all.
 
     Attributes:
         topic: On the source.
@@ -44,7 +48,8 @@ class Mirror:
         recorded: Whether its record says that the target topic is ours: nothing is copied to one that is not recorded.
         fault: Why the whole mirror stands still.
         notes: What an operator may wonder about.
-        changing: Steps the last pass took.
+        managed: Settings of the target topic that we set, with their values.
+        held_back: Settings that it gets only once it is opened, with their values.
     """
 
     topic: str
@@ -147,3 +152,10 @@ class Mirror:
         record.held_back.update(self.held_back)
         record.tells_policy = self.tells_policy
         return record
+
+
+def fault_of(error: KafkaError) -> Fault:
+    """Return why a mirror stands still, with what helps: its text is all that status keeps of the error."""
+    reason = Reason.WAITING_FOR_ACCESS if isinstance(error, AuthorizationFailed) else Reason.TARGET_REFUSED
+    step = error.next_step or (creation_advice(error.code) if isinstance(error, BrokerRefused) else "")
+    return Fault(reason, f"{error}; next: {step}" if step else str(error))

@@ -8,7 +8,7 @@ from replicator.core.topics import selection
 from replicator.core.topics.ownership import Because, OwnedTopic, recorded
 from replicator.core.topics.plan import Fault
 from replicator.engine.state import records as state
-from replicator.engine.state.ownership import Ownership
+from replicator.engine.state.ownership.ours import Ownership
 from replicator.errors import KafkaError
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicator.engine.state.log import Change, StateLog
-    from replicator.engine.state.owners import Owners
+    from replicator.engine.state.ownership.owners import Owners
     from replicator.engine.state.source import SourceState
     from replicator.engine.topics.facts import Found, TopicFacts
     from replicator.engine.topics.mirror import Mirror

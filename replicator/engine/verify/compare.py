@@ -25,7 +25,7 @@ from replicator.core.offsets.map_view import IDENTICAL, MapView
 from replicator.core.topics.selection import target_name
 from replicator.core.verify.record_diff import RecordDiff
 from replicator.engine.logs.partition_reader import FETCH_BYTES, PartitionReader
-from replicator.engine.state.provenance import topics_of
+from replicator.engine.state.ownership.provenance import topics_of
 from replicator.engine.verify.partition import Comparison, Task
 from replicator.engine.verify.pool import Pool, Progress
 from replicator.engine.verify.result import PartitionVerdict, TopicVerdict, VerifyResult, summed

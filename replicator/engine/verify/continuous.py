@@ -18,7 +18,8 @@ from replicator.core.copy.values import Phase
 from replicator.core.offsets.map_view import IDENTICAL, MapView
 from replicator.core.verify.pace import Pace
 from replicator.core.verify.track import VerifyTrack
-from replicator.engine.logs.partition_reader import OutOfRange, PartitionReader
+from replicator.engine.logs.answers import OutOfRange
+from replicator.engine.logs.partition_reader import PartitionReader
 from replicator.engine.verify.room import Borrowed
 from replicator.engine.verify.sides import TwoSides
 from replicator.engine.verify.slice import Bounds, compare_slice
@@ -30,8 +31,8 @@ from replicator.wire.inflate import OPENED_BYTES_MAX
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.pump import Pump
+    from replicator.engine.copy.copier import Copier
+    from replicator.engine.copy.view import PartitionView
     from replicator.model.names import TopicPartition
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Isolation
@@ -210,7 +211,7 @@ class ContinuousVerify:
         pump: Whose partitions.
     """
 
-    def __init__(self, flow: FlowSpec, pump: Pump) -> None:
+    def __init__(self, flow: FlowSpec, pump: Copier) -> None:
         self._flow = flow
         self._pump = pump
         # By track, not by name: a partition that is created again has neither the problems nor the findings of the old.
@@ -241,7 +242,7 @@ class ContinuousVerify:
                 await asyncio.sleep(0 if any(more) else _ROUND_SECONDS)
 
     def _forget_what_is_gone(self) -> None:
-        present = {slot.verified for slot in self._pump.slots.values()}
+        present = {slot.verified for slot in self._pump.partitions.values()}
         self._problems = {track: problem for track, problem in self._problems.items() if track in present}
         self._reported &= present
         self._unjudged &= present
@@ -261,16 +262,15 @@ class ContinuousVerify:
         return more
 
     def _spans(self) -> Iterator[VerifyRange]:
-        for slot in list(self._pump.slots.values()):
+        for slot in list(self._pump.partitions.values()):
             copy = slot.copy
             if copy.episode == 0 or copy.phase not in _COMPARABLE:
                 continue
-            if slot.verified is None:
-                slot.verified = VerifyTrack(slot.source.partition)
+            track = self._pump.track_of(slot)
             end = copy.acked_offset
             view = _view(slot)
-            floor = max(slot.seeded_to, view.floor)
-            yield VerifyRange(slot.verified, slot.source, slot.target, end, end, floor, slot.compacted, view)
+            floor = max(slot.recorded.seeded_to, view.floor)
+            yield VerifyRange(track, slot.source, slot.target, end, end, floor, slot.recorded.cleaning.possible, view)
 
     def _note_problem(self, span: VerifyRange, error: ReplicatorError, before: _Problem | None) -> None:
         """Log it once for as long as it stays the same."""
@@ -315,15 +315,15 @@ class ContinuousVerify:
             )
 
 
-async def verify_continuously(flow: FlowSpec, pump: Pump) -> None:
+async def verify_continuously(flow: FlowSpec, pump: Copier) -> None:
     """Verify next to a running copy, if its flow asks for it."""
     if flow.verify.continuous:
         await ContinuousVerify(flow, pump).run()
 
 
-def _view(slot: Slot) -> MapView:
+def _view(slot: PartitionView) -> MapView:
     """Return a snapshot of a partition's map of offsets, which does not change while the map grows."""
-    track, given_up = slot.copy.track, slot.given_up
+    track, given_up = slot.copy.track, slot.mapping.given_up
     if track is None:
         return MapView(given_up=given_up) if given_up else IDENTICAL
-    return MapView(track.offsets.snapshot(), track.mapped, slot.compared_from, given_up)
+    return MapView(track.offsets.snapshot(), track.mapped, slot.mapping.compared_from, given_up)

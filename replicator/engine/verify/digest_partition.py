@@ -6,7 +6,8 @@ import threading
 from dataclasses import dataclass, replace
 
 from replicator.core.verify.range_digest import RangeDigester, paired
-from replicator.engine.logs.partition_reader import OutOfRange, PartitionReader
+from replicator.engine.logs.answers import OutOfRange
+from replicator.engine.logs.partition_reader import PartitionReader
 from replicator.engine.verify.digest_file import PartitionDigests
 from replicator.engine.verify.digest_result import PartitionDigestVerdict
 from replicator.engine.verify.partition import Comparison, Meter, Task

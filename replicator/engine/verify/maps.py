@@ -12,7 +12,7 @@ from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log, holds_more, open_log, paired, walk
 from replicator.engine.state import records as state
 from replicator.engine.state.log import StateLog
-from replicator.engine.state.origins import Origins
+from replicator.engine.state.ownership.origins import Origins
 from replicator.engine.state.source import SourceState
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.spec import Isolation

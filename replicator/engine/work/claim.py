@@ -27,8 +27,11 @@ log = get_logger(__name__)
 class ClaimKeeper:
     """The claim on one shard, as one daemon sees and keeps it.
 
+    What was seen of it, what is ours of it and until when change together, in a callback of the state topic or between
+    two awaits of a step: they stand side by side so that each step reads as one decision.
+
     Args:
-        log: The state topic.
+        state_log: The state topic.
         flow_uid: The flow.
         shard: The shard.
         me: This daemon's name, new with every start.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from replicator.model.lease import Versioned
-from replicator.store.lease_port import LeaseStore
+from replicator.store.lease_store import LeaseStore
 
 _PREFIX = "leases/"
 _FLOWS_PREFIX = "flows/"

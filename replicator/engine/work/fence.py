@@ -1,7 +1,7 @@
 """The fence: from then on the target refuses every write of this flow that is still on its way.
 
 It is one control marker under a higher producer epoch in every target partition. From then on a broker refuses the old
-epoch there, whoever sends it and whenever (KAFKA.md 0b.5). It counts only once *every* partition shows the higher
+epoch there, whoever sends it and whenever (KAFKA_FACTS K10). It counts only once *every* partition shows the higher
 epoch: an epoch from the transaction coordinator stops nothing by itself.
 
 Markers go in bulk (WriteTxnMarkers) where that is allowed, otherwise by one empty transaction of the data id. A second
@@ -19,7 +19,7 @@ from replicator.core.copy.attach_facts import Role
 from replicator.engine.logs.reading import read_batches
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
-from replicator.engine.state.shown_markers import empty_transaction, known_to_coordinator
+from replicator.engine.state.ownership.shown_markers import empty_transaction, known_to_coordinator
 from replicator.errors import KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition, data_transactional_id
 from replicator.obs.logs import get_logger

@@ -32,6 +32,9 @@ log = get_logger(__name__)
 class LeaseKeeper:
     """The leases of one flow.
 
+    Half of its attributes are what it was given to ask and to tell; the other half is one state, which each answer of
+    a coordinator replaces as a whole.
+
     Args:
         port: The coordinator.
         caller: How we identify ourselves; `floors`, `held` and `busy` are filled in at each call.

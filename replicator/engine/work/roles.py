@@ -20,7 +20,7 @@ class _Writers:
     """The writer records to change: the flow's own, or those of mirrors that are switched alone.
 
     Args:
-        records: Of the state topic.
+        records: Records of the state topic.
         uid: The flow.
         topics: Target topics of the mirrors; None for the whole flow.
     """
@@ -96,7 +96,7 @@ def begun(
     No partition of the flow has seen the epoch before, so two fences are never mistaken for each other.
 
     Args:
-        records: Of the state topic.
+        records: Records of the state topic.
         uid: The flow.
         at_least: See `coordinator_epoch`.
         topics: Target topics of the mirrors that are fenced; None for the whole flow.
@@ -140,7 +140,7 @@ def promoted(
     """Return the change that opens the target; none if it is open.
 
     Args:
-        records: Of the state topic.
+        records: Records of the state topic.
         uid: The flow.
         epoch: The epoch of the fence.
         topics: Target topics of the mirrors that were fenced; None for the whole flow.
@@ -178,7 +178,7 @@ def copying(
     """Return the change that lets a flow copy (again); none if it does.
 
     Args:
-        records: Of the state topic.
+        records: Records of the state topic.
         uid: The flow.
         epoch: Every partition refuses lower epochs.
         topics: Target topics of the mirrors that copy with that epoch.

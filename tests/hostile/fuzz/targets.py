@@ -23,10 +23,12 @@ from replicator.config.mm2.convert import convert
 from replicator.config.mm2.properties import read as read_properties
 from replicator.config.yaml_positions import parse as parse_yaml
 from replicator.core.acl import audit_chain
-from replicator.core.acl.access import granting, known
 from replicator.core.acl.certificate_names import names_in, names_in_pem
+from replicator.core.acl.granting import granting, known
 from replicator.core.copy.doubt import Edges, judge, sound_length
-from replicator.core.copy.intake import Given, Intake
+from replicator.core.copy.intake import Intake
+from replicator.core.copy.pieces import Given
+from replicator.core.copy.values import TargetLimits
 from replicator.core.offsets.offset_map import Block, Place, unpack, unpack_runs
 from replicator.core.work import lease, lease_calls
 from replicator.engine.copy import live_maps as maps
@@ -38,7 +40,7 @@ from replicator.engine.state import records as state
 from replicator.engine.state.index import StateRecords, parse_key
 from replicator.engine.work import coordinator
 from replicator.errors import BugError, CorruptRecords, ReplicatorError
-from replicator.model.access import AccessRole, AccessRule
+from replicator.model.access_rules import AccessRole, AccessRule
 from replicator.model.batch import BatchHeader
 from replicator.model.lease import LeaseTable, Versioned
 from replicator.model.names import TopicPartition
@@ -149,7 +151,8 @@ def batches(raw: bytes) -> None:
     assert sound_length(headers) <= len(headers)
     judge(headers, 5, Edges(100, 3))
     given = Given(5, 0, 1, -1, edges=Edges(1000, 3))
-    intake = Intake(given, 1 << 20, 1000, (), lambda one: _opened(view, one), lambda one: prove(view, one))
+    limits = TargetLimits(1 << 20, 0, fill_length_max=1000)
+    intake = Intake(given, limits, (), lambda one: _opened(view, one), lambda one: prove(view, one))
     try:
         intake.take(headers)
     finally:

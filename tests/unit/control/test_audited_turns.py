@@ -10,7 +10,7 @@ import pytest
 
 from replicator.control.audited_control import AuditedControl
 from replicator.errors import AccessDenied, Conflict, StoreError
-from replicator.model.access import AccessRole, Identity, IdentityKind
+from replicator.model.access_rules import AccessRole, Identity, IdentityKind
 from replicator.model.audit import Phase
 from replicator.model.events import Desired
 from replicator.obs.audit import Audit

@@ -9,7 +9,7 @@ from typing import overload
 import pytest
 
 from replicator.errors import AccessDenied, Conflict, UsageError
-from replicator.model.access import AccessRole
+from replicator.model.access_rules import AccessRole
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.damage import Damage
 from replicator.model.translation import OffsetQuestion, TimeQuestion

@@ -15,7 +15,7 @@ from replicator.control.audited_control import AuditedControl
 from replicator.control.caller import Caller, KnownBy
 from replicator.control.order_token import OrderToken
 from replicator.control.requests import DesiredRequest, ResolveRequest, SwitchRequest
-from replicator.model.access import AccessRole, AccessRule, Identity, IdentityKind
+from replicator.model.access_rules import AccessRole, AccessRule, Identity, IdentityKind
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.damage import Clearing
 from replicator.model.events import Desired

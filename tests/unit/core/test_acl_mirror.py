@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from replicator.core.acl.mirror import Mirrored, mirrored
+from replicator.core.acl.mirrored_rules import Mirrored, mirrored
 from replicator.model.acl import Rule
 from replicator.model.spec import FlowSpec, GroupSync, Pattern, PatternKind, Rename, Selection
 

@@ -18,6 +18,7 @@ from replicator.core.copy.attach_facts import (
     Role,
     SeedTo,
     SourceLog,
+    Standing,
     Tail,
     TargetLog,
     Wait,
@@ -308,9 +309,29 @@ def test_a_displaced_batch_is_recorded_unless_a_stranger_stands_before_it() -> N
     recorded = displaced_by(None, Place(5, 7), mapped=False)
     assert isinstance(recorded, Remap)
     assert (recorded.place, recorded.mapped) == (Place(5, 7), False)
+    assert recorded.text.startswith("offsets are identical+2 from 5 on: markers stand before that")
+    unseen = displaced_by(None, Place(5, 7), mapped=False, unseen=True)
+    assert isinstance(unseen, Remap)
+    assert "marker" not in unseen.text  # nobody saw any
     stopped = displaced_by((STRANGER, 5), Place(5, 7), mapped=False)
     assert isinstance(stopped, Fault)
     assert stopped.reason is Reason.FOREIGN_WRITER
+
+
+@pytest.mark.parametrize(
+    ("standing", "says"),
+    [(Standing.FURTHER_ON, "stands further on than on the source"), (Standing.UNPROVEN, "below the source's start 7")],
+)
+def test_a_last_record_that_need_not_belong_where_it_stands_stops_the_copy(standing: Standing, says: str) -> None:
+    """Whatever else is known of that log: the cleaner may take records of it, and surplus markers are allowed."""
+    policy = Policy(may_be_mapped=True, surplus_allowed=True)
+    source = replace(SOURCE, start=7, content=None, compacted=True)
+    decision = decide(WRITER, TARGET, replace(source, standing=standing), ours=True, begin_at=0, policy=policy)
+
+    assert reason_of(decision) is Reason.SOURCE_TRUNCATED
+    assert isinstance(decision, Fault)
+    assert says in decision.detail
+    assert decide(WRITER, TARGET, source, ours=True, begin_at=0, policy=policy) == Resume(10, 10, NOW)
 
 
 @pytest.mark.parametrize(

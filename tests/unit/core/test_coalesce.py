@@ -10,7 +10,7 @@ from replicator.core.copy.coalesce import (
     groups,
     is_far,
 )
-from replicator.core.copy.intake import Passes
+from replicator.core.copy.pieces import Passes
 from replicator.model.batch import LENGTH_PREFIX_BYTES, BatchHeader
 
 NOW = 1_700_000_000_000

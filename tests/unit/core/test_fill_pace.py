@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from replicator.core.copy.fill_pace import FillPace
-from replicator.core.copy.intake import Fill
+from replicator.core.copy.pieces import Fill
 
 
 def test_nothing_is_said_before_the_first_round() -> None:

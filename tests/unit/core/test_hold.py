@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.doubt import Edges
-from replicator.core.copy.intake import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Intake, Piece, Skip, Stop
+from replicator.core.copy.intake import Intake
 from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.pieces import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Piece, Skip, Stop
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Batch, Phase, TargetLimits
 from replicator.core.offsets.offset_map import OffsetMap, Place
@@ -57,35 +58,37 @@ class Rig:
         self.copy = PartitionCopy(TopicPartition("orders", 0), TargetLimits(1000, 1000), holds_at_markers=holds)
         if mapped:
             self.copy.track = Track(OffsetMap(Place(START, START)), mapped=True)
-        self.copy.compacted = True
+        self.copy.reading.missing.compacted = True
         self.copy.resume(Resume(START, START, NOW))
         self.landed: list[tuple[str, int, int]] = []
         """What the target holds in the end: records or markers, their first target offset, and how many."""
 
     def read(self, *headers: BatchHeader, aborted: Sequence[tuple[int, int]] = ()) -> list[Piece]:
         """Offer an answer and queue what was taken."""
-        pieces, dropped = self.copy.offer(headers, aborted, ANY, unopened, unproven)
-        assert dropped == []
+        pieces, ending = self.copy.offer(headers, aborted, ANY, unopened, unproven)
+        assert ending is None or not ending.dropped
         for piece in pieces:
             if isinstance(piece, Fill):
-                self.copy.queue_fill(piece)
+                self.copy.fill(piece)
             elif isinstance(piece, Skip):
-                self.copy.queue_skip(piece)
+                self.copy.skip(piece)
             else:
                 assert not isinstance(piece, Encode)
                 shift = self.copy.shift
-                self.copy.queue([Batch(h.base_offset + shift, h.record_count, NOW, 100, 0, 0) for h, _ in piece])
+                self.copy.sending.queue(
+                    [Batch(h.base_offset + shift, h.record_count, NOW, 100, 0, 0) for h, _ in piece]
+                )
         return pieces
 
     def land(self) -> None:
         """Send all that is queued, and let it land where it should."""
-        while not self.copy.idle:
+        while not self.copy.sending.idle:
             if (fill := self.copy.fill_due()) is not None:
                 fill = self.copy.begin_fill(3)
                 self.landed.append(("markers", fill.first_offset, fill.length))
                 self.copy.filled(fill, self.copy.episode, fill.first_offset + fill.length)
                 continue
-            batch = self.copy.next_to_send(NOW, claimed=True)
+            batch = self.copy.sending.next_to_send(NOW, claimed=True)
             assert batch is not None
             self.landed.append(("records", batch.base_offset, batch.record_count))
             assert self.copy.accepted(batch, self.copy.episode, batch.base_offset)
@@ -116,7 +119,7 @@ def held() -> Rig:
 def stopped(*headers: BatchHeader, expected: int = START, **policy: Any) -> tuple[Stop | None, int]:
     """Return why and at which offset an answer is not taken on."""
     given = Given(expected, 0, 0, -1, holds_at_markers=True)._replace(**policy)
-    intake = Intake(given, 1000, 5000, (), unopened)
+    intake = Intake(given, TargetLimits(1000, 0, 5000), (), unopened)
     intake.take(headers)
     return intake.stop, intake.expected
 
@@ -182,7 +185,10 @@ def test_a_machine_does_not_hold_unless_it_is_told_to() -> None:
     assert rig.stands() == (None, None, True)
     rig.land()
 
-    assert not PartitionCopy(rig.copy.where, rig.copy.limits).holds_at_markers
+    unasked = PartitionCopy(rig.copy.where, rig.copy.limits)
+    unasked.reading.missing.compacted = True
+    unasked.resume(Resume(START, START, None), 0)
+    assert len(unasked.offer([header(10), marker(15), header(16)], (), ANY, unopened, unproven)[0]) == 3
     assert rig.landed == [("records", 10, 5), ("markers", 15, 1), ("records", 16, 5)]
     with pytest.raises(BugError, match="never held there"):
         rig.copy.go_on(15)
@@ -194,9 +200,9 @@ def test_it_stands_at_a_marker_only_once_everything_before_is_acknowledged() -> 
     ((passes,), _) = rig.copy.offer([header(10), marker(15)], (), ANY, unopened, unproven)
     assert rig.stands() == (None, None, False)
     assert isinstance(passes, list)
-    rig.copy.queue([Batch(10, 5, NOW, 100, 0, 0)])
+    rig.copy.sending.queue([Batch(10, 5, NOW, 100, 0, 0)])
     assert rig.stands() == (None, None, False)
-    batch = rig.copy.next_to_send(NOW, claimed=True)
+    batch = rig.copy.sending.next_to_send(NOW, claimed=True)
     assert batch is not None
     assert rig.stands() == (None, None, False)
     assert not rig.copy.go_on(15)
@@ -247,10 +253,10 @@ def test_markers_of_several_producers_are_held_at_one_by_one() -> None:
         marker(27, 6),
     ]
     asked = []
-    while rig.copy.next_offset < 28:
+    while rig.copy.reading.next_offset < 28:
         # A broker names an aborted transaction for as long as its marker is not behind the fetch.
-        aborted = [(6, 15)] if rig.copy.next_offset <= 20 else []
-        rig.read(*(each for each in log if each.next_offset > rig.copy.next_offset), aborted=aborted)
+        aborted = [(6, 15)] if rig.copy.reading.next_offset <= 20 else []
+        rig.read(*(each for each in log if each.next_offset > rig.copy.reading.next_offset), aborted=aborted)
         rig.land()
         if (at := rig.copy.held_at) is not None:
             asked.append((at, rig.copy.held_producer_id))
@@ -358,7 +364,7 @@ def test_what_is_acknowledged_while_paused_does_not_make_it_stand() -> None:
     """Only an open episode stands anywhere."""
     rig = Rig()
     rig.read(header(10), marker(15))
-    batch = rig.copy.next_to_send(NOW, claimed=True)
+    batch = rig.copy.sending.next_to_send(NOW, claimed=True)
     assert batch is not None
     rig.copy.pause()
     rig.copy.answered(batch, rig.copy.episode, ProduceOutcome.ACCEPTED, 10, "")
@@ -430,7 +436,7 @@ def copied(log: Sequence[BatchHeader], steps: Sequence[Step], rig: Rig) -> list[
     for each in list(steps) * 2 + [Step(2, lands=True, breaks=False)] * (3 * len(log)):
         copy = rig.copy
         if copy.wants_more(1 << 20):
-            rig.read(*[one for one in log if one.next_offset > copy.next_offset][: each.batches])
+            rig.read(*[one for one in log if one.next_offset > copy.reading.next_offset][: each.batches])
         if each.lands:
             rig.land()
         if (at := copy.held_at) is not None and (producer := copy.held_producer_id) is not None:

@@ -105,7 +105,7 @@ MAKERS = {
     "OwnedRules": {"core/topics/ownership.py"},
     "OwnedCommits": {"core/topics/ownership.py"},
     "created": {"admin/topics.py"},
-    "given_up": {"engine/topics/sync.py"},
+    "given_up": {"engine/topics/one_topic.py"},
     "holding_only_ours": {"engine/logs/dead_letter.py"},
     "made_up_commits": {"cli/demo_story.py"},
     "probe_rule": {"engine/topics/authorizer.py"},

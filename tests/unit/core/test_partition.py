@@ -11,9 +11,9 @@ import pytest
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.doubt import DOUBTS_MAX, Edges, Gaps, Lie, Sound
-from replicator.core.copy.intake import FILL_AHEAD_MAX, Fill, Piece
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch, Phase, TargetLimits
+from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill, Piece
+from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch, Ending, Phase, TargetLimits
 from replicator.core.offsets.offset_map import Place
 from replicator.errors import BugError, CorruptRecords
 from replicator.model.batch import (
@@ -44,7 +44,7 @@ def header(base: int = 10, count: int = 5, **changes: int) -> BatchHeader:
 def attaching() -> PartitionCopy:
     """Return a machine before its first attach, of a log that a cleaner works on."""
     copy = PartitionCopy(WHERE, LIMITS)
-    copy.compacted = True
+    copy.reading.missing.compacted = True
     return copy
 
 
@@ -57,18 +57,18 @@ def copying(offset: int = 10, state_ms: int | None = NOW, source_epoch: int = -1
 
 def queue(copy: PartitionCopy, *headers: BatchHeader) -> list[Batch]:
     """Offer headers and queue what was accepted."""
-    segments, dropped = copy.offer(headers, (), ANY, unopened, unproven)
-    assert dropped == []
+    segments, ending = copy.offer(headers, (), ANY, unopened, unproven)
+    assert ending is None
     out: list[Batch] = []
     for segment in segments:
         if isinstance(segment, Fill):
-            copy.queue_fill(segment)
+            copy.fill(segment)
             continue
         assert isinstance(segment, list)
         batches = [
             Batch(each.base_offset, each.record_count, each.max_timestamp, each.size, None, None) for each, _ in segment
         ]
-        copy.queue(batches)
+        copy.sending.queue(batches)
         out += batches
     return out
 
@@ -95,12 +95,12 @@ def marker(base: int, count: int = 1) -> BatchHeader:
 def send(copy: PartitionCopy, *, claimed: bool = False) -> list[Batch]:
     """Send all that may be sent."""
     sent = []
-    while (batch := copy.next_to_send(NOW, claimed=claimed)) is not None:
+    while (batch := copy.sending.next_to_send(NOW, claimed=claimed)) is not None:
         sent.append(batch)
     return sent
 
 
-def answer(copy: PartitionCopy, batch: Batch, outcome: ProduceOutcome, episode: int | None = None) -> list[Batch]:
+def answer(copy: PartitionCopy, batch: Batch, outcome: ProduceOutcome, episode: int | None = None) -> Ending | None:
     """Answer a batch; an accepted one landed where it should."""
     return copy.answered(batch, copy.episode if episode is None else episode, outcome, batch.base_offset, "words")
 
@@ -126,7 +126,7 @@ def in_phase(phase: Phase) -> PartitionCopy:
 def plain(offset: int = 10) -> PartitionCopy:
     """Return a machine in an episode, of a log that no cleaner works on."""
     copy = copying(offset)
-    copy.compacted = False
+    copy.reading.missing.compacted = False
     return copy
 
 
@@ -139,18 +139,18 @@ def test_offsets_without_a_batch_end_the_episode_and_are_passed_once_they_are_pr
     """A log that was compacted once has them for good; each is proven by itself."""
     copy = plain()
     assert offer(copy, header(15), header(20)) == []
-    assert (copy.phase, copy.next_offset) == (Phase.SETTLING, 10)
-    assert copy.doubted is not None
-    assert (copy.doubted.offset, copy.doubted.times) == (10, 1)
+    assert (copy.phase, copy.reading.next_offset) == (Phase.SETTLING, 10)
+    assert copy.reading.trust.doubted is not None
+    assert (copy.reading.trust.doubted.offset, copy.reading.trust.doubted.times) == (10, 1)
     copy.attach_again()
-    assert copy.looked(Gaps(((10, 15),))) is None
+    assert copy.reading.trust.looked(Gaps(((10, 15),))) is None
     copy.resume(Resume(10, 10, NOW), 0)
 
     fill, passes = offer(copy, header(15))
-    assert (fill, copy.next_offset, copy.looks) == (Fill(10, 5), 20, 1)
+    assert (fill, copy.reading.next_offset, copy.reading.trust.looks) == (Fill(10, 5), 20, 1)
     assert isinstance(passes, list)
     assert offer(copy, header(22)) == []
-    assert copy.detail_of_doubt.startswith("the source's answer at offset 20 is not believed")
+    assert copy.reading.trust.detail.startswith("the source's answer at offset 20 is not believed")
 
 
 def test_a_doubt_waits_for_what_was_taken_before_it() -> None:
@@ -164,7 +164,7 @@ def test_a_doubt_waits_for_what_was_taken_before_it() -> None:
 
     offer(copy, header(30))
     assert copy.phase is Phase.SETTLING
-    assert copy.detail_of_doubt.startswith("the source's answer at offset 15 is not believed")
+    assert copy.reading.trust.detail.startswith("the source's answer at offset 15 is not believed")
 
 
 def test_a_doubt_that_the_log_refutes_again_and_again_stops_the_partition() -> None:
@@ -174,7 +174,7 @@ def test_a_doubt_that_the_log_refutes_again_and_again_stops_the_partition() -> N
     for _ in range(DOUBTS_MAX):
         offer(copy, header(15))
         copy.attach_again()
-        whys.append(copy.looked(Sound()))
+        whys.append(copy.reading.trust.looked(Sound()))
         copy.resume(Resume(10, 10, NOW), 0)
 
     assert whys[:-1] == [None] * (DOUBTS_MAX - 1)
@@ -187,9 +187,9 @@ def test_what_the_log_itself_cannot_hold_stops_the_partition() -> None:
     offer(copy, header(15))
     copy.attach_again()
 
-    assert copy.looked(Lie("it cannot be")) == "it cannot be"
-    assert copy.doubted is None
-    assert copy.looked(Sound()) is None
+    assert copy.reading.trust.looked(Lie("it cannot be")) == "it cannot be"
+    assert copy.reading.trust.doubted is None
+    assert copy.reading.trust.looked(Sound()) is None
 
 
 def test_a_batch_that_begins_below_the_end_of_the_one_before_is_doubted() -> None:
@@ -200,10 +200,10 @@ def test_a_batch_that_begins_below_the_end_of_the_one_before_is_doubted() -> Non
     answer(copy, batch, ProduceOutcome.ACCEPTED)
     assert offer(copy, header(14)) == []
     assert copy.phase is Phase.SETTLING
-    assert copy.detail_of_doubt.endswith("its first batch begins at 14, and the one before ended behind that")
+    assert copy.reading.trust.detail.endswith("its first batch begins at 14, and the one before ended after that")
 
     copy.attach_again()
-    assert copy.looked(Sound()) is None
+    assert copy.reading.trust.looked(Sound()) is None
     copy.resume(Resume(15, 15, NOW), 0)
     assert offer(copy, header(14)) == [], "what the log showed is known at the next attach"
     assert copy.phase is Phase.SETTLING
@@ -217,11 +217,11 @@ def test_a_broker_that_cuts_batches_anew_is_believed_once_its_log_shows_it() -> 
     answer(copy, batch, ProduceOutcome.ACCEPTED)
     assert offer(copy, header(12)) == []
     copy.attach_again()
-    assert copy.looked(Sound(begins_below=True)) is None
+    assert copy.reading.trust.looked(Sound(begins_below=True)) is None
     copy.resume(Resume(15, 15, NOW), 0)
     for base, end in ((12, 17), (17, 22), (20, 25)):
-        pieces, dropped = copy.offer([header(base)], (), ANY, opened, unproven)
-        assert (len(pieces), dropped, copy.next_offset) == (1, [], end)
+        pieces, ending = copy.offer([header(base)], (), ANY, opened, unproven)
+        assert (len(pieces), ending, copy.reading.next_offset) == (1, None, end)
     assert copy.phase is Phase.COPYING
 
 
@@ -233,7 +233,7 @@ def test_a_batch_behind_the_answers_end_is_read_again_before_it_is_doubted() -> 
     offer(copy, header(10), edges=Edges(12))
 
     assert copy.phase is Phase.SETTLING
-    assert copy.detail_of_doubt.endswith("a batch claims offsets up to 14, but the log ends at 12")
+    assert copy.reading.trust.detail.endswith("a batch claims offsets up to 14, but the log ends at 12")
 
 
 def test_answers_that_bring_nothing_are_not_asked_for_for_ever() -> None:
@@ -244,14 +244,14 @@ def test_answers_that_bring_nothing_are_not_asked_for_for_ever() -> None:
         assert copy.is_copying()
     offer(copy, header(5))
 
-    assert (copy.phase, copy.next_offset) == (Phase.SETTLING, 10)
+    assert (copy.phase, copy.reading.next_offset) == (Phase.SETTLING, 10)
 
 
 def test_a_leader_epoch_that_falls_is_not_told_to_the_source() -> None:
     """It would see a divergence that is none, and this would be called a truncation."""
     copy = copying(source_epoch=4)
     offer(copy, header(10, leader_epoch=2), edges=Edges(100, 4))
-    assert (copy.is_copying(), copy.last_epoch) == (True, -1)
+    assert (copy.is_copying(), copy.reading.last_epoch) == (True, -1)
 
 
 # -- phases -------------------------------------------------------------------------------------------------
@@ -300,7 +300,7 @@ def test_any_phase_can_be_faulted_with_a_reason(phase: Phase) -> None:
 def test_a_fault_is_not_paused_away() -> None:
     """It stays until it is resolved."""
     copy = in_phase(Phase.FAULTED)
-    assert copy.pause() == []
+    assert copy.pause() is None
 
     assert (copy.phase, copy.reason) == (Phase.FAULTED, Reason.FENCED)
 
@@ -318,7 +318,7 @@ def test_waiting_says_why_and_stays() -> None:
 def test_settling_anywhere_else_only_keeps_the_doubt() -> None:
     """A machine that is not copying has no episode to end."""
     copy = in_phase(Phase.PAUSED)
-    assert copy.settle("why", doubtful=True) == []
+    assert copy.settle("why", doubtful=True) is None
 
     assert (copy.phase, copy.doubtful) == (Phase.PAUSED, True)
 
@@ -329,13 +329,14 @@ def test_what_was_queued_is_dropped_when_an_episode_ends(stop: str) -> None:
     copy = copying()
     batches = queue(copy, header(10), header(15))
     if stop == "settle":
-        dropped = copy.settle("why", doubtful=False)
+        ending = copy.settle("why")
     elif stop == "pause":
-        dropped = copy.pause()
+        ending = copy.pause()
     else:
-        dropped = copy.fault(Reason.FENCED, "why")
+        ending = copy.fault(Reason.FENCED, "why")
 
-    assert (dropped, copy.queued_bytes, copy.idle) == (batches, 0, True)
+    assert ending == Ending(Phase.COPYING, batches)
+    assert (copy.sending.queued_bytes, copy.sending.idle) == (0, True)
 
 
 # -- what the source sent -----------------------------------------------------------------------------------
@@ -360,7 +361,7 @@ def test_offers_go_on_where_the_last_ended() -> None:
     passed(copy, header(10, 5), marker(15, 3))
 
     assert passed(copy, marker(15, 3), header(18, 2)) == [(18, 15)]
-    assert copy.next_offset == 20
+    assert copy.reading.next_offset == 20
 
 
 @pytest.mark.parametrize("attributes", [TRANSACTIONAL_BIT, DELETE_HORIZON_BIT, 1, 2, 3, 4])
@@ -392,7 +393,7 @@ def test_a_batch_above_the_limit_waits_for_everything_before_it() -> None:
 def test_the_limit_counts_as_last_told() -> None:
     """A raised limit lets the batch pass."""
     copy = copying(15)
-    copy.set_limits(TargetLimits(2000, GUARD_MS))
+    copy.sending.limits = TargetLimits(2000, GUARD_MS)
 
     assert passed(copy, TOO_LARGE) == [(15, 15)]
     assert copy.limits.batch_bytes_max == 2000
@@ -408,7 +409,7 @@ def test_a_damaged_batch_changes_nothing() -> None:
     with pytest.raises(CorruptRecords):
         copy.offer([header(10), header(15, record_count=3)], (), ANY, damaged, unproven)
 
-    assert (copy.next_offset, copy.idle) == (10, True)
+    assert (copy.reading.next_offset, copy.sending.idle) == (10, True)
 
 
 def test_reading_pauses_while_enough_is_queued() -> None:
@@ -433,7 +434,7 @@ def test_a_new_leader_epoch_is_matched_again() -> None:
 
     copy.offer([header(15, leader_epoch=2)], (), ANY, unopened, unproven)
 
-    assert (copy.phase, copy.doubtful, copy.last_epoch) == (Phase.SETTLING, False, 1)
+    assert (copy.phase, copy.doubtful, copy.reading.last_epoch) == (Phase.SETTLING, False, 1)
 
 
 def test_a_new_leader_epoch_right_at_the_matched_place_passes() -> None:
@@ -441,7 +442,7 @@ def test_a_new_leader_epoch_right_at_the_matched_place_passes() -> None:
     copy = copying(10, source_epoch=1)
     accepted = passed(copy, header(10, leader_epoch=2), header(15, leader_epoch=2))
 
-    assert (len(accepted), copy.last_epoch) == (2, 2)
+    assert (len(accepted), copy.reading.last_epoch) == (2, 2)
 
 
 # -- sending ------------------------------------------------------------------------------------------------
@@ -456,16 +457,16 @@ def test_at_most_five_batches_are_in_flight() -> None:
     answer(copy, batches[0], ProduceOutcome.ACCEPTED)
 
     assert send(copy) == batches[5:6]
-    assert (copy.outstanding, copy.queued_bytes) == (5, 200)
+    assert (copy.sending.outstanding, copy.sending.queued_bytes) == (5, 200)
 
 
 def test_an_old_batch_needs_the_claim_and_is_alone_in_flight() -> None:
     """The broker may forget it at once: its repeat would be appended again."""
     copy = copying(state_ms=OLD)
     first, second = queue(copy, header(10, max_timestamp=OLD), header(15, max_timestamp=OLD))
-    assert (send(copy), copy.waits_for_claim) == ([], True)
+    assert (send(copy), copy.sending.waits_for_claim) == ([], True)
     assert send(copy, claimed=True) == [first]
-    assert not copy.waits_for_claim
+    assert not copy.sending.waits_for_claim
     answer(copy, first, ProduceOutcome.ACCEPTED)
 
     assert send(copy, claimed=True) == [second]
@@ -479,13 +480,13 @@ def test_an_old_batch_waits_for_the_guarded_ones_before_it() -> None:
     answer(copy, first, ProduceOutcome.ACCEPTED)
     assert send(copy, claimed=True) == [second]
     answer(copy, second, ProduceOutcome.ACCEPTED)
-    assert not copy.guard_is_on(NOW)
+    assert not copy.sending.guard_is_on(NOW)
 
     # The state now rests on an old record: a fresh batch is not guarded either, until it is in the log.
     assert send(copy) == []
     assert send(copy, claimed=True) == [third]
     answer(copy, third, ProduceOutcome.ACCEPTED)
-    assert copy.guard_is_on(NOW)
+    assert copy.sending.guard_is_on(NOW)
 
 
 def test_the_guard_ends_exactly_at_its_age() -> None:
@@ -523,8 +524,8 @@ def test_a_fill_waits_for_what_is_before_it_and_holds_up_what_is_behind() -> Non
 
     assert (send(copy), copy.fill_due()) == ([], Fill(15, 2))
     fill = copy.begin_fill(1000)
-    assert (fill, send(copy), copy.fill_due(), copy.idle) == (Fill(15, 2), [], None, False)
-    assert copy.filled(fill, copy.episode, 17) == []
+    assert (fill, send(copy), copy.fill_due(), copy.sending.idle) == (Fill(15, 2), [], None, False)
+    assert copy.filled(fill, copy.episode, 17) is None
 
     assert (copy.acked_offset, send(copy)) == (17, [second])
 
@@ -554,7 +555,7 @@ def test_what_was_taken_and_is_not_queued_yet_counts_as_on_its_way() -> None:
 
     assert not copy.wants_more(1000)
     assert isinstance(fill, Fill)
-    copy.queue_fill(fill)
+    copy.fill(fill)
     assert not copy.wants_more(1000)
 
 
@@ -562,10 +563,11 @@ def test_what_was_taken_and_is_not_queued_yet_counts_as_on_its_way() -> None:
 def test_markers_missing_or_too_many_end_the_episode_in_doubt(log_end: int) -> None:
     """Nothing may be written behind them before the logs were compared."""
     copy, _ = filling(marker(10, 2), header(12))
-    dropped = copy.filled(copy.begin_fill(1000), copy.episode, log_end)
+    ending = copy.filled(copy.begin_fill(1000), copy.episode, log_end)
 
-    assert [each.base_offset for each in dropped] == [12]
-    assert (copy.phase, copy.doubtful, copy.outstanding) == (Phase.SETTLING, True, 0)
+    assert ending is not None
+    assert (ending.before, [each.base_offset for each in ending.dropped]) == (Phase.COPYING, [12])
+    assert (copy.phase, copy.doubtful, copy.sending.outstanding) == (Phase.SETTLING, True, 0)
     assert copy.detail == f"the target's log ends at {log_end} after a fill up to 12"
 
 
@@ -576,7 +578,7 @@ def test_a_failed_fill_ends_the_episode(*, doubtful: bool) -> None:
     copy.begin_fill(1000)
     copy.fill_failed(copy.episode, "why", doubtful=doubtful)
 
-    assert (copy.phase, copy.doubtful, copy.detail, copy.idle) == (Phase.SETTLING, doubtful, "why", True)
+    assert (copy.phase, copy.doubtful, copy.detail, copy.sending.idle) == (Phase.SETTLING, doubtful, "why", True)
 
 
 def test_an_answer_to_a_fill_of_an_ended_episode_is_only_counted() -> None:
@@ -585,10 +587,10 @@ def test_an_answer_to_a_fill_of_an_ended_episode_is_only_counted() -> None:
     fill = copy.begin_fill(1000)
     episode = copy.episode
     copy.settle("why", doubtful=False)
-    assert copy.outstanding == 1
+    assert copy.sending.outstanding == 1
     copy.filled(fill, episode, 12)
 
-    assert (copy.outstanding, copy.phase) == (0, Phase.SETTLING)
+    assert (copy.sending.outstanding, copy.phase) == (0, Phase.SETTLING)
 
 
 def test_while_paused_a_fill_may_still_be_acknowledged() -> None:
@@ -607,7 +609,7 @@ def test_a_log_that_ends_in_a_hole_is_filled_to_its_end() -> None:
     copy.end_of_log(13, 4)
     copy.end_of_log(12, 5)
 
-    assert (copy.fill_due(), copy.next_offset, copy.last_epoch) == (Fill(10, 3), 13, 4)
+    assert (copy.fill_due(), copy.reading.next_offset, copy.reading.last_epoch) == (Fill(10, 3), 13, 4)
     assert passed(copy, header(13, leader_epoch=5)) == []
 
 
@@ -615,7 +617,7 @@ def test_a_log_that_ends_in_a_hole_is_filled_to_its_end() -> None:
 def test_a_hole_above_the_limit_stops_the_partition(*, at_the_end: bool) -> None:
     """Naming the offsets and the key of the flow file."""
     copy = copying()
-    copy.set_limits(TargetLimits(1000, GUARD_MS, 100))
+    copy.sending.limits = TargetLimits(1000, GUARD_MS, 100)
     if at_the_end:
         copy.end_of_log(111, 0)
     else:
@@ -629,11 +631,11 @@ def test_what_is_left_of_a_fill_is_seen_while_a_round_of_it_is_on_its_way() -> N
     """Nothing is due then, and nothing is forgotten either."""
     copy, _ = filling(marker(10, 20))
     fill = copy.begin_fill(5)
-    assert (copy.fill_due(), copy.head_fill) == (None, Fill(10, 20))
+    assert (copy.fill_due(), copy.sending.head_fill) == (None, Fill(10, 20))
     copy.filled(fill, copy.episode, 15)
-    assert copy.head_fill == Fill(15, 15)
+    assert copy.sending.head_fill == Fill(15, 15)
     copy.pause()
-    assert copy.head_fill is None
+    assert copy.sending.head_fill is None
 
 
 def test_a_fill_that_is_not_due_is_a_bug() -> None:
@@ -657,8 +659,8 @@ def test_an_accepted_batch_moves_the_proven_end() -> None:
     (batch,) = queue(copy, header(10))
     send(copy)
 
-    assert answer(copy, batch, ProduceOutcome.ACCEPTED) == []
-    assert (copy.acked_offset, copy.outstanding, copy.idle) == (15, 0, True)
+    assert answer(copy, batch, ProduceOutcome.ACCEPTED) is None
+    assert (copy.acked_offset, copy.sending.outstanding, copy.sending.idle) == (15, 0, True)
 
 
 def test_the_short_way_does_the_same_and_refuses_the_rest() -> None:
@@ -670,7 +672,7 @@ def test_the_short_way_does_the_same_and_refuses_the_rest() -> None:
     assert not copy.accepted(batch, copy.episode - 1, 10)
     assert copy.accepted(batch, copy.episode, 10)
 
-    assert (copy.acked_offset, copy.outstanding, copy.idle) == (15, 0, True)
+    assert (copy.acked_offset, copy.sending.outstanding, copy.sending.idle) == (15, 0, True)
 
 
 def test_a_batch_that_landed_elsewhere_stops_the_partition() -> None:
@@ -679,7 +681,7 @@ def test_a_batch_that_landed_elsewhere_stops_the_partition() -> None:
     batch, queued = queue(copy, header(10), header(15, max_timestamp=OLD))
     send(copy)
 
-    assert copy.answered(batch, copy.episode, ProduceOutcome.ACCEPTED, 11, "") == [queued]
+    assert copy.answered(batch, copy.episode, ProduceOutcome.ACCEPTED, 11, "") == Ending(Phase.COPYING, [queued])
     assert (copy.phase, copy.reason) == (Phase.FAULTED, Reason.FOREIGN_WRITER)
 
 
@@ -720,7 +722,7 @@ def test_other_refusals_end_the_episode(outcome: ProduceOutcome, *, doubtful: bo
     batch, queued = queue(copy, header(10), header(15, max_timestamp=OLD))
     send(copy)
 
-    assert answer(copy, batch, outcome) == [queued]
+    assert answer(copy, batch, outcome) == Ending(Phase.COPYING, [queued])
     assert (copy.phase, copy.doubtful) == (Phase.SETTLING, doubtful)
 
 
@@ -751,7 +753,7 @@ def test_a_lost_answer_is_doubt_and_ends_the_episode() -> None:
     copy.lost(first, copy.episode, "reset")
     copy.lost(second, copy.episode, "reset")
 
-    assert (copy.phase, copy.doubtful, copy.outstanding) == (Phase.SETTLING, True, 0)
+    assert (copy.phase, copy.doubtful, copy.sending.outstanding) == (Phase.SETTLING, True, 0)
     assert "offset 10: reset" in (copy.detail or "")
 
 
@@ -774,7 +776,7 @@ def test_answers_after_the_end_of_an_episode_change_nothing_but_the_count() -> N
     answer(copy, first, ProduceOutcome.OUT_OF_ORDER)
     answer(copy, second, ProduceOutcome.OUT_OF_ORDER)
 
-    assert (copy.phase, copy.outstanding, copy.acked_offset) == (Phase.SETTLING, 0, 10)
+    assert (copy.phase, copy.sending.outstanding, copy.acked_offset) == (Phase.SETTLING, 0, 10)
 
 
 def test_a_new_episode_starts_clean() -> None:
@@ -786,7 +788,7 @@ def test_a_new_episode_starts_clean() -> None:
     copy.attach_again()
     copy.resume(Resume(15, 15, NOW))
 
-    assert (copy.episode, copy.doubtful, copy.next_offset, copy.acked_offset) == (2, False, 15, 15)
+    assert (copy.episode, copy.doubtful, copy.reading.next_offset, copy.acked_offset) == (2, False, 15, 15)
     queue(copy, header(15))
     assert len(send(copy)) == 1
 
@@ -816,7 +818,7 @@ def test_while_paused_a_refusal_and_the_answers_behind_it_are_taken() -> None:
     answer(copy, second, ProduceOutcome.OUT_OF_ORDER)
     copy.lost(third, copy.episode, "reset")
 
-    assert (copy.phase, copy.outstanding, copy.acked_offset, copy.doubtful) == (Phase.PAUSED, 0, 10, True)
+    assert (copy.phase, copy.sending.outstanding, copy.acked_offset, copy.doubtful) == (Phase.PAUSED, 0, 10, True)
 
 
 def test_while_paused_a_foreign_writer_is_still_a_fault() -> None:
@@ -854,7 +856,7 @@ def test_more_answers_than_requests_are_a_bug() -> None:
 def test_an_attach_with_answers_outstanding_is_a_bug() -> None:
     """The engine never does it; the machine would not survive it."""
     copy = attaching()
-    copy.outstanding = 1
+    copy.sending.outstanding = 1
 
     with pytest.raises(BugError, match="outstanding"):
         copy.resume(Resume(0, 0, None))
@@ -867,7 +869,7 @@ def test_an_attach_with_answers_outstanding_is_a_bug() -> None:
 def test_a_batch_that_landed_further_on_is_noted_whatever_the_phase(stop: str) -> None:
     """Nothing else tells where it went; only the first one counts, those behind it follow."""
     copy = copying()
-    copy.set_limits(replace(LIMITS, surplus_allowed=True))
+    copy.sending.limits = replace(LIMITS, surplus_allowed=True)
     queue(copy, header(10), header(15))
     first, second = send(copy)
     if stop == "settling":

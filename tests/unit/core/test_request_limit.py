@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.copy.request_limit import ENVELOPE_BYTES, PARTITION_BYTES, RequestLimit
+from replicator.core.copy.request_limit import ENVELOPE_BYTES, LOSSES_MAX, PARTITION_BYTES, RequestLimit
 
 
 def lost(limit: RequestLimit, *sent: tuple[str, int, int], at: float = 0.0, seconds: float = 0.1) -> bool:
@@ -62,12 +62,27 @@ def test_a_broker_that_fails_for_other_reasons_is_not_blamed_on_a_batch() -> Non
     assert not lost(away, ("a", 5, 300_000), at=3.0)
 
 
-def test_a_small_batch_is_never_too_large() -> None:
-    """A connection may be lost again and again, at once, with the same one on its way."""
+def test_a_small_batch_has_to_lose_the_connection_far_more_often() -> None:
+    """Two losses in a row are bad luck; a broker that takes hardly anything must be named all the same."""
     limit = RequestLimit()
     lost(limit, ("a", 5, 76))
     limit.told(None)
-    assert not any(lost(limit, ("a", 5, 76), at=at) for at in (1.0, 2.0, 3.0, 4.0))
+    assert [lost(limit, ("a", 5, 76), at=at) for at in range(LOSSES_MAX)][-2:] == [False, True]
+
+
+def test_losses_over_batches_that_are_no_larger_count_as_well() -> None:
+    """Else a thousand partitions of such a broker would be named over hours. What goes through takes that back."""
+    limit = RequestLimit()
+    lost(limit, ("a", 5, 76), ("b", 5, 76), ("c", 5, 75), ("d", 5, 80))
+    limit.told(None)
+    assert any(lost(limit, ("a", 5, 76), at=at) for at in range(LOSSES_MAX))
+    assert [lost(limit, ("b", 5, 76), at=at) for at in (20, 21)] == [False, True]
+    assert [lost(limit, ("c", 5, 75), at=at) for at in (22, 23)] == [False, False]
+    limit.passed("c", 75)
+    assert lost(limit, ("d", 5, 80), at=24) is False
+    assert lost(limit, ("d", 5, 80), at=25) is True
+    limit.passed("d", 80)
+    assert not any(lost(limit, ("b", 5, 76), at=at) for at in range(26, 26 + 2 * LOSSES_MAX))
 
 
 def test_it_is_not_careful_for_ever() -> None:
@@ -77,3 +92,15 @@ def test_it_is_not_careful_for_ever() -> None:
     limit.told(None)
     assert limit.is_careful(59.0)
     assert not limit.is_careful(61.0)
+
+
+def test_what_is_sent_again_only_after_the_doubt_time_is_still_sent_alone() -> None:
+    """An old backlog, which nothing guards, waits that long after each loss."""
+    limit = RequestLimit(doubt_seconds=60.0)
+    lost(limit, ("a", 5, 300_000), ("b", 7, 10_000))
+    limit.told(None)
+    assert limit.is_careful(70.0)
+    assert not lost(limit, ("a", 5, 300_000), at=70.0)
+    assert limit.is_careful(140.0)
+    assert lost(limit, ("a", 5, 300_000), at=140.0)
+    assert not limit.is_careful(261.0)

@@ -19,16 +19,14 @@ from replicator.core.switch.helps import after_the_end, beside, instead_of_abort
 from replicator.core.switch.orders import begin
 from replicator.core.switch.running import aborted, copy_for_source, escalated, way_back
 from replicator.errors import Conflict, PreflightFailed, UsageError
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Decision, Direction, Options, Order, Outcome, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Decision, Direction, Options, Order, Outcome, StepName, StepRecord, Verb
 
 ROOT = Path(replicator.__file__).parent
 TOLD = [
-    *sorted((ROOT / "core").glob("switch*.py")),
-    ROOT / "core/switch/forgetting.py",
+    *sorted((ROOT / "core/switch").glob("*.py")),
     *sorted((ROOT / "engine/switch").glob("*.py")),
     ROOT / "engine/work/fence.py",
-    ROOT / "engine/switch/takeover.py",
 ]
 _COMMAND = re.compile(r"replicator ((?:\{order\.verb\}|\{verb\}|[a-z]+)(?: [a-z]+)?)((?: [^`;,\n]*?)?(--[a-z-]+))?")
 GROUPS = {"flow", "switch", "mirror", "group", "lease", "offsets", "audit", "config", "import", "dev"}

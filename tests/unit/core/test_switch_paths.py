@@ -6,30 +6,31 @@ from dataclasses import replace
 
 import pytest
 
+from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.core.switch.machine import Facts, next_step
 from replicator.core.switch.orders import begin
 from replicator.core.switch.plan import status_of
-from replicator.core.switch.results import applied
+from replicator.core.switch.recording import applied
 from replicator.errors import BugError
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Close, Cut, Decision, End, GroupsNote, Options, Order, Outcome, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Close, Cut, Decision, End, GroupsNote, Options, Order, Outcome, Verb
 
 FACTS = Facts(0)
 LOCK = "TOPIC LITERAL t User:app * WRITE DENY"
 
 
-RESULTS: dict[type[do.Step], do.Result] = {
-    do.PlanLocks: do.LocksPlanned((LOCK,)),
-    do.ProveQuiescence: do.Quiescent((End("t", 0, 5),)),
-    do.FindTails: do.TailsFound((Cut("t", 0, 5, 5, "t", tail_end=5),), (("t", "id"),)),
-    do.Drain: do.Drained((End("t", 0, 5),)),
-    do.SyncGroups: do.GroupsSynced(GroupsNote()),
-    do.ClampGroups: do.GroupsSynced(GroupsNote()),
-    do.BeginFence: do.FenceBegun(1),
-    do.VerifyFence: do.FenceVerified((Cut("t", 0, 5, 5, "t", observed_end=5, tail_end=5),)),
-    do.OfferWayBack: do.Decided(Decision.UNDECIDED),
-    do.GiveUpWayBack: do.Decided(Decision.FORWARD),
+RESULTS: dict[type[do.Step], got.Result] = {
+    do.PlanLocks: got.LocksPlanned((LOCK,)),
+    do.ProveQuiescence: got.Quiescent((End("t", 0, 5),)),
+    do.FindTails: got.TailsFound((Cut("t", 0, 5, 5, "t", tail_end=5),), (("t", "id"),)),
+    do.Drain: got.Drained((End("t", 0, 5),)),
+    do.SyncGroups: got.GroupsSynced(GroupsNote()),
+    do.ClampGroups: got.GroupsSynced(GroupsNote()),
+    do.BeginFence: got.FenceBegun(1),
+    do.VerifyFence: got.FenceVerified((Cut("t", 0, 5, 5, "t", observed_end=5, tail_end=5),)),
+    do.OfferWayBack: got.Decided(Decision.UNDECIDED),
+    do.GiveUpWayBack: got.Decided(Decision.FORWARD),
 }
 """What each step finds where all is well: a topic of one partition, with nothing beyond the cut."""
 
@@ -40,7 +41,7 @@ def walked(journal: Journal) -> Journal:
         step = next_step(journal, FACTS)
         if isinstance(step, do.Nothing):
             return journal
-        journal = applied(journal, step, RESULTS.get(type(step), do.Ok()), revision=journal.revision, facts=FACTS)
+        journal = applied(journal, step, RESULTS.get(type(step), got.Ok()), revision=journal.revision, facts=FACTS)
     raise BugError("it does not end")
 
 
@@ -84,8 +85,8 @@ def test_another_cluster_as_the_source_ends_a_failback_wherever_it_stands(verb: 
         step = next_step(journal, facts)
         assert (step == do.Abort("it is another one")) is (verb is Verb.FAILBACK)
         if verb is Verb.FAILBACK:
-            ended = applied(journal, step, do.Ok(), revision=journal.revision, facts=facts)
+            ended = applied(journal, step, got.Ok(), revision=journal.revision, facts=facts)
             assert (ended.outcome, ended.stopped_by) == (Outcome.ABORTED, "it is another one")
             assert isinstance(next_step(ended, facts), do.Nothing)
         step = next_step(journal, FACTS)
-        journal = applied(journal, step, RESULTS.get(type(step), do.Ok()), revision=journal.revision, facts=FACTS)
+        journal = applied(journal, step, RESULTS.get(type(step), got.Ok()), revision=journal.revision, facts=FACTS)

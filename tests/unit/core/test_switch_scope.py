@@ -14,8 +14,8 @@ from replicator.core.switch.running import aborted, confirmed
 from replicator.core.switch.steps import ReopenSource
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import Rule
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Away, Close, Cut, LeftOut, Options, Order, Outcome, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Away, Close, Cut, LeftOut, Options, Order, Outcome, StepName, StepRecord, Verb
 
 COPYING, OPEN = Role.COPYING, Role.PROMOTED
 

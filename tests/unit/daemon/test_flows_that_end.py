@@ -61,7 +61,7 @@ class Running:
 
     def flow(self, name: str) -> FlowStatus:
         """Return what the daemon shows of a flow."""
-        return next(one for one in at_once(self.daemon.snapshot()).flows if one.flow == name)
+        return next(one for one in at_once(self.daemon.control.snapshot()).flows if one.flow == name)
 
     async def until(self, name: str, state: FlowState) -> FlowStatus:
         """Wait until a flow shows a state."""
@@ -108,11 +108,11 @@ async def test_a_flow_that_cannot_start_is_neither_active_nor_healthy_nor_ready(
     assert "west does not answer: cluster 'west' cannot be reached at 127.0.0.1:1: Connection refused" in seen.reason
     assert "next: check clusters.west.bootstrap" in seen.reason
     assert unhealthy_because(seen, None) == f"the flow is UNREACHABLE: {seen.reason}"
-    assert (await running.daemon.snapshot()).not_ready_because == f"calm is UNREACHABLE: {seen.reason}"
+    assert (await running.daemon.control.snapshot()).not_ready_because == f"calm is UNREACHABLE: {seen.reason}"
     assert {one.cluster: one.up for one in seen.clusters} == {"east": None, "west": False}
     assert seen.lag_records is None
     with pytest.raises(ReplicatorError, match="not up"):
-        running.daemon.groups("calm")
+        running.daemon.control.groups("calm")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ async def test_a_flow_that_ends_is_shown_as_what_it_is_and_ends_alone(running: R
     assert unhealthy_because(seen, None) == f"the flow is FAULTED: {seen.reason}"
     assert {one.up for one in seen.clusters} == {None}
     await running.until("calm", FlowState.UNREACHABLE)
-    snapshot = await running.daemon.snapshot()
+    snapshot = await running.daemon.control.snapshot()
     assert not snapshot.ready
     assert f"{name} is FAULTED: {reason}" in (snapshot.not_ready_because or "")
     assert not running.task.done()
@@ -144,10 +144,10 @@ async def test_a_flow_that_a_reload_began_is_noticed_when_it_ends(running: Runni
     running.flows("calm", "other")
     await running.daemon._reload()
     await running.until("other", FlowState.FAULTED)
-    first = running.daemon._flows["other"]
+    first = running.daemon.flows.supervisors["other"]
     await running.daemon._reload()
-    assert running.daemon._flows["other"] is not first
-    assert running.daemon._flows["calm"].runner.ended_because is None
+    assert running.daemon.flows.supervisors["other"] is not first
+    assert running.daemon.flows.supervisors["calm"].runner.ended_because is None
 
 
 async def test_a_flow_that_ended_is_begun_again_after_a_pause(
@@ -174,17 +174,17 @@ async def test_an_error_in_a_callback_ends_the_flow_that_it_belongs_to(
     running.start("calm", "quiet")
     await running.until("calm", FlowState.UNREACHABLE)
     await running.until("quiet", FlowState.UNREACHABLE)
-    first, other = running.daemon._flows["calm"].runner, running.daemon._flows["quiet"].runner
+    first, other = running.daemon.flows.supervisors["calm"].runner, running.daemon.flows.supervisors["quiet"].runner
 
     def broken() -> None:
         raise IndexError("a callback")
 
     in_flow("calm").run(asyncio.get_running_loop().call_soon, broken)
     async with asyncio.timeout(_SECONDS):
-        while running.daemon._flows["calm"].runner is first:  # noqa: ASYNC110 - only the runner tells
+        while running.daemon.flows.supervisors["calm"].runner is first:  # noqa: ASYNC110 - only the runner tells
             await asyncio.sleep(0.01)
     assert first.ended_because == "internal_error: IndexError: a callback; next: report it with the daemon's log"
-    assert running.daemon._flows["quiet"].runner is other
+    assert running.daemon.flows.supervisors["quiet"].runner is other
     assert bugs.count("calm") >= 1
 
 
@@ -192,7 +192,7 @@ async def test_an_error_of_no_flow_is_counted_and_ends_nothing(running: Running)
     """Of an HTTP connection, for instance; the same where somebody has dealt with it and only reports it."""
     running.start("calm")
     await running.until("calm", FlowState.UNREACHABLE)
-    runner, before = running.daemon._flows["calm"].runner, bugs.count("")
+    runner, before = running.daemon.flows.supervisors["calm"].runner, bugs.count("")
     loop = asyncio.get_running_loop()
 
     def broken() -> None:
@@ -203,7 +203,7 @@ async def test_an_error_of_no_flow_is_counted_and_ends_nothing(running: Running)
     in_flow("calm").run(loop.call_exception_handler, told)
     await asyncio.sleep(0.05)
     assert bugs.count("") == before + 1
-    assert running.daemon._flows["calm"].runner is runner
+    assert running.daemon.flows.supervisors["calm"].runner is runner
     assert runner.ended_because is None
 
 
@@ -251,7 +251,7 @@ async def test_a_reload_and_a_signal_at_the_same_time_both_end(running: Running)
     await asyncio.sleep(0)
     await running.stop()
     await reload
-    assert running.daemon._flows == {}
+    assert running.daemon.flows.supervisors == {}
 
 
 def test_of_several_errors_the_unexpected_one_is_told() -> None:

@@ -45,7 +45,7 @@ class World:
             sides.append(Side(cluster, cluster.topic_ids))
         watcher = SimpleNamespace(
             changed=lambda _slot, _before, _text: None,
-            activated=lambda slot: setattr(slot, "active", True),
+            activated=lambda _slot: None,
             intact_below=lambda _slot, _end: 0,
             topics_stale=lambda: None,
         )
@@ -53,8 +53,8 @@ class World:
         maps = SimpleNamespace(forget=lambda _slot: None, refresh=lambda _slot: False, refresh_from_end=self._no_news)
         others: Any = {"producers": {}, "watcher": watcher, "maps": maps}
         self.pump = Pump(FLOW, sides[0], sides[1], WRITER, cast("Any", shards), **others)
-        self.pump.ready = self.land
-        self.pump.writers_kick = lambda: None
+        self.pump.has_work = self.land
+        self.pump.wake_writers = lambda: None
 
     @staticmethod
     async def _no_news(_slot: Slot) -> bool:
@@ -64,7 +64,7 @@ class World:
         """Begin with a partition that was copied from before."""
         self.source.logs[where], self.target.logs[where] = source, target
         slot: Slot = self.pump.add(where, where, TargetLimits(1 << 20, 1000))
-        slot.active = True
+        slot.recorded.active = True
         return slot
 
     def run(self) -> None:
@@ -79,7 +79,7 @@ class World:
 
     def land(self, slot: Slot) -> None:
         """Let the target take what is queued, at once; fills wait."""
-        while (item := slot.copy.next_to_send(self.pump.context.now_ms(), claimed=True)) is not None:
+        while (item := slot.copy.sending.next_to_send(self.pump.context.now_ms(), claimed=True)) is not None:
             assert slot.copy.accepted(item, slot.copy.episode, item.base_offset)
             release([item])
 

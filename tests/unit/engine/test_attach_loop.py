@@ -16,6 +16,7 @@ from replicator.core.offsets.offset_map import Place
 from replicator.engine.copy.attacher import AttachLoop
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.pump import Pump
+from replicator.engine.copy.recorded import Recorded
 from replicator.errors import (
     AnswerTooLarge,
     AuthenticationFailed,
@@ -56,10 +57,11 @@ class World:
             writers=SimpleNamespace(flow=None),
             committed_only=True,
             offsets=Offsets.IDENTICAL,
-            start_task=lambda work, *_: self.tasks.append(asyncio.create_task(work)),
+            start=lambda work, *_: self.tasks.append(asyncio.create_task(work)),
+            ended=nothing,
             fault=lambda slot, reason, detail: slot.copy.fault(reason, detail),
             stop_over_bug=lambda slot, bug: Pump.stop_over_bug(cast("Pump", self.pump), slot, bug),
-            readers_kick=nothing,
+            wake_readers=nothing,
             leaders_stale=nothing,
             topics_stale=nothing,
         )
@@ -68,7 +70,7 @@ class World:
     @staticmethod
     def _slot(number: int) -> Slot:
         where = TopicPartition("orders", number)
-        slot = Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), shard_with(), active=True)
+        slot = Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), shard_with(), Recorded(active=True))
         slot.copy.attach_again()
         return slot
 
@@ -132,9 +134,9 @@ async def test_a_pause_while_a_displaced_batch_is_looked_at(monkeypatch: pytest.
         raise ConnectionFailed("the target is out of reach", cluster="west")
 
     monkeypatch.setattr("replicator.engine.copy.attacher.what_displaced", what_displaced)
-    slot.attaching = True
+    slot.attach.is_under_way = True
     await world.loop._look_at_displaced(slot, Place(5, 6))
-    assert not slot.attaching
+    assert not slot.attach.is_under_way
     assert slot.copy.phase is Phase.PAUSED
 
 
@@ -148,12 +150,12 @@ async def test_a_mistake_of_ours_in_a_look_stops_its_partition(name: str, monkey
         raise KeyError("orders")
 
     monkeypatch.setattr(f"replicator.engine.copy.attacher.{name}", stumbles)
-    slot.attaching = True
+    slot.attach.is_under_way = True
     if name == "look_again":
         await world.loop._look_at_doubted(slot, 5)
     else:
         await world.loop._look_at_displaced(slot, Place(5, 6))
-    assert (slot.attaching, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)
+    assert (slot.attach.is_under_way, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ async def test_what_cannot_heal_by_itself_is_no_wait(
         raise error
 
     async def looks() -> None:
-        slot.attaching = True
+        slot.attach.is_under_way = True
         if name == "look_again":
             await world.loop._look_at_doubted(slot, 5)
         elif name == "what_displaced":
@@ -201,7 +203,7 @@ async def test_what_cannot_heal_by_itself_is_no_wait(
         assert slot.copy.phase is Phase.ATTACHING, "an answer may have been spoiled on its way"
         await looks()
 
-    assert (slot.attaching, slot.copy.phase, slot.copy.reason) == (False, phase, reason)
+    assert (slot.attach.is_under_way, slot.copy.phase, slot.copy.reason) == (False, phase, reason)
     assert str(error) in (slot.copy.detail or "")
 
 
@@ -216,14 +218,18 @@ async def test_a_batch_that_cannot_be_opened_is_told_at_once(name: str, monkeypa
         raise TooLargeToOpen("the batch at offset 5 takes more than 10 bytes of memory once it is opened", offset=5)
 
     monkeypatch.setattr(f"replicator.engine.copy.attacher.{name}", stumbles)
-    slot.attaching = True
+    slot.attach.is_under_way = True
     if name == "look_again":
         await world.loop._look_at_doubted(slot, 5)
     elif name == "what_displaced":
         await world.loop._look_at_displaced(slot, Place(5, 6))
     else:
         await world.loop._attach([slot])
-    assert (slot.attaching, slot.copy.phase, slot.copy.reason) == (False, Phase.FAULTED, Reason.BATCH_TOO_LARGE)
+    assert (slot.attach.is_under_way, slot.copy.phase, slot.copy.reason) == (
+        False,
+        Phase.FAULTED,
+        Reason.BATCH_TOO_LARGE,
+    )
 
 
 async def test_a_mistake_of_ours_in_recording_a_difference_stops_its_partition() -> None:
@@ -235,10 +241,10 @@ async def test_a_mistake_of_ours_in_recording_a_difference_stops_its_partition()
         raise KeyError("orders")
 
     world.pump.maps.refresh_from_end = stumbles
-    slot.attaching = True
+    slot.attach.is_under_way = True
     await world.loop._with_latest_map(slot, Fault(Reason.CONTENT_MISMATCH, "other records"))
 
-    assert (slot.attaching, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)
+    assert (slot.attach.is_under_way, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)
 
 
 @pytest.mark.parametrize("name", ["look_again", "what_displaced"])
@@ -261,7 +267,7 @@ async def test_looks_at_places_are_bounded(name: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(f"replicator.engine.copy.attacher.{name}", look)
     for slot in slots:
         if name == "look_again":
-            slot.copy.doubted = Doubt(5, "a batch claims too much", 1)
+            slot.copy.reading.trust.doubted = Doubt(5, "a batch claims too much", 1)
         else:
             slot.copy.displaced = Place(5, 6)
         world.loop.add(slot)
@@ -269,4 +275,4 @@ async def test_looks_at_places_are_bounded(name: str, monkeypatch: pytest.Monkey
     await asyncio.gather(*world.tasks)
 
     assert (most, looked) == (4, 40)
-    assert not any(slot.attaching or slot.copy.doubted or slot.copy.displaced for slot in slots)
+    assert not any(slot.attach.is_under_way or slot.copy.reading.trust.doubted or slot.copy.displaced for slot in slots)

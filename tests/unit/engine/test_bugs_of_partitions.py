@@ -132,7 +132,7 @@ async def test_a_task_of_a_partition_that_is_gone_stops_nobody(world: World) -> 
         raise KeyError("t")
 
     slot, _ = world.slots
-    world.pump.start_task(broken(), slot)
+    world.pump.start(broken(), slot)
     successor = world.pump.slots[slot.source] = world._slot(0)
     await world.rest()
     assert successor.copy.reason is None
@@ -142,11 +142,11 @@ async def test_a_task_of_a_partition_that_is_gone_stops_nobody(world: World) -> 
 async def test_a_map_that_cannot_be_looked_at_stops_its_partition(world: World) -> None:
     """It was attached again and again, at once."""
     slot, _ = world.slots
-    slot.attaching = True
-    world.pump.start_task(world.pump._attach_loop._with_latest_map(slot, cast("Any", None)), slot)
+    slot.attach.is_under_way = True
+    world.pump.start(world.pump._attach_loop._with_latest_map(slot, cast("Any", None)), slot)
     await world.rest()
     assert slot.copy.reason is Reason.INTERNAL_ERROR
-    assert not slot.attaching
+    assert not slot.attach.is_under_way
 
 
 class Fills:
@@ -162,15 +162,15 @@ class Fills:
         world.producers[world.shard] = ShardProducer(cast("Any", guard), cast("Any", route))
         monkeypatch.setattr(filler, "_is_ours", lambda *_: True)
         monkeypatch.setattr(world.target, "connection", self.done)
-        monkeypatch.setattr(pump, "settle", lambda *_: None)
-        monkeypatch.setattr(pump, "after_answer", lambda *_: None)
+        monkeypatch.setattr(pump, "ended", lambda *_: None)
+        monkeypatch.setattr(pump, "answered", lambda *_: None)
         monkeypatch.setattr(pump, "leaders_stale", lambda **_: None)
         for slot in world.slots:
             copy: Any = SimpleNamespace(
                 fill_due=lambda: 5,
                 begin_fill=lambda _: SimpleNamespace(length=5),
                 episode=1,
-                fill_failed=lambda *_, **__: [],
+                fill_failed=lambda *_, **__: None,
                 doubtful=False,
             )
             monkeypatch.setattr(slot, "copy", copy)

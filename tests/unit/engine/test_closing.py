@@ -12,7 +12,7 @@ from replicator.engine.state import records as state
 from replicator.engine.switch.close_source import CloseSource, noted
 from replicator.model.groups import GroupOutcome, GroupPartition, GroupState
 from replicator.model.spec import Pattern, PatternKind, Selection
-from replicator.model.switch import Away, Cut, Scope, Verb
+from replicator.model.switch.terms import Away, Cut, Scope, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from replicator.engine.state.damage import damaged_record
 from replicator.engine.state.groups import GroupRecords
 from replicator.engine.state.held_back import held_back_key, held_back_of
 from replicator.engine.state.journal import journal_key, switches_of
-from replicator.engine.state.provenance import made_there
+from replicator.engine.state.ownership.provenance import made_there
 from replicator.engine.state.view import StateView
 from replicator.engine.work.claim import ClaimKeeper
 from replicator.engine.work.presence import Presence

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from replicator.core.copy.intake import Fill
+from replicator.core.copy.pieces import Fill
 from replicator.core.offsets.offset_map import Place
 from replicator.engine.copy.end_looks import EndLooks
 from replicator.model.states import Reason
@@ -21,10 +21,10 @@ async def test_the_end_of_a_log_that_was_compacted_once_is_filled(worlds: list[W
     world = await opened(worlds)
     slot = world.add(ZERO, Log([written(0, 50), written(50, 40)], end=100), copied(50, 50))
     world.run()
-    await world.until(lambda: slot.copy.head_fill is not None)
+    await world.until(lambda: slot.copy.sending.head_fill is not None)
 
-    assert slot.copy.head_fill == Fill(90, 10)
-    assert (slot.copy.acked_offset, slot.copy.next_offset) == (90, 100)
+    assert slot.copy.sending.head_fill == Fill(90, 10)
+    assert (slot.copy.acked_offset, slot.copy.reading.next_offset) == (90, 100)
 
 
 async def test_an_attach_behind_such_an_end_goes_on(worlds: list[World]) -> None:
@@ -34,7 +34,7 @@ async def test_an_attach_behind_such_an_end_goes_on(worlds: list[World]) -> None
     world.run()
     await world.until(slot.copy.is_copying)
 
-    assert slot.copy.next_offset == 100
+    assert slot.copy.reading.next_offset == 100
 
 
 async def test_the_last_record_may_be_in_the_hole(worlds: list[World]) -> None:
@@ -44,7 +44,7 @@ async def test_the_last_record_may_be_in_the_hole(worlds: list[World]) -> None:
     world.run()
     await world.until(lambda: slot.copy.is_copying() or slot.copy.is_faulted())
 
-    assert (slot.copy.reason, slot.copy.next_offset) == (None, 100)
+    assert (slot.copy.reason, slot.copy.reading.next_offset) == (None, 100)
 
 
 SHOWS_TOO_LITTLE = {
@@ -71,8 +71,8 @@ async def test_an_end_that_is_not_proven_is_waited_for(worlds: list[World], name
 
     assert slot.copy.reason is Reason.WAITING_FOR_BROKER
     assert "gives nothing from offset" in (slot.copy.detail or "")
-    assert reading.copy.head_fill is None
-    assert reading.copy.next_offset <= 90
+    assert reading.copy.sending.head_fill is None
+    assert reading.copy.reading.next_offset <= 90
 
 
 async def test_what_stands_above_an_open_transaction_is_no_hole(worlds: list[World]) -> None:
@@ -80,9 +80,9 @@ async def test_what_stands_above_an_open_transaction_is_no_hole(worlds: list[Wor
     world = await opened(worlds)
     slot = world.add(ZERO, Log([written(0, 90)], end=100, stable=95), copied(90, 90))
     world.run()
-    await world.until(lambda: slot.copy.head_fill is not None)
+    await world.until(lambda: slot.copy.sending.head_fill is not None)
 
-    assert slot.copy.head_fill == Fill(90, 5)
+    assert slot.copy.sending.head_fill == Fill(90, 5)
 
 
 async def test_looks_at_ends_are_bounded_and_come_round(worlds: list[World], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,10 +98,10 @@ async def test_looks_at_ends_are_bounded_and_come_round(worlds: list[World], mon
     for slot in (waits, ends):
         slot.lag.observe(100, world.pump.context.now())
     world.source.looks.clear()
-    await world.until(lambda: ends.copy.head_fill is not None)
+    await world.until(lambda: ends.copy.sending.head_fill is not None)
 
-    assert waits.copy.head_fill is None
-    assert ends.copy.head_fill == Fill(50, 50)
+    assert waits.copy.sending.head_fill is None
+    assert ends.copy.sending.head_fill == Fill(50, 50)
     assert len([where for where, _ in world.source.looks if where == ZERO]) <= 4
 
 

@@ -10,7 +10,7 @@ from replicator.errors import DamagedRecord
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import CoordinatorSpec, FlowSpec, Pattern, PatternKind, Selection
 from replicator.model.states import FlowState
-from replicator.store.port import MemoryStore
+from replicator.store.event_store import MemoryStore
 
 FLOW = FlowSpec("e2w", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))
 

@@ -17,8 +17,8 @@ from replicator.engine.state.journal import put_switches
 from replicator.engine.work import roles
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.forget import Forgotten
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Cut, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Cut, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import put_switches
@@ -14,9 +15,9 @@ from replicator.engine.switch import fencing
 from replicator.engine.switch.fencing import Fencing
 from replicator.engine.work import fence
 from replicator.errors import Conflict
-from replicator.model.journal import Journal, Switches
 from replicator.model.names import TopicPartition
-from replicator.model.switch import Scope, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Scope, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire import control
 from replicator.wire.control import Answer, ProducerEntry
@@ -121,7 +122,7 @@ def journal(revision: int = 7) -> Journal:
     return Journal("s", Verb.FAILOVER, reached=StepName.FENCE, history=history, revision=revision, fence_epoch=EPOCH)
 
 
-async def verify(target: Target, recorded: Journal) -> do.Result:
+async def verify(target: Target, recorded: Journal) -> got.Result:
     """Look at the fence."""
     site = SimpleNamespace(target=target, log=Log(recorded), uid=UID, flow=SimpleNamespace(name="e2w"))
     return await NoCuts(cast("Any", site)).verify(journal(), STEP)
@@ -130,7 +131,7 @@ async def verify(target: Target, recorded: Journal) -> do.Result:
 async def test_a_fence_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is written."""
     target = Target(monkeypatch)
-    assert await verify(target, journal()) == do.FenceVerified(())
+    assert await verify(target, journal()) == got.FenceVerified(())
     assert set(map(len, target.markers.values())) == {1}
 
 
@@ -140,7 +141,7 @@ async def test_brokers_that_forgot_it(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = target.markers
     target.remembered.pop(first)
     monkeypatch.setattr(fencing, "_FENCE_SECONDS", 5.0)
-    assert await verify(target, journal()) == do.FenceVerified(())
+    assert await verify(target, journal()) == got.FenceVerified(())
     assert (target.markers[first], target.markers[second]) == ([EPOCH, EPOCH], [EPOCH])
 
 
@@ -150,7 +151,7 @@ async def test_a_partition_that_came_behind_the_fence(monkeypatch: pytest.Monkey
     fresh = TopicPartition("t", 2)
     target.markers[fresh] = []
     monkeypatch.setattr(fencing, "_FENCE_SECONDS", 5.0)
-    assert await verify(target, journal()) == do.FenceVerified(())
+    assert await verify(target, journal()) == got.FenceVerified(())
     assert target.markers[fresh] == [EPOCH]
 
 
@@ -168,5 +169,5 @@ async def test_a_leader_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) ->
     target = Target(monkeypatch)
     target.silent = True
     found = await verify(target, journal())
-    assert isinstance(found, do.NotYet)
+    assert isinstance(found, got.NotYet)
     assert "no leader" in found.why

@@ -15,6 +15,7 @@ from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.log_starts import LogStarts
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.problems import Problems
+from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.target_ends import TargetEnds
 from replicator.engine.logs.side import Side
 from replicator.engine.offsets.source_looks import SourceLooks
@@ -81,7 +82,7 @@ def _slot(where: TopicPartition) -> Slot:
     copy = PartitionCopy(where, TargetLimits(1 << 20, 0))
     copy.resume(Resume(10, 10, None))
     shard = SimpleNamespace(works=True, claim=SimpleNamespace(holder=ME))
-    return Slot(where, where, copy, cast("Any", shard), active=True)
+    return Slot(where, where, copy, cast("Any", shard), Recorded(active=True))
 
 
 @pytest.fixture
@@ -133,4 +134,4 @@ async def test_starts_of_logs(world: World) -> None:
     async with asyncio.timeout(4 * SECONDS_MAX):
         await LogStarts(cast("Any", flow), cast("Any", world.pump)).look()
 
-    assert {slot for slot in world.pump.slots.values() if slot.target_start == 3} == world.sound
+    assert {slot for slot in world.pump.slots.values() if slot.seen.target_start == 3} == world.sound

@@ -14,11 +14,11 @@ from replicator.engine.copy.live_maps import offset_block, restored
 from replicator.engine.state import records as state
 from replicator.engine.state.cuts import cuts_of, put_cuts, unlooked_cuts
 from replicator.engine.state.journal import put_switches, switches_of
-from replicator.engine.switch import cuts as high_cuts
-from replicator.engine.switch.cuts import High, lowering, lowering_way_back
+from replicator.engine.switch import high_cuts
+from replicator.engine.switch.high_cuts import High, lowering, lowering_way_back
 from replicator.errors import BrokerRefused
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Cut, Outcome, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Cut, Outcome, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
 
 UID, BACK = "forth", "back"

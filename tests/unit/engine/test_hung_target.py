@@ -59,16 +59,16 @@ class World:
         """Let the second partition go to the broker that hangs, before it was connected to or after."""
         await self.bench.begin(["orders-1", "orders-2"])
         pump, land = self.bench.pump, self.bench.land
-        really = type(pump).ready
+        really = type(pump).has_work
 
-        def ready(slot: Slot) -> None:
+        def has_work(slot: Slot) -> None:
             if slot.source == HEALTHY:
                 land(slot)
             else:
                 really(pump, slot)
                 pump.routes._writer_of[slot].kick()
 
-        pump.ready = ready  # type: ignore[method-assign] # the healthy broker's answers, reduced to their result
+        pump.has_work = has_work  # type: ignore[method-assign] # the healthy broker's answers, reduced to their result
         guard = SimpleNamespace(proven_since=lambda: 0.0, may_work_unguarded=lambda _: True, close=lambda: None)
         shard = shard_with(SimpleNamespace(effective_since=lambda: 0.0, number=1))
         pump.context.producers = {shard: ShardProducer(cast("Any", guard), cast("Any", None))}

@@ -98,13 +98,13 @@ async def test_a_batch_larger_than_any_answer_stops_its_partition_alone(
     raw = stored(100, [NewRecord(TIME_MS, None, bytes(400_000))], 0)
     one, large, other = await copied_beside(bench, raw, 200)
     await one.until(large.copy.is_faulted)
-    reached = other.copy.next_offset
-    await one.until(lambda: other.copy.next_offset > reached + 50)
+    reached = other.copy.reading.next_offset
+    await one.until(lambda: other.copy.reading.next_offset > reached + 50)
 
-    assert (large.copy.reason, large.copy.next_offset) == (Reason.BATCH_TOO_LARGE, 100)
+    assert (large.copy.reason, large.copy.reading.next_offset) == (Reason.BATCH_TOO_LARGE, 100)
     assert "at offset 100" in large.copy.detail
     assert "at most 300000 are read" in large.copy.detail
-    assert large.too_large is None
+    assert large.refused.too_large is None
     assert other.copy.is_copying()
     asked = [fetch for fetch in one.brokers[0].fetches if asked_offsets(fetch).get(0) == 100]
     assert len(asked) <= 4
@@ -165,9 +165,9 @@ async def test_what_takes_long_to_be_encoded_anew_is_done_beside_the_loop(
     raw = stored(100, many, hole=1) + stored(5101, zeros(1000)) + stored(5102, zeros(MIB), hole=1) + stored(5104, many)
     one, slot, other = await copied_beside(bench, raw, 11_000)
     # The hole waits to be filled, as there is nobody here to write markers.
-    await one.until(lambda: slot.copy.next_offset == 10_104)
-    reached = other.copy.next_offset
-    await one.until(lambda: other.copy.next_offset > reached)
+    await one.until(lambda: slot.copy.reading.next_offset == 10_104)
+    reached = other.copy.reading.next_offset
+    await one.until(lambda: other.copy.reading.next_offset > reached)
 
     assert slot.copy.is_copying()
     assert {name.rpartition("_")[0] for name in threads} == {"opening"}
@@ -184,13 +184,13 @@ async def test_what_expands_too_far_and_must_be_opened_stops_its_partition_alone
     assert len(raw) < 20_000
     one, slot, other = await copied_beside(bench, raw, 200)
     await one.until(slot.copy.is_faulted)
-    reached = other.copy.next_offset
-    await one.until(lambda: other.copy.next_offset > reached)
+    reached = other.copy.reading.next_offset
+    await one.until(lambda: other.copy.reading.next_offset > reached)
 
     assert slot.copy.reason is Reason.BATCH_TOO_LARGE
     assert "the batch at offset 101 takes more than 31457280 bytes" in (slot.copy.detail or "")
     assert "limits.in_flight_bytes" in (slot.copy.detail or "")
-    assert slot.too_large == (101, 103)
+    assert slot.refused.too_large == (101, 103)
     assert taken(one, slot) == [(100, 1)]
     assert other.copy.is_copying()
 

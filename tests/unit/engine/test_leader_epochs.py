@@ -27,7 +27,7 @@ async def test_metadata_that_are_old_stop_nothing(worlds: list[World]) -> None:
 
     world.source.leader_epoch = 4
     await world.until(lambda: slot.copy.acked_offset == 100)
-    assert slot.copy.last_epoch == 4
+    assert slot.copy.reading.last_epoch == 4
 
 
 async def test_what_the_leader_does_not_know_of_is_stopped_at_and_gone_on_from(worlds: list[World]) -> None:
@@ -49,10 +49,10 @@ async def test_what_the_leader_does_not_know_of_is_stopped_at_and_gone_on_from(w
 
     world.pump.remove(slot)
     again = world.pump.add(ZERO, ZERO, TargetLimits(1 << 20, 1000))
-    again.active, again.epochs_unproven = True, 100
+    again.recorded.active, again.recorded.epochs_unproven = True, 100
     await world.until(lambda: again.copy.acked_offset == 100 or again.copy.is_faulted())
     assert again.copy.acked_offset == 100
-    assert again.copy.last_epoch == -1, "it would be answered as if the log had another history"
+    assert again.copy.reading.last_epoch == -1, "it would be answered as if the log had another history"
 
 
 def test_what_was_decided_is_kept_with_the_mirror() -> None:

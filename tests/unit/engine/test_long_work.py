@@ -86,7 +86,7 @@ async def test_a_map_that_is_read_anew_while_it_is_written_is_written_again() ->
     slot = slots[0]
 
     def read_anew() -> None:
-        slot.map_record = b""
+        slot.mapping.record = b""
         maps.refresh(slot)
 
     log.meanwhile = read_anew

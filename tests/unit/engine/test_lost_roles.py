@@ -11,8 +11,8 @@ from replicator.core.copy.attach_facts import Role, Writer
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import put_switches
 from replicator.engine.switch.lost_roles import only_failed_back, opened_and_copying, standing_by
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Outcome, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Outcome, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:

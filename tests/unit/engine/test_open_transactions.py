@@ -113,7 +113,7 @@ class Source:
 
     def fetched(self) -> None:
         """Let a fetch answer tell what stands there now."""
-        self.slot.observe_stable(self.stable, self.end, self.time)
+        self.slot.seen.observe_stable(self.stable, self.end, self.time)
 
     async def look_after(self, seconds: float) -> None:
         """Let time pass, and look."""
@@ -123,7 +123,7 @@ class Source:
     @property
     def detail(self) -> str:
         """What is said now, empty for nothing."""
-        return self.slot.held_up_by.detail if self.slot.held_up_by else ""
+        return self.slot.seen.held_up_by.detail if self.slot.seen.held_up_by else ""
 
 
 async def test_what_stands_for_long_enough_is_told_with_producer_offset_and_command() -> None:
@@ -164,7 +164,7 @@ async def test_the_log_says_once_that_records_wait_and_once_that_it_is_over(monk
         await source.look_after(5)
 
     assert lines == [("warning", "records wait", "orders-0"), ("info", "records wait no longer", "orders-0")]
-    assert (source.detail, source.slot.open_transaction) == ("", None)
+    assert (source.detail, source.slot.seen.open_transaction) == ("", None)
 
 
 async def test_one_that_is_known_is_not_asked_for_again() -> None:
@@ -200,7 +200,7 @@ async def test_a_partition_that_is_not_read_is_asked_about_anew() -> None:
     source.fetched()
     source.stable = source.end
     await source.look_after(STANDS)
-    assert (source.slot.open_since, source.asked) == (None, ["ListOffsets", "ListOffsets"])
+    assert (source.slot.seen.open_since, source.asked) == (None, ["ListOffsets", "ListOffsets"])
 
     source = Source()
     source.fetched()
@@ -263,12 +263,12 @@ def test_since_when_counts_from_the_first_sight_of_a_stable_offset_that_stands()
     """Also while records are written behind it; at the end of the log nothing is open."""
     slot = Source().slot
     for stable, end, now in ((5, 5, 1.0), (5, 9, 2.0), (5, 12, 3.0)):
-        slot.observe_stable(stable, end, now)
-    assert (slot.stable_offset, slot.open_since) == (5, 2.0)
-    slot.observe_stable(9, 12, 4.0)
-    assert (slot.stable_offset, slot.open_since) == (9, 4.0)
-    slot.observe_stable(12, 12, 5.0)
-    assert slot.open_since is None
+        slot.seen.observe_stable(stable, end, now)
+    assert (slot.seen.stable_offset, slot.seen.open_since) == (5, 2.0)
+    slot.seen.observe_stable(9, 12, 4.0)
+    assert (slot.seen.stable_offset, slot.seen.open_since) == (9, 4.0)
+    slot.seen.observe_stable(12, 12, 5.0)
+    assert slot.seen.open_since is None
 
 
 @pytest.mark.parametrize(("committed_only", "expected"), [(True, (5, 7.0, 5)), (False, (-1, None, 9))])
@@ -282,4 +282,4 @@ def test_a_fetch_answer_tells_where_the_stable_offset_stands(
     asked = Asked(slot, slot.copy.episode, 0)
     SourceReader(pump, pump, 1)._take_partition(asked, answer, cast("Any", None))
 
-    assert (slot.stable_offset, slot.open_since, slot.lag.observed_end) == expected
+    assert (slot.seen.stable_offset, slot.seen.open_since, slot.lag.observed_end) == expected

@@ -10,12 +10,12 @@ import pytest
 from replicator.admin.topic_values import ConfigValue, TopicConfig
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import put_switches
-from replicator.engine.switch import opening
-from replicator.engine.switch.opening import OpenedLook
+from replicator.engine.switch import settings as opening
+from replicator.engine.switch.settings import OpenedLook
 from replicator.engine.topics.mirror import Mirror
 from replicator.errors import ConnectionFailed
-from replicator.model.journal import Switches
 from replicator.model.names import STATE_TOPIC
+from replicator.model.switch.journal import Switches
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:

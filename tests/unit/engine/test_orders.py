@@ -14,8 +14,8 @@ from replicator.engine.state.journal import put_switches, switches_of
 from replicator.engine.switch import keeper
 from replicator.engine.switch.orders import Orders
 from replicator.errors import BrokerRefused, Conflict
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Away, LeftOut, Order, Outcome, Scope, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Away, LeftOut, Order, Outcome, Scope, Verb
 from replicator.state_pb import state_pb2 as pb
 from tests.lease_world import Topic, View
 

@@ -9,11 +9,11 @@ import pytest
 
 from replicator.core.copy.attach_facts import Role, Writer
 from replicator.engine.logs.choosing import OnlyOurs
-from replicator.engine.state import origins as under_test
 from replicator.engine.state import records as state
 from replicator.engine.state import source as source_state
 from replicator.engine.state.log import StateLog
-from replicator.engine.state.origins import Origins
+from replicator.engine.state.ownership import origins as under_test
+from replicator.engine.state.ownership.origins import Origins
 from replicator.engine.state.source import SourceState
 from replicator.errors import BrokerRefused, ConnectionFailed
 from replicator.model.security import ClusterSpec
@@ -67,7 +67,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[Origins, _Topic,
     def make() -> tuple[Origins, _Topic, _Source]:
         source = _Source(ClusterSpec("east", (("127.0.0.1", 1),)))
         topic = _Topic(source)
-        monkeypatch.setattr(source_state, "_Log", lambda _: topic)
+        monkeypatch.setattr(source_state, "StateLog", lambda _, **__: topic)
         return Origins(SourceState(source)), topic, source
 
     return make

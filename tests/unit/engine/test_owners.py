@@ -13,7 +13,7 @@ from replicator.core.topics.owner import Seen, Standing, check_adoption
 from replicator.engine.copy.live_maps import offset_block
 from replicator.engine.offsets.adopt import Adopted
 from replicator.engine.state import records as state
-from replicator.engine.state.owners import Owners, owner_of
+from replicator.engine.state.ownership.owners import Owners, owner_of
 from replicator.engine.topics.mirror import Mirror
 from replicator.engine.topics.sync import TopicSync
 from replicator.errors import Conflict
@@ -243,4 +243,4 @@ def test_whoever_lost_its_mirror_lets_go_of_it() -> None:
     assert "flow b-to-c" in fault.text
     assert copied.fault is None
     sync.mirrors["t"] = copied  # as if its news came late
-    assert sync._changes(sync.mirrors.values(), log.records) == []
+    assert sync.records._changes(sync.mirrors.values(), log.records) == []

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.engine.state import ownership
-from replicator.engine.state.ownership import Ownership
+from replicator.engine.state.ownership import ours as ownership
+from replicator.engine.state.ownership.ours import Ownership
 from replicator.engine.state.source import SourceState
 from replicator.errors import ConnectionFailed, KafkaError
 from replicator.model.names import TopicPartition

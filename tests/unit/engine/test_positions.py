@@ -39,7 +39,7 @@ class World:
         nobody = SimpleNamespace(cluster=SimpleNamespace(leader=lambda _where: None))
         described = {"orders": SimpleNamespace(leaders={0: 1, 1: 1}), "a_b": SimpleNamespace(leaders={0: 1})}
         source = SimpleNamespace(cluster=SimpleNamespace(topics=described))
-        self.pump = SimpleNamespace(slots={HERE: slot}, target=nobody, source=source)
+        self.pump = SimpleNamespace(partitions={HERE: slot}, target=nobody, source=source)
         self.positions = PumpPositions(
             cast("Pump", self.pump),
             cast("TopicSync", SimpleNamespace(mirrors={"orders": self.mirror}, meant=lambda: ["orders", "a_b"])),

@@ -7,7 +7,7 @@ import pytest
 from replicator.core.acl.rights import Operation
 from replicator.core.copy.producer_memory import EXPIRATION, EXPIRATION_BEFORE_3_4, ProducerMemory
 from replicator.engine.preflight import judge, judge_rights, phrases
-from replicator.engine.state.shown_markers import Shown
+from replicator.engine.state.ownership.shown_markers import Shown
 from replicator.model.names import TopicPartition
 from replicator.model.report import Level, Report, Section, fail, ok, to_json, warn
 from replicator.model.security import ClusterSpec

@@ -12,7 +12,7 @@ from replicator.core.copy.attach_facts import Role, Writer
 from replicator.core.topics.choice import Made, Origin
 from replicator.engine.state import records as state
 from replicator.engine.state.log import StateLog
-from replicator.engine.state.provenance import Provenance, digest_of, made_there, packed
+from replicator.engine.state.ownership.provenance import Provenance, digest_of, made_there, packed
 from replicator.engine.state.source import SourceState
 from replicator.engine.topics.chosen import Chosen
 from replicator.errors import AuthorizationFailed, BrokerRefused

@@ -15,6 +15,7 @@ from replicator.core.copy.attach_facts import Resume, Role, Writer, Writers
 from replicator.core.copy.values import Phase, TargetLimits
 from replicator.engine.copy.partition import Slot, release
 from replicator.engine.copy.pump import Pump
+from replicator.engine.copy.recorded import Cleaning
 from replicator.engine.logs.side import Side
 from replicator.model.batch import OFFSET_MAX
 from replicator.model.names import TopicPartition
@@ -53,7 +54,7 @@ class Bench:
         source, target = (Side(cluster, cluster.topic_ids) for cluster in clusters)
         watcher = SimpleNamespace(
             changed=lambda _slot, _before, _text: None,
-            activated=lambda slot: setattr(slot, "active", True),
+            activated=lambda _slot: None,
             intact_below=lambda _slot, _end: 0,
             topics_stale=lambda: None,
         )
@@ -69,15 +70,15 @@ class Bench:
             watcher=cast("Any", watcher),
             maps=cast("Any", maps),
         )
-        self.pump.ready = self.land  # type: ignore[method-assign] # the writing side, reduced to its result
-        self.pump.writers_kick = lambda: None  # type: ignore[method-assign]
+        self.pump.has_work = self.land  # type: ignore[method-assign] # the writing side, reduced to its result
+        self.pump.wake_writers = lambda: None  # type: ignore[method-assign]
 
     def read(self, where: TopicPartition, offset: int, *, compacted: bool = False) -> Slot:
         """Let a partition be copied from an offset on."""
         slot = self.pump.add(where, where, TargetLimits(1 << 20, 1000))
-        slot.surely_compacted = compacted
+        slot.recorded.cleaning = Cleaning(certain=compacted)
         assert self.pump.begin_copying(slot, Resume(offset, offset, None), 0)
-        self.pump.readers_kick()
+        self.pump.wake_readers()
         return slot
 
     async def until(self, what: Callable[[], bool]) -> None:
@@ -88,7 +89,7 @@ class Bench:
 
     def land(self, slot: Slot) -> None:
         """Let the target take what is queued, at once."""
-        while (item := slot.copy.next_to_send(self.pump.context.now_ms(), claimed=True)) is not None:
+        while (item := slot.copy.sending.next_to_send(self.pump.context.now_ms(), claimed=True)) is not None:
             self.landed.append((slot, item.base_offset, item.record_count))
             assert slot.copy.accepted(item, slot.copy.episode, item.base_offset)
             release([item])
@@ -133,7 +134,7 @@ async def nothing(_broker: SourceBroker, _fetch: FetchRequest) -> Answered:
 def taken(bench: Bench, slot: Slot) -> list[tuple[int, int]]:
     """Return (first offset, length) of what was copied, and of fills that wait to be."""
     landed = [(base, count) for one, base, count in bench.landed if one is slot]
-    return landed + [(item[0], item[1]) for item in slot.copy._queue]
+    return landed + [(item[0], item[1]) for item in slot.copy.sending._queue]
 
 
 ZERO, ONE = TopicPartition("orders-1", 0), TopicPartition("orders-1", 1)
@@ -159,7 +160,7 @@ async def test_an_answer_never_reaches_the_successor_of_the_partition_that_asked
     await one.until(lambda: len(one.brokers[0].fetches) >= 3)
 
     assert (first.copy.episode, second.copy.episode) == (1, 1)
-    assert (second.copy.phase, second.copy.next_offset, taken(one, second)) == (Phase.COPYING, 900, [])
+    assert (second.copy.phase, second.copy.reading.next_offset, taken(one, second)) == (Phase.COPYING, 900, [])
     assert asked_offsets(one.brokers[0].fetches[1]) == {0: 900}
 
 
@@ -191,9 +192,9 @@ async def test_what_an_answer_claims_ends_the_episode_of_its_partition_alone(ben
 
     one = await opened(bench, SourceBroker(1, answer))
     bad, good = one.read(ZERO, 100), one.read(ONE, 100)
-    await one.until(lambda: bad.copy.doubted is not None and good.copy.next_offset > 120)
+    await one.until(lambda: bad.copy.reading.trust.doubted is not None and good.copy.reading.next_offset > 120)
 
-    assert (bad.copy.phase, bad.copy.next_offset, taken(one, bad)) == (Phase.SETTLING, 100, [])
+    assert (bad.copy.phase, bad.copy.reading.next_offset, taken(one, bad)) == (Phase.SETTLING, 100, [])
     assert why in (bad.copy.detail or "")
     assert good.copy.is_copying()
     assert len(one.brokers[0].fetches) < 100
@@ -211,7 +212,7 @@ async def test_a_batch_behind_an_end_that_is_older_than_it_is_read_again(bench: 
 
     one = await opened(bench, SourceBroker(1, answer))
     slot = one.read(ZERO, 100)
-    await one.until(lambda: slot.copy.next_offset == 105)
+    await one.until(lambda: slot.copy.reading.next_offset == 105)
 
     assert (slot.copy.episode, slot.copy.phase) == (1, Phase.COPYING)
 
@@ -233,7 +234,7 @@ async def test_a_batch_that_is_never_whole_stops_its_partition_by_name(bench: li
 
     one = await opened(bench, SourceBroker(1, answer))
     bad, good = one.read(ZERO, 100), one.read(ONE, 100)
-    await one.until(lambda: bad.copy.is_faulted() and good.copy.next_offset > 120)
+    await one.until(lambda: bad.copy.is_faulted() and good.copy.reading.next_offset > 120)
 
     assert bad.copy.reason is Reason.CORRUPT_BATCH
     assert f"claims {length + 12} bytes" in (bad.copy.detail or "")
@@ -257,7 +258,7 @@ async def test_a_large_batch_behind_busy_partitions_is_asked_for_with_more_room_
 
     one = await opened(bench, SourceBroker(1, answer))
     slot, _ = one.read(ZERO, 100), one.read(ONE, 100)
-    await one.until(lambda: slot.copy.next_offset == 101)
+    await one.until(lambda: slot.copy.reading.next_offset == 101)
 
     room = [
         int(part.partition_max_bytes)
@@ -283,7 +284,7 @@ async def test_an_error_of_ours_stops_one_partition_and_no_other(
 
     one = await opened(bench, SourceBroker(1, answer))
     bad, good = one.read(ZERO, 100), one.read(ONE, 100)
-    await one.until(lambda: min(bad.copy.next_offset, good.copy.next_offset) > 105)
+    await one.until(lambda: min(bad.copy.reading.next_offset, good.copy.reading.next_offset) > 105)
     offer = type(bad.copy).offer
 
     def stumbles(copy: Any, *given: Any) -> Any:
@@ -293,8 +294,8 @@ async def test_an_error_of_ours_stops_one_partition_and_no_other(
 
     monkeypatch.setattr(type(bad.copy), "offer", stumbles)
     await one.until(bad.copy.is_faulted)
-    reached = good.copy.next_offset
-    await one.until(lambda: good.copy.next_offset > reached + 20)
+    reached = good.copy.reading.next_offset
+    await one.until(lambda: good.copy.reading.next_offset > reached + 20)
 
     assert (bad.copy.reason, bad.copy.detail) == (Reason.INTERNAL_ERROR, "ZeroDivisionError: of ours")
 
@@ -310,8 +311,8 @@ async def test_a_request_that_cannot_be_made_for_one_partition_is_made_for_the_o
     one = await opened(bench, SourceBroker(1, answer))
     good, bad = one.read(ONE, 100), one.read(ZERO, OFFSET_MAX + 1)
     await one.until(bad.copy.is_faulted)
-    one.pump.readers_kick()
-    await one.until(lambda: good.copy.next_offset > 120)
+    one.pump.wake_readers()
+    await one.until(lambda: good.copy.reading.next_offset > 120)
 
     assert bad.copy.reason is Reason.INTERNAL_ERROR
 
@@ -326,11 +327,11 @@ async def test_what_a_request_that_cannot_be_made_was_to_tell_is_told_by_the_nex
 
     one = await opened(bench, SourceBroker(1, answer))
     first = one.read(ONE, 100)
-    await one.until(lambda: first.copy.next_offset > 110)
+    await one.until(lambda: first.copy.reading.next_offset > 110)
     late, bad = one.read(TopicPartition("orders-1", 2), 100), one.read(ZERO, OFFSET_MAX + 1)
     await one.until(bad.copy.is_faulted)
-    one.pump.readers_kick()
-    await one.until(lambda: late.copy.next_offset > 120)
+    one.pump.wake_readers()
+    await one.until(lambda: late.copy.reading.next_offset > 120)
 
 
 async def test_answers_that_are_none_are_met_with_a_growing_pause(bench: list[Bench]) -> None:
@@ -346,9 +347,9 @@ async def test_answers_that_are_none_are_met_with_a_growing_pause(bench: list[Be
         await one.until(lambda: not slot.copy.is_copying())
         slot.copy.attach_again()
         assert one.pump.begin_copying(slot, Resume(100, 100, None), 0)
-        one.pump.readers_kick()
+        one.pump.wake_readers()
 
-    assert one.pump.routes._readers[1]._link._drop_pause_seconds >= 0.05 * 2**3
+    assert one.pump.routes._readers[1]._link._drops.failures >= 3
     assert "east broker 1" in one.pump.context.problems.by_place
 
 
@@ -390,7 +391,7 @@ async def test_idle_brokers_do_not_keep_frames_from_busy_ones(bench: list[Bench]
             return {}
         await asyncio.sleep(0.002)
         where = TopicPartition(f"orders-{broker.node}", 0)
-        offset = one.pump.slots[where].copy.next_offset
+        offset = one.pump.slots[where].copy.reading.next_offset
         return {where: partition(where, batch(offset, FIVE), end=1 << 40)}
 
     one = await opened(bench, *(SourceBroker(node, answer) for node in polls))

@@ -17,8 +17,8 @@ from replicator.core.switch import steps as do
 from replicator.engine.flow.inputs import FlowInputs, Me
 from replicator.engine.flow.runner import FlowRunner
 from replicator.engine.state import records as state
-from replicator.engine.state.between import Between
 from replicator.engine.state.journal import put_switches, switches_of
+from replicator.engine.state.ownership.between import Between
 from replicator.engine.switch.close_source import CloseSource
 from replicator.engine.switch.context import Site
 from replicator.engine.switch.divergent import Divergent
@@ -28,12 +28,12 @@ from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.switch.locks import SourceLocks
 from replicator.engine.switch.places import log_ends
 from replicator.errors import KafkaError, WrongCluster
-from replicator.model.journal import Journal, Switches
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import CoordinatorSpec, FlowSpec
-from replicator.model.switch import Close, Cut, Direction, Options, Outcome, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Close, Cut, Direction, Options, Outcome, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
-from replicator.store.port import MemoryStore
+from replicator.store.event_store import MemoryStore
 from replicator.wire.cluster import Cluster
 from tests.lease_world import Topic, View
 from tests.unit.engine.log_broker import Log, LogBroker, written

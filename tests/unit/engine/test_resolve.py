@@ -15,11 +15,11 @@ from replicator.engine.logs.matching import Found
 from replicator.engine.logs.walking import Log as Walked
 from replicator.engine.offsets import resolve_facts
 from replicator.engine.offsets.resolve import Resolver
-from replicator.engine.state import ownership
 from replicator.engine.state import records as state
-from replicator.engine.state.owners import Owners
-from replicator.engine.state.ownership import Ownership
-from replicator.engine.state.provenance import digest_of, packed
+from replicator.engine.state.ownership import ours as ownership
+from replicator.engine.state.ownership.ours import Ownership
+from replicator.engine.state.ownership.owners import Owners
+from replicator.engine.state.ownership.provenance import digest_of, packed
 from replicator.engine.state.source import SourceState
 from replicator.errors import KafkaError
 from replicator.model.names import TopicPartition

@@ -7,13 +7,14 @@ from typing import Any, cast
 
 import pytest
 
+from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import switches_of
 from replicator.engine.switch import failback as restoring
 from replicator.engine.switch.failback import Failback
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Away, LeftOut, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Away, LeftOut, Verb
 from replicator.state_pb import state_pb2 as pb
 
 UID, BACK = "forth", "back"
@@ -52,4 +53,4 @@ async def test_the_switch_back_is_not_about_what_was_switched_alone(monkeypatch:
     away = (LeftOut("unselected", Away.NOT_SELECTED),)
     journal = Journal("f", Verb.FAILBACK, left_out=away)
     back = Failback(cast("Any", site), cast("Any", None))
-    assert await back.switch_back(journal, do.SwitchBack("back", journal.back_id)) == do.Ok()
+    assert await back.switch_back(journal, do.SwitchBack("back", journal.back_id)) == got.Ok()

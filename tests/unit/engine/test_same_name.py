@@ -11,24 +11,24 @@ from replicator.core.copy.attach_facts import Role, Writer
 from replicator.core.offsets.offset_map import Place
 from replicator.engine.preflight.owners import known_flows
 from replicator.engine.state import records as state
-from replicator.engine.state.between import Between
 from replicator.engine.state.journal import copy_of, put_copy, put_switches
+from replicator.engine.state.ownership.between import Between
 from replicator.engine.switch.mix_ups import foreign_switches, undoing, what_they_left
 from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.errors import WrongCluster
-from replicator.model.journal import Journal, Switches
 from replicator.model.report import Level
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Selection
-from replicator.model.switch import Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Verb
 from replicator.state_pb import state_pb2 as pb
-from replicator.store.port import MemoryStore
-from replicator.store.sqlite import SqliteStore
+from replicator.store.event_store import MemoryStore
+from replicator.store.sqlite_events import SqliteStore
 from replicator.wire.cluster import Cluster
 from tests.unit.engine.test_take_over import Log
 
 if TYPE_CHECKING:
-    from replicator.store.port import Store
+    from replicator.store.event_store import Store
 
 NAME = "dr"
 FLOW = FlowSpec(NAME, "east", "west", Selection(()))

@@ -105,7 +105,7 @@ async def test_seeds_that_wait_for_a_claim_hold_nobody_up(world: World) -> None:
         world.pump.seed(slot, 5)
     last = world.slots[-1]
     await world.until(lambda: last.copy.phase is not Phase.SEEDING)
-    assert last.seeded_to == 5
+    assert last.recorded.seeded_to == 5
     assert {slot.copy.phase for slot in world.slots[:-1]} == {Phase.SEEDING}
     assert world.asked == [_PARTITIONS - 1]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from replicator.admin.topic_values import ConfigValue, TopicConfig
 from replicator.core.topics.ownership import OwnedTopic, created
 from replicator.engine.state import records as state
-from replicator.engine.state.owners import Owners
+from replicator.engine.state.ownership.owners import Owners
 from replicator.engine.topics.sync import TopicSync
 from replicator.errors import AuthorizationFailed
 from replicator.model.names import STATE_TOPIC

@@ -13,13 +13,13 @@ from replicator.engine.copy.filler import Filler
 from replicator.engine.copy.producer_state import ShardProducer
 from replicator.engine.preflight import check as preflight
 from replicator.engine.state import records as state
-from replicator.engine.state import shown_markers
-from replicator.engine.state.shown_markers import Shown, shown_after_one, shown_by_now
+from replicator.engine.state.ownership import shown_markers
+from replicator.engine.state.ownership.shown_markers import Shown, shown_after_one, shown_by_now
 from replicator.engine.switch.close_source import CloseSource
 from replicator.errors import Conflict, KafkaError, MarkersNotShown
-from replicator.model.journal import Journal
 from replicator.model.names import STATE_TOPIC, TopicPartition
-from replicator.model.switch import Verb
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Verb
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire import control
 from replicator.wire.control import ProducerEntry
@@ -156,7 +156,7 @@ async def test_partitions_go_over_to_mapped_offsets_there(target: Target, monkey
     world.producers[world.shard] = ShardProducer(cast("Any", None), target.route())
     monkeypatch.setattr("replicator.engine.copy.filler._is_ours", lambda *_: True)
     told: list[tuple[int, str]] = []
-    monkeypatch.setattr(world.pump, "map_instead", lambda slot, why: told.append((slot.source.partition, why)))
+    monkeypatch.setattr(world.pump, "ended", lambda slot, _: told.append((slot.source.partition, slot.copy.detail)))
     monkeypatch.setattr(world.pump, "rest", lambda slot, why, _: told.append((slot.source.partition, why)))
     filler = Filler(world.pump.context, world.pump, 1)
     for slot in world.slots:

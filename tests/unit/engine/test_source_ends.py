@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.pump import Pump
+from replicator.engine.copy.recorded import Cleaning
 from replicator.engine.flow.source_ends import intact_below
 from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
@@ -20,9 +26,17 @@ WHERE = TopicPartition("orders", 0)
 def slot(level_ms: int, *, compacted: bool = True) -> Slot:
     """Return a partition that was level with its source at some time."""
     made = Slot(WHERE, WHERE, PartitionCopy(WHERE, TargetLimits(1000, 1000)), shard_with())
-    made.surely_compacted = compacted
-    made.level_ms = level_ms
+    made.recorded.cleaning = Cleaning(certain=compacted)
+    made.recorded.level_ms = level_ms
     return made
+
+
+def below_which(made: Slot, mirror: Mirror) -> int:
+    """Ask about a partition whose source ends at 77 now."""
+    context = SimpleNamespace(now=lambda: 0.0, now_ms=lambda: NOW_MS)
+    pump: Any = SimpleNamespace(context=context, _own=lambda view: view)
+    pump.level_ms = partial(Pump.level_ms, pump)
+    return intact_below(made, mirror, 77, pump)
 
 
 def mirror(**settings: object) -> Mirror:
@@ -37,13 +51,13 @@ def mirror(**settings: object) -> Mirror:
 )
 def test_longer_than_tombstones_are_kept(away_ms: int, below: int) -> None:
     """Everything up to the source's present end may miss some."""
-    assert intact_below(slot(NOW_MS - away_ms), mirror(), 77, 0.0, NOW_MS) == below
+    assert below_which(slot(NOW_MS - away_ms), mirror()) == below
 
 
 def test_what_cannot_be_lost_is_not_missed() -> None:
     """No cleaner, a retention that is not known, a copy that was never level, and losses that were accepted."""
     long_ago = NOW_MS - 2 * DAY_MS
-    assert intact_below(slot(long_ago, compacted=False), mirror(), 77, 0.0, NOW_MS) == 0
-    assert intact_below(slot(long_ago), Mirror("orders", "orders"), 77, 0.0, NOW_MS) == 0
-    assert intact_below(slot(0), mirror(), 77, 0.0, NOW_MS) == 0
-    assert intact_below(slot(long_ago), mirror(tombstones_ok_ms={0: NOW_MS - 1}), 77, 0.0, NOW_MS) == 0
+    assert below_which(slot(long_ago, compacted=False), mirror()) == 0
+    assert below_which(slot(long_ago), Mirror("orders", "orders")) == 0
+    assert below_which(slot(0), mirror()) == 0
+    assert below_which(slot(long_ago), mirror(tombstones_ok_ms={0: NOW_MS - 1})) == 0

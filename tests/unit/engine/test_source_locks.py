@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.engine.state import records as state
 from replicator.engine.switch.locks import SourceLocks
 from replicator.engine.topics import authorizer as authorizer_module
 from replicator.model.acl import LITERAL, TOPIC, Rule
-from replicator.model.journal import Journal
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security
-from replicator.model.switch import Close, Options, Verb
+from replicator.model.switch.journal import Journal
+from replicator.model.switch.terms import Close, Options, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ async def test_what_planning_would_wait_for_forbids_the_switch(monkeypatch: pyte
     broker = Broker(superuser=True)
     locks = locks_of(broker, monkeypatch)
     planned = await locks.plan(do.PlanLocks(journal().scope, ()))
-    assert isinstance(planned, do.NotYet)
+    assert isinstance(planned, got.NotYet)
     (told,) = await locks.problems(journal())
     assert "orders has no rules, and whether everyone may write to it is unknown" in told
     assert "--producers-stopped" in told
@@ -109,7 +110,7 @@ async def test_what_can_be_found_out_forbids_nothing(monkeypatch: pytest.MonkeyP
     locks = locks_of(broker, monkeypatch)
     assert await locks.problems(journal()) == []
     planned = await locks.plan(do.PlanLocks(journal().scope, ()))
-    assert isinstance(planned, do.LocksPlanned)
+    assert isinstance(planned, got.LocksPlanned)
     assert bool(planned.locks) is everyone
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +14,7 @@ from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.reader import SourceReader
+from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.routes import Routes
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.state import records as state
@@ -55,13 +57,16 @@ class World:
             committed_only=False,
             origins=None,
             problems=SimpleNamespace(source_works=nothing),
-            writers_kick=nothing,
+            wake_writers=nothing,
             answered_empty=nothing,
             _reader_of={},
             slots={},
         )
         self.pump.take_silence = lambda slot: Routes.take_silence(cast("Any", self.pump), slot)
         self.pump.context = self.pump.routes = self.pump
+        self.pump.partitions = self.pump.slots
+        self.pump._own = partial(Pump._own, cast("Any", self.pump))
+        self.pump.level_ms = partial(Pump.level_ms, cast("Any", self.pump))
         self.reader = SourceReader(cast("Any", self.pump), cast("Any", self.pump), 1)
         self.reader._link = cast("Any", SimpleNamespace(get=lambda: self, works=nothing))
         self.versions = SimpleNamespace(fetch=VERSION)
@@ -72,7 +77,7 @@ class World:
 
     def slot(self, where: TopicPartition, offset: int = 90) -> Slot:
         """Return a partition that is copied up to `offset`, read by the reader."""
-        made = Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), shard_with(), active=True)
+        made = Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), shard_with(), Recorded(active=True))
         made.copy.resume(Resume(offset, offset, None))
         self.pump._reader_of[made] = self.reader
         self.pump.slots[where] = made
@@ -136,7 +141,7 @@ def test_what_silence_proved_is_kept_when_an_idle_partition_stops() -> None:
         _attach_loop=SimpleNamespace(add=lambda _: None),
         routes=SimpleNamespace(take_silence=world.pump.take_silence, end=world.reader.remove),
     )
-    Pump._detach(cast("Pump", fake), idle)
+    Pump._leave(cast("Pump", fake), idle, None)
     assert (idle.lag.observed_at, idle.lag.rpo_seconds(3000.0)) == (2998.0, 2.0)
     after = world.slot(A0)
     after.lag.observe(90, 2999.5)
@@ -152,11 +157,11 @@ def test_a_partition_that_is_refused_was_not_silent() -> None:
     world.hears(1.7)
     told: list[float | None] = []
 
-    def settle(slot: Slot, _: str) -> None:
+    def ended(slot: Slot, _: object) -> None:
         told.append(world.seen(slot)[1])
         world.reader.remove(slot)
 
-    world.pump.settle, world.pump.leaders_stale = settle, lambda **_: None
+    world.pump.ended, world.pump.leaders_stale = ended, lambda **_: None
     world.hears(9.0, partition(VERSION, 0, error_code=ErrorCode.not_leader_or_follower))
     assert told == [1.2]
 

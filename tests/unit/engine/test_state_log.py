@@ -167,10 +167,10 @@ def test_a_topic_that_gets_its_id_only_now_is_still_the_same_one(topic: Topic) -
     topics = topic.log._cluster.topics = {}
     for seen in (NO_TOPIC_ID, b"a" * 16, NO_TOPIC_ID):
         topics[STATE_TOPIC] = cast("Any", SimpleNamespace(topic_id=seen))
-        topic.log._check_topic()
+        topic.log.topic._check()
     topics[STATE_TOPIC] = cast("Any", SimpleNamespace(topic_id=b"b" * 16))
     with pytest.raises(BrokerRefused, match="is gone"):
-        topic.log._check_topic()
+        topic.log.topic._check()
 
 
 @pytest.mark.parametrize(("gone", "why"), [([STATE_TOPIC], "is gone"), ([], "has no leader")])
@@ -178,7 +178,7 @@ async def test_a_topic_is_deleted_only_where_every_broker_says_so(topic: Topic, 
     """A broker that has just started knows no topic yet; what an operator is told to do then costs the offsets."""
     cluster: Any = topic.log._cluster
     cluster.topics = {STATE_TOPIC: SimpleNamespace(topic_id=b"a" * 16)}
-    topic.log._check_topic()
+    topic.log.topic._check()
     cluster.topics = {}
     cluster.leader = lambda _: None
 
@@ -191,5 +191,5 @@ async def test_a_topic_is_deleted_only_where_every_broker_says_so(topic: Topic, 
 
     cluster.gone, cluster.refresh = told, refresh
     with pytest.raises(BrokerRefused, match=why):
-        await topic.log._connection(Purpose.STATE)
-    assert (topic.log.lost is not None) == bool(gone)
+        await topic.log.topic.connection(Purpose.STATE)
+    assert (topic.log.topic.lost is not None) == bool(gone)

@@ -15,8 +15,8 @@ from replicator.engine.state.journal import copy_key, copy_of, journal_key, put_
 from replicator.engine.state.log import StateLog
 from replicator.engine.switch.changes import change_switches
 from replicator.errors import BrokerRefused, KafkaError
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Cut, End, Outcome, StepName, StepRecord, Verb
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Cut, End, Outcome, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.batch import scan
 from replicator.wire.cluster import Purpose
@@ -132,7 +132,7 @@ async def test_a_change_in_several_batches_shows_as_one(broker: StateBroker) -> 
     assert len(broker.produced) > 5
     seen = set()
     while follower.position < log.position:
-        connection = await follower._connection(Purpose.STATE)
+        connection = await follower.topic.connection(Purpose.STATE)
         await follower._read(connection, wait_ms=0)
         seen.add(tuple(sorted(set(modes(follower)))))
 

@@ -10,15 +10,16 @@ import pytest
 
 from replicator.aio.turns import Turns
 from replicator.core.copy.attach_facts import Resume
-from replicator.core.copy.intake import FILL_AHEAD_MAX, Fill
 from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill
 from replicator.core.copy.values import TargetLimits
 from replicator.core.status.health import phases
 from replicator.engine.copy.books import Books, Totals
 from replicator.engine.copy.filler import Filler
 from replicator.engine.copy.partition import OpenTransaction, Slot
+from replicator.engine.copy.recorded import Recorded
 from replicator.engine.flow.status import Silent, _mirror, _partition, _totals, at_rest, flow_status, told_once
-from replicator.engine.state.log import StateLog
+from replicator.engine.state.topic import StateTopic
 from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
@@ -58,8 +59,8 @@ def pump_of(*slots: Slot, source: Cluster | None = None, target: Cluster | None 
         "status": tuple,
     }
     made = SimpleNamespace(
-        slots={one.source: one for one in slots},
-        routes=SimpleNamespace(take_silence=lambda _: None),
+        partitions={one.source: one for one in slots},
+        take_silence=lambda _: None,
         context=SimpleNamespace(
             writers=SimpleNamespace(flow=SimpleNamespace(producer_epoch=1)),
             books=Books(),
@@ -101,7 +102,7 @@ def mirror_of(mirror: Mirror, slots: Sequence[Slot], pump: Pump) -> MirrorStatus
 def slot(partition: int) -> Slot:
     """Return a partition that was copied before and is to be attached again."""
     where = TopicPartition("orders", partition)
-    return Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), shard_with(), active=True)
+    return Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 0)), shard_with(), Recorded(active=True))
 
 
 def test_a_mirror_says_what_one_of_its_partitions_waits_for() -> None:
@@ -130,14 +131,14 @@ def copied(partition: int, *, fill: int = 0) -> Slot:
     made = slot(partition)
     made.copy.resume(Resume(10, 10, None))
     if fill:
-        made.copy.queue_fill(Fill(10, fill))
+        made.copy.fill(Fill(10, fill))
     return made
 
 
 def held_up(made: Slot, seconds: float) -> Slot:
     """Let an open transaction be found."""
-    made.observe_stable(10, 99, 100.0 - seconds)
-    made.open_transaction = OpenTransaction(10, 4711, "producer id 4711")
+    made.seen.observe_stable(10, 99, 100.0 - seconds)
+    made.seen.open_transaction = OpenTransaction(10, 4711, "producer id 4711")
     return made
 
 
@@ -151,14 +152,14 @@ def test_an_open_transaction_is_shown_while_the_stable_offset_stands() -> None:
     """The moment it moves on it is over, also before anybody looked again."""
     made = held_up(copied(0), 12.0)
     assert shown(made) == (Reason.OPEN_TRANSACTION, "producer id 4711", 12.0)
-    made.observe_stable(99, 99, 100.0)
+    made.seen.observe_stable(99, 99, 100.0)
     assert shown(made) == (None, None, None)
 
 
 def test_what_the_machine_says_comes_before_an_open_transaction() -> None:
     """A partition that cannot write has a nearer trouble; for how long the source stands is still told."""
     made = held_up(copied(0), 12.0)
-    made.copy.waits_for_claim = True
+    made.copy.sending.waits_for_claim = True
     assert shown(made) == (Reason.WAITING_FOR_CLAIM, None, 12.0)
     made.copy.fault(Reason.FOREIGN_WRITER, "someone")
     assert shown(made) == (Reason.FOREIGN_WRITER, "someone", 12.0)
@@ -181,8 +182,8 @@ def test_a_long_fill_says_how_much_and_how_long() -> None:
 def test_an_accepted_round_of_a_fill_sets_its_pace() -> None:
     """From when it was sent until now; a refused one says nothing."""
     made = copied(0, fill=20_000)
-    made.active = True
-    told: Any = SimpleNamespace(now=lambda: 100.0, books=Books(), start_task=lambda work: work.close())
+    made.recorded.active = True
+    told: Any = SimpleNamespace(now=lambda: 100.0, books=Books(), start=lambda work: work.close())
     round_one = made.copy.begin_fill(10_000)
     Filler(told, told, 1)._filled(made, round_one, made.copy.episode, 10_010, 98.0)
     assert shown(made)[:2] == (Reason.FILLING, "filling 10,000 offsets without a record, about 2.0s left")
@@ -214,7 +215,7 @@ def test_each_partition_is_in_one_phase() -> None:
     attaching, waits, denied, unclaimed = slot(0), slot(1), slot(2), copied(3)
     waits.copy.wait(Reason.WAITING_FOR_LEADER, "no leader")
     denied.copy.wait(Reason.WAITING_FOR_ACCESS, "no right")
-    unclaimed.copy.waits_for_claim = True
+    unclaimed.copy.sending.waits_for_claim = True
     faulted, paused = copied(4), copied(5)
     faulted.copy.fault(Reason.FOREIGN_WRITER, "someone")
     paused.copy.pause()
@@ -382,15 +383,15 @@ def test_what_another_daemon_copies_does_not_rest_with_the_flow_that_ended_here(
 
 def test_the_loss_of_the_state_topic_is_told_once() -> None:
     """Whoever cannot use it says so in words of its own; what is about something else stays."""
-    log = StateLog(Cluster(ClusterSpec("west", (("w", 1),))))
-    before = log._is_lost("it was deleted").with_next_step()
+    topic = StateTopic(Cluster(ClusterSpec("west", (("w", 1),))))
+    before = topic._is_lost("it was deleted").with_next_step()
     claim = f"the claim of shard 0 is not held: {before}"
-    log._is_lost("it was deleted and created again")
-    assert log.lost is not None
-    assert log.lost != before
-    told = told_once([log.lost, "rules: one is missing", before, claim, None], log.lost, log.is_gone)
-    assert told == f"{log.lost}; rules: one is missing"
-    assert told_once(["a", "b: a", None, "b: a"], None, log.is_gone) == "b: a"
+    topic._is_lost("it was deleted and created again")
+    assert topic.lost is not None
+    assert topic.lost != before
+    told = told_once([topic.lost, "rules: one is missing", before, claim, None], topic.lost, topic.is_gone)
+    assert told == f"{topic.lost}; rules: one is missing"
+    assert told_once(["a", "b: a", None, "b: a"], None, topic.is_gone) == "b: a"
     assert told_once([None], None, "") is None
 
 

@@ -11,8 +11,8 @@ from replicator.engine.state import cuts as state_cuts
 from replicator.engine.state import journal as records
 from replicator.engine.state.held_back import HeldBack, held_back_key, held_back_of, put_held_back
 from replicator.model.acl import Rule
-from replicator.model.journal import Journal, Switches
-from replicator.model.switch import Cut, End, GroupsNote, Options
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import Cut, End, GroupsNote, Options
 from replicator.state_pb import state_pb2 as pb
 
 OFFSET = st.integers(0, 2**62)

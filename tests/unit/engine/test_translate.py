@@ -51,7 +51,7 @@ def slot() -> Slot:
         TopicPartition("orders", 0), TopicPartition("dr.orders", 0),
         PartitionCopy(TopicPartition("orders", 0), TargetLimits(1 << 20, 0)), shard_with(),
     )  # fmt: skip
-    made.source_start, made.target_start = 5, 10
+    made.seen.source_start, made.seen.target_start = 5, 10
     return made
 
 
@@ -70,7 +70,7 @@ def copied() -> Slot:
 async def ask(held: Slot | None, offset: int, mirror: Mirror = MIRROR, *, reverse: bool = False) -> Translation:
     """Ask about partition 0 while no broker answers."""
     side = SimpleNamespace(cluster=DeadCluster())
-    pump = SimpleNamespace(source=side, target=side, slots={} if held is None else {held.source: held})
+    pump = SimpleNamespace(source=side, target=side, partitions={} if held is None else {held.source: held})
     topic = mirror.target_topic if reverse else mirror.topic
     questions = [OffsetQuestion(topic, 0, offset)]
     return (await answers(cast("Pump", pump), {mirror.topic: mirror}, questions, reverse=reverse))[0]
@@ -162,4 +162,4 @@ async def test_a_question_that_cannot_be_meant_is_refused() -> None:
         (OffsetQuestion("orders", 0, -1), False),
     ):
         with pytest.raises(UsageError):
-            await answers(cast("Pump", SimpleNamespace(slots={})), {"orders": MIRROR}, [question], reverse=reverse)
+            await answers(cast("Pump", SimpleNamespace(partitions={})), {"orders": MIRROR}, [question], reverse=reverse)

@@ -15,7 +15,7 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Batch, TargetLimits
 from replicator.engine.copy import facts as attach
 from replicator.engine.copy.partition import Slot
-from replicator.engine.state import shown_markers
+from replicator.engine.state.ownership import shown_markers
 from replicator.errors import Conflict, KafkaError, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.wire import control
@@ -39,8 +39,8 @@ def slot_at(offset: int) -> Slot:
 def refuse(slot: Slot) -> None:
     """Let the target refuse the sequence of the next batch, and settle."""
     copy = slot.copy
-    copy.queue([Batch(copy.next_offset, 5, NOW, 100, None, None)])
-    sent = copy.next_to_send(NOW, claimed=True)
+    copy.sending.queue([Batch(copy.reading.next_offset, 5, NOW, 100, None, None)])
+    sent = copy.sending.next_to_send(NOW, claimed=True)
     assert sent is not None
     copy.answered(sent, copy.episode, ProduceOutcome.OUT_OF_ORDER, -1, "out of order")
     copy.attach_again()

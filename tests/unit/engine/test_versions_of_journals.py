@@ -7,18 +7,19 @@ from dataclasses import replace
 import pytest
 
 from replicator.core.copy.attach_facts import Role
+from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.core.switch.machine import Facts, next_name, next_step
 from replicator.core.switch.orders import begin
 from replicator.core.switch.plan import plan_of, status_of
-from replicator.core.switch.results import applied
+from replicator.core.switch.recording import applied
 from replicator.core.switch.running import aborted, way_back
 from replicator.core.switch.state import flow_state
 from replicator.engine.state.journal import copy_of, lost_left_out, put_copy, put_switches, switches_of
 from replicator.errors import Conflict
-from replicator.model.journal import Journal, Switches
 from replicator.model.states import FlowState
-from replicator.model.switch import (
+from replicator.model.switch.journal import Journal, Switches
+from replicator.model.switch.terms import (
     Away,
     Close,
     Cut,
@@ -100,7 +101,7 @@ def test_a_cut_that_an_earlier_version_saw_is_observed_anew(reached: StepName) -
     step = next_step(journal, FACTS)
     assert isinstance(step, do.VerifyFence)
 
-    after = applied(journal, step, do.FenceVerified((RIGHT,)), revision=journal.revision, facts=FACTS)
+    after = applied(journal, step, got.FenceVerified((RIGHT,)), revision=journal.revision, facts=FACTS)
     journal = current(stored(Switches(after), before))
     assert (journal.reached, journal.cuts) == (StepName.VERIFY_FENCE, (RIGHT,))
     assert next_name(journal) is StepName.PROMOTE

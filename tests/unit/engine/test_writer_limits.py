@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from replicator.core.copy import request_limit
 from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.values import Batch, Phase, TargetLimits
 from replicator.engine.copy.partition import Slot
@@ -32,8 +33,8 @@ LIMIT_BYTES = 200_000
 class Bench:
     """A pump that writes to one broker; what is lost is attached and queued again, as a source would have it."""
 
-    def __init__(self, *, tells: bool) -> None:
-        self.broker = TargetBroker(1, LIMIT_BYTES, tells=tells)
+    def __init__(self, *, tells: bool, limit_bytes: int = LIMIT_BYTES) -> None:
+        self.broker = TargetBroker(1, limit_bytes, tells=tells)
         self.slots: dict[Slot, bytes] = {}
         self.pool = FramePool(4, 1 << 10)
 
@@ -46,7 +47,7 @@ class Bench:
         side = Side(cluster, cluster.topic_ids)
         watcher = SimpleNamespace(
             changed=lambda *_: None,
-            activated=lambda slot: setattr(slot, "active", True),
+            activated=lambda _slot: None,
             intact_below=lambda *_: 0,
             topics_stale=lambda: None,
         )
@@ -54,7 +55,7 @@ class Bench:
         self.producers: dict[Shard, ShardProducer] = {}
         others: Any = {"producers": self.producers, "watcher": watcher, "maps": SimpleNamespace(forget=lambda _: None)}
         self.pump = Pump(FLOW, side, side, WRITER, cast("Any", shards), **others)
-        self.pump.readers_kick = lambda: None  # type: ignore[method-assign] # nobody reads here
+        self.pump.wake_readers = lambda: None  # type: ignore[method-assign] # nobody reads here
 
     def add(self, where: TopicPartition, value_bytes: int) -> Slot:
         """Let a partition send batches of that size, one after the other."""
@@ -72,16 +73,16 @@ class Bench:
                 if copy.phase is Phase.SETTLING:
                     copy.attach_again()
                 end = self.broker.ends.get(slot.target, 0)
-                slot.verified_at = self.pump.context.now()
+                slot.proof.verified_at = self.pump.context.now()
                 assert self.pump.begin_copying(slot, Resume(end, end, self.pump.context.now_ms()), 0)
-            if copy.is_copying() and copy.idle:
+            if copy.is_copying() and copy.sending.idle:
                 frame = self.pool.take()
                 assert frame is not None
-                batch = Batch(copy.next_offset, 1, self.pump.context.now_ms(), len(raw), raw, frame)
-                copy.next_offset += 1
-                copy.queue([batch])
-                self.pump.ready(slot)
-        self.pump.writers_kick()
+                batch = Batch(copy.reading.next_offset, 1, self.pump.context.now_ms(), len(raw), raw, frame)
+                copy.reading.next_offset += 1
+                copy.sending.queue([batch])
+                self.pump.has_work(slot)
+        self.pump.wake_writers()
 
     async def until(self, what: Any) -> None:
         """Go on until something is so."""
@@ -115,7 +116,26 @@ async def test_only_the_partition_with_the_batch_stops(*, tells: bool) -> None:
         assert "socket.request.max.bytes" in (large.copy.detail or "")
         assert (f"{LIMIT_BYTES} bytes at most" in (large.copy.detail or "")) is tells
         assert bench.broker.closed == (1 if tells else 3)
-        assert large.refused_bytes > LIMIT_BYTES
+        assert large.refused.request_bytes > LIMIT_BYTES
+    finally:
+        bench.close()
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_broker_that_takes_hardly_anything_is_named(monkeypatch: pytest.MonkeyPatch, *, tells: bool) -> None:
+    """No batch of a partition may go through, however small: it was tried again for ever, without a reason."""
+    monkeypatch.setattr(request_limit, "LOSSES_MAX", 5)  # ten take a quarter of a minute
+    bench = Bench(tells=tells, limit_bytes=1000)
+    await bench.begin()
+    try:
+        parts = [bench.add(LARGE, 1000), bench.add(SMALL, 1000)]
+        await bench.until(lambda: all(slot.copy.is_faulted() for slot in parts))
+
+        for slot in parts:
+            assert (slot.copy.reason, slot.copy.acked_offset) == (Reason.RECORD_TOO_LARGE, 0)
+            assert "socket.request.max.bytes" in (slot.copy.detail or "")
+            assert "`replicator mirror resolve`" in (slot.copy.detail or "")
+        assert bench.broker.closed <= (1 if tells else 8)
     finally:
         bench.close()
 

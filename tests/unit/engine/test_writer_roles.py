@@ -15,7 +15,7 @@ from replicator.engine.state import records as state
 from replicator.engine.switch.context import mirrors_in
 from replicator.engine.work import roles
 from replicator.errors import Conflict, PreflightFailed
-from replicator.model.switch import Away, LeftOut, Scope
+from replicator.model.switch.terms import Away, LeftOut, Scope
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from replicator.model.status import (
     PartitionStatus,
     ShardStatus,
 )
-from replicator.model.switch import Direction, Outcome, Verb
-from replicator.model.switch import Order as SwitchOrder
-from replicator.model.switch_status import BothSides, CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.switch.status import BothSides, CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.switch.terms import Direction, Outcome, Verb
+from replicator.model.switch.terms import Order as SwitchOrder
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
 
 ORDERS = MirrorStatus(

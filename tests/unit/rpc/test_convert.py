@@ -26,8 +26,8 @@ from replicator.model.status import (
     ShardStatus,
     to_json,
 )
-from replicator.model.switch import Verb
-from replicator.model.switch_status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.switch.status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
+from replicator.model.switch.terms import Verb
 from replicator.model.translation import OffsetQuestion, Translation
 from replicator.model.words import is_known
 from replicator.rpc import convert, convert_switch, faults

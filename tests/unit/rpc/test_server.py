@@ -29,14 +29,14 @@ from replicator.errors import (
     TimedOut,
     UsageError,
 )
-from replicator.model.access import AccessRole, AccessRule
+from replicator.model.access_rules import AccessRole, AccessRule
 from replicator.model.audit import Phase
 from replicator.model.events import Desired
 from replicator.model.forget import Forgotten
 from replicator.model.resolution import How, Order
 from replicator.model.spec import TlsSpec
-from replicator.model.switch import Order as SwitchOrder
-from replicator.model.switch import Verb
+from replicator.model.switch.terms import Order as SwitchOrder
+from replicator.model.switch.terms import Verb
 from replicator.model.translation import OffsetQuestion, TimeQuestion
 from replicator.rpc.client import QUESTIONS_PER_CALL, ControlClient
 from replicator.rpc.endpoint import Endpoint

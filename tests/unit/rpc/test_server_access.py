@@ -24,14 +24,14 @@ from replicator.control.access import Rank
 from replicator.control.refusals import Why
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import AccessDenied, Busy, Conflict, HeldElsewhere
-from replicator.model.access import AccessRole, AccessRule
+from replicator.model.access_rules import AccessRole, AccessRule
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.events import Desired
 from replicator.model.lease import Caller
 from replicator.model.resolution import How, Order, Resolution
 from replicator.model.spec import TlsSpec
-from replicator.model.switch import Options, Verb
-from replicator.model.switch import Order as SwitchOrder
+from replicator.model.switch.terms import Options, Verb
+from replicator.model.switch.terms import Order as SwitchOrder
 from replicator.rpc.client import ControlClient
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.lease_client import RemoteLeases

@@ -15,7 +15,7 @@ import trustme
 
 from replicator.control.access import Access
 from replicator.control.refusals import Why
-from replicator.model.access import AccessRole, AccessRule
+from replicator.model.access_rules import AccessRole, AccessRule
 from replicator.model.spec import DaemonSpec, TlsSpec
 from replicator.web import connections
 from replicator.web.connections import Connection, Room

@@ -316,6 +316,18 @@ async def test_closing_tells_every_caller_once_and_may_be_repeated(peer: Peer) -
     assert calls.order == [0, 1, 2]
 
 
+async def test_whoever_waits_for_the_end_hears_of_it(peer: Peer) -> None:
+    """Once; also of one that has been closed before: a broker may end a connection just after the login."""
+    connection = await peer.connect(echo)
+    told: list[str] = []
+    connection.when_closed(lambda: told.append("before"))
+    assert told == []
+    connection.close()
+    assert told == ["before"]
+    connection.when_closed(lambda: told.append("after"))
+    assert told == ["before", "after"]
+
+
 async def ends_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """End every connection at its first bytes, as a listener does that expects others."""
     await reader.read(1)

@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import cast
 
 import pytest
 from kio.schema.errors import ErrorCode
@@ -16,7 +17,10 @@ from kio.static.primitive import i32Timedelta, i64
 
 from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
-from replicator.wire import control
+from replicator.wire import control, questions
+from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.connection import Connection
+from replicator.wire.topology import Leader as Led
 from tests.unit.wire.test_connection import Peer, frame_of, next_request
 
 AT_ONCE = i32Timedelta.parse(timedelta())
@@ -37,10 +41,16 @@ def end_of(topic: str, partition: int) -> int:
 
 
 class Leader:
-    """Answers ListOffsets; hangs up instead of answering the request of number `hangs_up_at`."""
+    """Answers ListOffsets, with a time where one was asked for.
 
-    def __init__(self, hangs_up_at: int | None = None) -> None:
+    Args:
+        hangs_up_at: The number of the request that it hangs up on instead of answering it.
+        refused: Topics it refuses.
+    """
+
+    def __init__(self, hangs_up_at: int | None = None, refused: tuple[str, ...] = ()) -> None:
         self.asked: list[int] = []
+        self._refused = refused
         self._hangs_up_at = hangs_up_at
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -59,7 +69,10 @@ class Leader:
                         partitions=tuple(
                             offsets_response.ListOffsetsPartitionResponse(
                                 partition_index=part.partition_index,
-                                error_code=ErrorCode.none,
+                                error_code=ErrorCode.topic_authorization_failed
+                                if topic.name in self._refused
+                                else ErrorCode.none,
+                                timestamp=i64(max(-1, part.timestamp)),
                                 offset=i64(end_of(topic.name, part.partition_index)),
                             )
                             for part in topic.partitions
@@ -110,3 +123,34 @@ async def test_a_part_that_fails_fails_the_question(peer: Peer) -> None:
         await control.list_offsets(connection, PARTITIONS, control.LATEST, committed=False)
     await asyncio.sleep(0.05)
     assert {task for task in asyncio.all_tasks() - before if "list_offsets" in repr(task)} == set()
+
+
+class Nodes:
+    """A cluster of as many nodes as it is given connections; each leads the partitions of its number."""
+
+    def __init__(self, *connections: Connection) -> None:
+        self._connections = connections
+
+    def leader(self, where: TopicPartition) -> Led | None:
+        """Nobody leads what is beyond them."""
+        return Led(where.partition, 0) if where.partition < len(self._connections) else None
+
+    async def connection(self, node: int, purpose: Purpose) -> Connection:
+        """Return the one connection to a node."""
+        assert purpose is Purpose.CONTROL
+        return self._connections[node]
+
+
+async def test_a_time_is_asked_of_each_leader(peer: Peer) -> None:
+    """Those that nobody leads, or whose leader refuses, are left out; the others come with the time of the record."""
+    leaders = [Leader(refused=("t1",)), Leader()]
+    cluster = cast("Cluster", Nodes(*[await peer.connect(each.serve) for each in leaders]))
+    told = await questions.offsets_at(
+        cluster, [TopicPartition(f"t{at}", part) for at in (1, 2) for part in range(3)], 9
+    )
+    assert told == {
+        TopicPartition("t2", 0): questions.Found(200, 9),
+        TopicPartition("t1", 1): questions.Found(101, 9),
+        TopicPartition("t2", 1): questions.Found(201, 9),
+    }
+    assert [each.asked for each in leaders] == [[2], [2]]

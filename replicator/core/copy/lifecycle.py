@@ -1,0 +1,181 @@
+"""The phases of one partition, and its episodes (the machine is `core.copy.machine`).
+
+The life of a partition::
+
+    ATTACHING ──Resume──► COPYING ──answer lost, refused, leader moved──► SETTLING ──nothing outstanding──► ATTACHING
+        │
+        └──SeedTo──► SEEDING ──► ATTACHING        any ──Fault──► FAULTED        any ──pause──► PAUSED
+
+An *episode* is the time from one attach to the next.
+What was accepted but not sent when an episode ends is dropped and fetched again: the target's log is the only memory.
+What may end a phase returns an `Ending`, or None where the phase is as before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.reading import Reading
+from replicator.core.copy.sending import Sending
+from replicator.core.copy.values import NEXT, Ending, Phase, TargetLimits
+from replicator.errors import BugError
+
+if TYPE_CHECKING:
+    from replicator.core.copy.attach_facts import Resume
+    from replicator.core.copy.track import Track
+    from replicator.core.offsets.offset_map import Place
+    from replicator.model.names import TopicPartition
+    from replicator.model.states import Reason
+
+
+class Lifecycle:
+    """What phase a partition is in, and why.
+
+    Args:
+        where: The source's partition.
+        limits: What the target accepts.
+        holds_at_markers: Whether it stops before each transaction marker of the source until `go_on`.
+
+    Attributes:
+        where: The source's partition.
+        phase: See `Phase`.
+        reason: Why it is FAULTED, or what it waits for.
+        detail: The same in words.
+        episode: Counts attaches; answers to an older episode change nothing here.
+        reading: How far the source was read.
+        sending: What is queued, and on its way to the target.
+        acked_offset: The source offset up to which the target is proven to hold everything.
+        track: Where source offsets stand on the target; None while they are the source's own.
+        displaced: Where a batch was appended that had to get another offset; the next attach finds out why.
+        wants_mapping: Whether offsets that hold no record can only be left out: the next attach decides.
+        refused_at: The source offset it stood at when a sequence was last refused as not the next one; -1 for never.
+        doubtful: Whether a Produce may have taken effect without our knowing, since the last attach.
+    """
+
+    __slots__ = (
+        "acked_offset",
+        "detail",
+        "displaced",
+        "doubtful",
+        "episode",
+        "phase",
+        "reading",
+        "reason",
+        "refused_at",
+        "sending",
+        "track",
+        "wants_mapping",
+        "where",
+    )
+
+    def __init__(self, where: TopicPartition, limits: TargetLimits, *, holds_at_markers: bool = False) -> None:
+        self.where = where
+        self.phase = Phase.ATTACHING
+        self.reason: Reason | None = None
+        self.detail: str | None = None
+        self.episode = 0
+        self.reading = Reading(holds_at_markers=holds_at_markers)
+        self.sending = Sending(limits)
+        self.acked_offset = 0
+        self.track: Track | None = None
+        self.displaced: Place | None = None
+        self.wants_mapping = False
+        self.refused_at = -1
+        self.doubtful = False
+
+    def _go(self, phase: Phase, reason: Reason | None = None, detail: str | None = None) -> Ending | None:
+        before = self.phase
+        if phase is not before and phase not in NEXT[before]:
+            raise BugError(f"{self.where}: illegal step {before} -> {phase}")
+        self.phase = phase
+        self.reason = reason
+        self.detail = detail
+        self.reading.hold.clear()
+        dropped = self.sending.drop()
+        return None if phase is before else Ending(before, dropped)
+
+    def is_copying(self) -> bool:
+        """Return whether an episode is open."""
+        return self.phase is Phase.COPYING
+
+    def is_faulted(self) -> bool:
+        """Return whether it stands still with a named reason."""
+        return self.phase is Phase.FAULTED
+
+    @property
+    def target_end(self) -> int:
+        """The target's end as proven by answers."""
+        return self.acked_offset if self.track is None else self.track.acked.target
+
+    @property
+    def shift(self) -> int:
+        """How much further on the target stands what is queued next."""
+        return 0 if self.track is None else self.track.shift
+
+    @property
+    def limits(self) -> TargetLimits:
+        """What the target accepts, as last told."""
+        return self.sending.limits
+
+    def _begin(self, decision: Resume, source_epoch: int) -> None:
+        self._go(Phase.COPYING)
+        self.sending.begin(decision.state_time_ms)
+        self.episode += 1
+        self.doubtful = False
+        self.wants_mapping = False
+        self.acked_offset = decision.offset
+        if self.track is not None:
+            self.track.begin(decision.place)
+        elif decision.shift:
+            raise BugError(f"{self.where}: attached {decision.shift} offsets away, without a map")
+        self.reading.begin(decision, source_epoch)
+
+    def seed(self) -> None:
+        """The target's log start has to be moved first."""
+        self._go(Phase.SEEDING)
+
+    def wait(self, reason: Reason, detail: str) -> None:
+        """Stay ATTACHING, and say why."""
+        if self.phase is not Phase.ATTACHING:
+            raise BugError(f"{self.where}: waits while {self.phase}")
+        self.say(reason, detail)
+
+    def say(self, reason: Reason, detail: str) -> None:
+        """Say why nothing moves, without a change of phase."""
+        self.reason = reason
+        self.detail = detail
+
+    def fault(self, reason: Reason, detail: str) -> Ending | None:
+        """Stop."""
+        return self._go(Phase.FAULTED, reason, detail)
+
+    def pause(self) -> Ending | None:
+        """Stop by wish. What is in flight may still be acknowledged."""
+        return None if self.phase is Phase.FAULTED else self._go(Phase.PAUSED)
+
+    def settle(self, detail: str, *, doubtful: bool = False) -> Ending | None:
+        """End the episode: send no more, and attach again once nothing is outstanding.
+
+        Args:
+            detail: Why.
+            doubtful: Whether a Produce of this episode may have taken effect without our knowing.
+        """
+        self.doubtful = self.doubtful or doubtful
+        if self.phase is not Phase.COPYING:
+            return None
+        ending = self._go(Phase.SETTLING, None, detail)
+        self.sending.forget_sent()
+        return ending
+
+    def leave_out(self, why: str) -> Ending | None:
+        """Go over to mapped offsets at the next attach: those without a record cannot be filled."""
+        self.wants_mapping = True
+        return self.settle(why)
+
+    def attach_again(self) -> None:
+        """Go back to ATTACHING (after settling, a pause, a seed or a resolution)."""
+        if self.sending.outstanding:
+            raise BugError(f"{self.where}: attach with {self.sending.outstanding} answers outstanding")
+        settled = self.phase is Phase.SETTLING
+        self._go(Phase.ATTACHING, self.reason if settled else None, self.detail if settled else None)
+        self.sending.forget_sent()

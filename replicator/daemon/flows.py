@@ -1,0 +1,153 @@
+"""The flows of a daemon: begun, found by name, exchanged for those of a file that was read again, and ended."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from replicator.config.diff import diff
+from replicator.daemon.supervisor import FlowSupervisor
+from replicator.engine.flow.inputs import FlowInputs, Me
+from replicator.engine.flow.runner import FlowRunner
+from replicator.errors import UsageError
+from replicator.obs.logs import get_logger
+from replicator.rpc.peers import Peers
+from replicator.store.event_store import Store
+
+if TYPE_CHECKING:
+    from replicator.model.spec import FlowSpec, Spec
+    from replicator.rpc.lease_port import LeasePort
+
+log = get_logger(__name__)
+
+
+class Shared(NamedTuple):
+    """What all flows of a daemon share.
+
+    Attributes:
+        me: The daemon.
+        store: Where events are kept.
+        leases: Who grants leases.
+        peers: How other daemons are asked.
+    """
+
+    me: Me
+    store: Store
+    leases: LeasePort
+    peers: Peers
+
+
+class Flows:
+    """Those flows of a file that run in this daemon, each with its supervisor.
+
+    Args:
+        spec: The file.
+        stopping: Set once the daemon ends: from then on no flow begins.
+
+    Attributes:
+        spec: The file as it was taken last.
+        reload_ok: Whether it could be taken when it was read last.
+        stopping: As given.
+        supervisors: By flow.
+    """
+
+    def __init__(self, spec: Spec, stopping: asyncio.Event) -> None:
+        self.spec = spec
+        self.reload_ok = True
+        self.stopping = stopping
+        self.supervisors: dict[str, FlowSupervisor] = {}
+        self._shared: Shared | None = None
+
+    def mine(self) -> list[FlowSpec]:
+        """Return the flows of the file that run here."""
+        site = self.spec.daemon.site
+        return [flow for flow in self.spec.flows if site is None or flow.target == site]
+
+    def runner(self, flow: str) -> FlowRunner:
+        """Return a flow as it runs here.
+
+        Raises:
+            UsageError: It does not.
+        """
+        supervisor = self.supervisors.get(flow)
+        if supervisor is None:
+            raise UsageError(
+                f"this daemon does not run flow {flow!r}", next_step="ask the daemon whose site is the flow's target"
+            )
+        return supervisor.runner
+
+    def begin(self, shared: Shared) -> None:
+        """Begin all flows that run here; called once."""
+        self._shared = shared
+        self._begin_missing(shared)
+
+    def end_over(self, flow: str, error: BaseException) -> None:
+        """End a flow over an error that its callbacks or stray tasks met; nothing for one that does not run here."""
+        supervisor = self.supervisors.get(flow)
+        if supervisor is not None:
+            supervisor.runner.end_over(error)
+
+    async def take(self, new: Spec) -> bool:
+        """Take another file: end what changed or is gone, and begin what is new.
+
+        Returns:
+            Whether it was taken: not where the daemon began to end meanwhile.
+        """
+        plan = diff(self.spec, new)
+        self.reload_ok = True
+        if plan.restart_needed:
+            log.warning("a restart is needed for some of it", keys=plan.restart_because)
+        # Those that have ended are begun again: what stopped them may be mended.
+        ended = {name for name, one in self.supervisors.items() if one.runner.ended_because is not None}
+        changed = {*plan.flows_removed, *plan.flows_changed, *plan.flows_affected}
+        gone = (changed & self.supervisors.keys()) | ended
+        await asyncio.gather(*(self._stop(name) for name in gone))
+        if self.stopping.is_set():
+            return False
+        self.spec = new
+        if self._shared is not None:
+            self._begin_missing(self._shared)
+        log.info("configuration reloaded", added=plan.flows_added, removed=plan.flows_removed, changed=sorted(gone))
+        return True
+
+    async def stop(self) -> None:
+        """End all of them, within bounded time."""
+        await asyncio.gather(*(self._stop(name) for name in list(self.supervisors)))
+
+    async def _stop(self, name: str) -> None:
+        """End a flow; a reload and a signal may want it at the same time."""
+        supervisor = self.supervisors[name]
+        await supervisor.stop()
+        if self.supervisors.get(name) is supervisor:
+            del self.supervisors[name]
+
+    def _begin_missing(self, shared: Shared) -> None:
+        for flow in self.mine():
+            if flow.name not in self.supervisors:
+                self._begin(flow, shared)
+
+    def _begin(self, flow: FlowSpec, shared: Shared) -> None:
+        spec = self.spec
+
+        def make() -> FlowRunner:
+            return FlowRunner(
+                FlowInputs(
+                    flow,
+                    spec.cluster(flow.source),
+                    spec.cluster(flow.target),
+                    spec.coordinator,
+                    shared.me,
+                    shared.store,
+                    shared.leases,
+                    shared.peers,
+                    reverse=_reverse_of(spec, flow),
+                )
+            )
+
+        supervisor = self.supervisors[flow.name] = FlowSupervisor(flow.name, make)
+        supervisor.start()
+
+
+def _reverse_of(spec: Spec, flow: FlowSpec) -> FlowSpec | None:
+    """Return the flow with both clusters swapped that belongs to a flow, whichever of the two names the other."""
+    return next((one for one in spec.flows if flow.name == one.reverse_of or one.name == flow.reverse_of), None)

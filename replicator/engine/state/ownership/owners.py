@@ -1,0 +1,92 @@
+"""Which other flows own target topics of a flow, and what is seen of their daemons (`core.topics.owner` decides)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.copy.attach_facts import Role
+from replicator.core.topics.owner import Owner, Seen, Standing
+from replicator.engine.state import records as state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from replicator.engine.state.log import StateLog
+    from replicator.model.spec import FlowSpec
+
+_STANDING = {Role.COPYING: Standing.COPIES, Role.FENCING: Standing.SWITCHES, Role.PROMOTED: Standing.OPEN}
+
+
+class Owners:
+    """Other flows on the target of one flow.
+
+    Args:
+        flow: Its policy.
+        uid: Its uid.
+        state_log: The state topic of the target.
+        silence_seconds: How long after its last sign of life a daemon may still have an effect.
+        now: Monotonic time.
+    """
+
+    def __init__(
+        self, flow: FlowSpec, uid: str, state_log: StateLog, silence_seconds: float, now: Callable[[], float]
+    ) -> None:
+        self._flow = flow
+        self._uid = uid
+        self._log = state_log
+        self._silence_seconds = silence_seconds
+        self._now = now
+        self._signs: dict[str, tuple[dict[bytes, bytes], float]] = {}
+        self._read_at = -1
+        self._by_topic: dict[str, str] = {}
+        self._looked_at: dict[str, int] = {}
+
+    def of(self, topic: str) -> Owner | None:
+        """Return the flow that a target topic is recorded for, None where it is no other flow's."""
+        if self._read_at != self._log.position:  # one search of all records for all topics of a pass
+            self._by_topic = state.foreign_owners(self._log.records, self._uid)
+            self._read_at = self._log.position
+        uid = self._by_topic.get(topic)
+        if uid is None:
+            return None
+        mine = state.stored_flow(self._log.records, self._uid)
+        source_id = mine.source_cluster_id if mine is not None else ""
+        return owner_of(self._log.records, (self._flow.name, source_id), uid, topic)
+
+    def look(self, owner: Owner) -> Seen:
+        """Look at the signs of life of a flow's daemons: how long they are quiet is counted from the first look on."""
+        now, before = self._now(), self._signs.get(owner.uid)
+        if before is not None and self._looked_at.get(owner.uid) == self._log.position:
+            return Seen(bool(before[0]), now - before[1], self._silence_seconds)
+        self._looked_at[owner.uid] = self._log.position
+        signs = state.signs_of(self._log.records, owner.uid)
+        if before is None or before[0] != signs:
+            before = self._signs[owner.uid] = signs, now
+        return Seen(bool(signs), now - before[1], self._silence_seconds)
+
+
+def owner_of(records: Mapping[bytes, bytes], asking: tuple[str, str], uid: str, topic: str) -> Owner:
+    """Return what a flow is to another one whose target topic it owns.
+
+    Args:
+        records: Records of the state topic.
+        asking: Name and source cluster id of the flow that asks.
+        uid: Of the flow that owns the topic.
+        topic: On the target.
+    """
+    flow, writers = state.stored_flow(records, uid), state.writers_to(records, uid, topic)
+    mirror = state.get_mirror(records, uid, topic)
+    name = flow.name if flow is not None else (mirror.owner_flow_name if mirror is not None else "") or uid
+    standing = Standing.REMOVED
+    if flow is not None and writers is not None:
+        standing = _STANDING.get(writers.of(topic).role, Standing.REMOVED)
+    return Owner(
+        uid,
+        name,
+        flow.source_alias if flow is not None else "",
+        flow.source_cluster_id if flow is not None else "",
+        standing,
+        same_name=name == asking[0],
+        same_source=flow is not None and flow.source_cluster_id == asking[1],
+        source_topic=mirror.source_topic if mirror is not None else "",
+    )

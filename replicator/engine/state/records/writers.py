@@ -1,0 +1,145 @@
+"""Records of writers: the producer ids and the role under which a flow writes, and mirrors that have their own role."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from replicator.core.copy.attach_facts import Role, Writer, Writers
+from replicator.engine.state.damage import read_record
+from replicator.engine.state.index import indexed
+from replicator.engine.state.records.flows import removed
+from replicator.engine.state.records.keys import get, key
+from replicator.state_pb import state_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ROLES = {
+    pb.WRITER_ROLE_COPYING: Role.COPYING,
+    pb.WRITER_ROLE_FENCING: Role.FENCING,
+    pb.WRITER_ROLE_PROMOTED: Role.PROMOTED,
+}
+_RECORDED_ROLES = {role: recorded for recorded, role in _ROLES.items()}
+
+
+def writer_key(uid: str, target_topic: str = "") -> bytes:
+    """Return the key of the writer's record; with a topic, that of a mirror's own role."""
+    return key(pb.KIND_WRITER, uid, target_topic)
+
+
+def own_writers(records: Mapping[bytes, bytes], uid: str) -> dict[str, pb.WriterRecord]:
+    """Return what mirrors that were switched alone have of their own, by target topic."""
+    own: dict[str, pb.WriterRecord] = {}
+    for _, found, value in indexed(records).find(pb.KIND_WRITER, uid):
+        if found.topic:
+            try:
+                own[found.topic] = pb.WriterRecord.FromString(value)
+            except DecodeError:  # nothing may be copied under what it says
+                own[found.topic] = pb.WriterRecord(role=pb.WRITER_ROLE_PROMOTED)
+    return own
+
+
+def get_writer_record(records: Mapping[bytes, bytes], uid: str) -> pb.WriterRecord:
+    """Return the flow's identity on the target as it is recorded, to be changed.
+
+    Raises:
+        Conflict: Somebody has removed it meanwhile: it is minted with the flow.
+    """
+    record = get(records, writer_key(uid), pb.WriterRecord())
+    if record is None:
+        raise removed("writer's record", uid)
+    return record
+
+
+def get_writer(records: Mapping[bytes, bytes], uid: str) -> Writer | None:
+    """Return the flow's identity on the target."""
+    record = get(records, writer_key(uid), pb.WriterRecord())
+    if record is None:
+        return None
+    return Writer(
+        producer_id=record.producer_id,
+        producer_epoch=record.epoch,
+        # A role of a newer version is one we must not copy under.
+        role=_ROLES.get(record.role, Role.PROMOTED),
+        filler_id=record.filler_producer_id,
+        filler_epoch=record.filler_epoch,
+        fill_id=record.fill_producer_id,
+    )
+
+
+def is_copied_to(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> bool:
+    """Return whether the flow copies to this topic now, from two records alone; also before the flow is minted."""
+    writers = writers_to(records, uid, target_topic)
+    return writers is None or writers.copies(target_topic)
+
+
+def writers_to(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> Writers | None:
+    """Return who may write to this topic for a flow, from two records alone; None before the flow is minted."""
+    flow = get_writer(records, uid)
+    if flow is None:
+        return None
+    own = get(records, writer_key(uid, target_topic), pb.WriterRecord())
+    if own is None:
+        return Writers(flow)
+    role = _ROLES.get(own.role, Role.PROMOTED) if own.role else None
+    return Writers(flow, {target_topic: flow.for_mirror(role, own.epoch)})
+
+
+def writers_of(records: Mapping[bytes, bytes], uid: str) -> Writers | None:
+    """Return who may write to each mirror of the flow; None before the flow is minted."""
+    flow = get_writer(records, uid)
+    if flow is None:
+        return None
+    return Writers(
+        flow,
+        {
+            topic: flow.for_mirror(_ROLES.get(own.role, Role.PROMOTED) if own.role else None, own.epoch)
+            for topic, own in own_writers(records, uid).items()
+        },
+    )
+
+
+def standing_role(records: Mapping[bytes, bytes], uid: str) -> Role | None:
+    """Return which role lets a flow stand by; None where it copies, a mirror of it does, or it is not minted yet.
+
+    The records are searched for mirrors' own roles only where the flow does not copy: this is asked for each group.
+    """
+    flow = get_writer(records, uid)
+    if flow is None or flow.role is Role.COPYING:
+        return None
+    writers = writers_of(records, uid)
+    return None if writers is None or writers.any_copies else flow.role
+
+
+def writer_record(writer: Writer) -> pb.WriterRecord:
+    """Return the record of a writer."""
+    return pb.WriterRecord(
+        producer_id=writer.producer_id,
+        epoch=writer.producer_epoch,
+        role=_RECORDED_ROLES[writer.role],
+        filler_producer_id=writer.filler_id,
+        filler_epoch=writer.filler_epoch,
+        fill_producer_id=writer.fill_id,
+    )
+
+
+def check_writers(records: Mapping[bytes, bytes]) -> None:
+    """Return if every writer's record can be read: one that cannot counts as one that does not copy.
+
+    Raises:
+        DamagedRecord: One cannot.
+    """
+    for raw_key, _, value in indexed(records).find(pb.KIND_WRITER):
+        read_record(pb.WriterRecord, raw_key, value)
+
+
+def producer_ids(records: Mapping[bytes, bytes]) -> set[int]:
+    """Return under which producer ids flows write to this cluster."""
+    found: set[int] = set()
+    for raw_key, _, value in indexed(records).find(pb.KIND_WRITER):
+        record = read_record(pb.WriterRecord, raw_key, value)
+        found |= {record.producer_id} if record.HasField("producer_id") else set()
+        found |= {record.filler_producer_id} if record.HasField("filler_producer_id") else set()
+    return found

@@ -1,0 +1,130 @@
+"""Mirrors whose topic is gone from the source, or from the selection: noticed, reported, and left alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.core.topics import selection
+from replicator.core.topics.plan import Fault
+from replicator.engine.logs.refusals import TOPIC_AUTHORIZATION_FAILED, told
+from replicator.engine.state import records as state
+from replicator.model.states import Reason
+from replicator.obs.logs import get_logger
+from replicator.wire.codes import ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from replicator.engine.state.log import StateLog
+    from replicator.engine.topics.chosen import Chosen
+    from replicator.engine.topics.mirror import Mirror
+    from replicator.engine.topics.mirror_records import MirrorRecords
+    from replicator.model.spec import FlowSpec
+    from replicator.wire.cluster import Cluster
+
+log = get_logger(__name__)
+
+
+class MissingTopics:
+    """The mirrors of one flow whose topics are not there any more.
+
+    Args:
+        flow: Its policy.
+        uid: The flow's.
+        source: Where topics are found.
+        state_log: The state topic of the target.
+        chosen: Which topics are copied, and why others are left out.
+        records: Of the mirrors.
+        mirrors: By source topic name.
+    """
+
+    def __init__(
+        self,
+        flow: FlowSpec,
+        uid: str,
+        source: Cluster,
+        state_log: StateLog,
+        chosen: Chosen,
+        records: MirrorRecords,
+        mirrors: dict[str, Mirror],
+    ) -> None:
+        self._flow = flow
+        self._uid = uid
+        self._source = source
+        self._log = state_log
+        self._chosen = chosen
+        self._records = records
+        self._mirrors = mirrors
+
+    def remember(self, names: Iterable[str]) -> None:
+        """Take the mirrors of topics that are not among these: what was copied once is missed by a new daemon, too."""
+        present = set(names)
+        for record in state.readable_mirrors_of(self._log.records, self._uid):
+            name = record.source_topic
+            if name not in present and name not in self._mirrors and selection.matches(self._flow.topics, name):
+                self._mirrors[name] = self._records.mirror(name, record.target_topic)
+
+    async def why(self, names: Iterable[str]) -> dict[str, Fault]:
+        """Return why copied topics are not among those that the source tells of, where that is not known yet.
+
+        A topic that this user may not describe any more is left out of that answer without a word.
+        """
+        known = {*names, *(name for name in self._mirrors if self._chosen.left_out(name) is not None)}
+        missing = [name for name, mirror in self._mirrors.items() if name not in known and mirror.fault is None]
+        codes = await self._source.refresh(missing) if missing else {}
+        unknown = await self._source.gone(
+            name for name, code in codes.items() if code == ErrorCode.unknown_topic_or_partition
+        )
+        faults = {
+            name: Fault(
+                Reason.SOURCE_MISSING, f"{name} is not on the source any more; the target keeps what was copied"
+            )
+            for name in unknown
+        }
+        faults |= {
+            name: Fault(Reason.WAITING_FOR_ACCESS, told(self._source.spec, "Metadata", code, name))
+            for name, code in codes.items()
+            if code == TOPIC_AUTHORIZATION_FAILED
+        }
+        return faults
+
+    def note(self, names: Iterable[str], faults: Mapping[str, Fault]) -> bool:
+        """Stop the mirrors of topics that are not there: each is reported, and left alone on the target.
+
+        Args:
+            names: Topics that are there, and copied.
+            faults: What `why` returned.
+
+        Returns:
+            Whether anything changed.
+        """
+        present = set(names)
+        changed = False
+        for name, mirror in self._mirrors.items():
+            if name in present:
+                if mirror.fault is not None and mirror.fault.reason in {Reason.SOURCE_MISSING, Reason.LEFT_OUT}:
+                    mirror.fault, changed = None, True
+                continue
+            left_out = self._chosen.left_out(name)
+            if left_out is not None:
+                changed |= self._leave_out(mirror, left_out)
+            elif mirror.fault is None and name in faults:
+                mirror.fault, changed = faults[name], True
+                if mirror.fault.reason is Reason.SOURCE_MISSING:
+                    log.warning("topic gone", flow=self._flow.name, topic=name)
+                else:
+                    log.warning("topic stopped", topic=name, reason=mirror.fault.reason, why=mirror.fault.text)
+        return changed
+
+    def _leave_out(self, mirror: Mirror, why: str) -> bool:
+        """Stop a mirror that an earlier version, or a wider file, began; return whether it went on before."""
+        fault = Fault(
+            Reason.LEFT_OUT,
+            f"{mirror.topic} {why}; what was copied stays on the target; next: list {mirror.topic} in topics.include "
+            f"by its full name to copy it all the same, or add it to topics.exclude and delete {mirror.target_topic}",
+        )
+        if mirror.fault == fault or (mirror.fault is not None and mirror.fault.reason is Reason.FENCED):
+            return False
+        log.warning("topic left out", flow=self._flow.name, topic=mirror.topic, why=why)
+        mirror.fault = fault
+        return True
