@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime
+from heapq import merge
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,7 @@ class AuditLog:
             self._forget_file()
             self._begin_file()
             self._drop_oldest()
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
         made = replace(_bounded(entry, self._chars_max), seq=self._seq + 1, at=at, previous=self._hash)
         self._write(encode(made))
         self._seq = made.seq
@@ -140,7 +141,7 @@ class AuditLog:
             self._write(b"\n")
             self._hash = digest(line + b"\n")
         log.error("the last line of the audit log is not an entry", bytes=len(line))
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
         text = f"the line before is not an entry ({len(line)} bytes): half-written (a crash, a full disk), or changed"
         note = AuditEntry(self._seq + 1, at, Phase.TORN, error=text, previous=self._hash)
         self._write(encode(note))
@@ -216,8 +217,10 @@ class Audit:
         Raises:
             StoreError: They cannot be read.
         """
-        found = [*self._changes.recent(wanted, limit), *self._refusals.recent(wanted, limit)]
-        return sorted(found, key=lambda entry: entry.at)[-limit:]
+        changes, refusals = self._changes.recent(wanted, limit), self._refusals.recent(wanted, limit)
+        # Merged, not sorted: each log keeps its own order, even if the clock was set back. Of entries with the same
+        # time the changes count as newer, so that refused callers do not push them out.
+        return list(merge(refusals, changes, key=lambda entry: entry.at))[-limit:]
 
     def close(self) -> None:
         """Close its files; safe to call twice."""
