@@ -223,7 +223,7 @@ def test_command_usage(both: Pair, command: Command) -> None:
         (["--against", str(source), "--side", "source"], "use --side target"),
         (["--against", str(source), "--range-offsets", "7"], "ranges of 300"),
         (["--against", str(source), "--topic", "other"], "no topic other"),
-        (["--continuous"], "two ways"),
+        (["--continuous"], "cannot be combined"),
     ):
         code, _, err = command(*words)
         assert (code, text in err) == (2, True), err
