@@ -28,7 +28,7 @@ class Daemon:
     """One daemon.
 
     Attributes:
-        name: How messages call it.
+        name: Its name in messages.
         child: Its process.
         disk: Its state directory, where that is a disk of its own.
     """

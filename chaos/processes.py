@@ -75,7 +75,7 @@ class Child:
             self._process.signal(number)
 
     def kill(self) -> None:
-        """End it by SIGKILL; nothing happens if it does not run."""
+        """Stop it with SIGKILL; nothing happens if it is not running."""
         if self._process is not None:
             self.sample()
             kill_processes([self._process])

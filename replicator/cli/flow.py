@@ -132,7 +132,7 @@ def _change(
     dry_run: bool,
     timeout_seconds: float | None,
 ) -> str:
-    """Make the change, wait if a time-out is given, and return the status word.
+    """Make the change, wait if a timeout is given, and return the status word.
 
     The epoch is sent along, so that the change is refused if the flow was switched since we read its status.
     """

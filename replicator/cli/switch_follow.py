@@ -58,7 +58,7 @@ def follow(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
 
     Raises:
         PreflightFailed: It was undone, or waits for a confirmation.
-        TimedOut: It is not done within the time-out; it goes on.
+        TimedOut: It is not done within the timeout; it goes on.
     """
     shown = _Shown(quiet=manner.form not in {Format.TABLE, Format.WIDE})
     deadline = time.monotonic() + manner.timeout_seconds + _POLL_SECONDS
@@ -121,7 +121,7 @@ def follow_back(client: ControlClient, switch: SwitchStatus, manner: Manner) -> 
     Raises:
         PreflightFailed: It was undone: the target is still the open side.
         Conflict: A failover replaced it.
-        TimedOut: It is not done, or the other side does not follow, within the time-out.
+        TimedOut: It is not done, or the other side does not follow, within the timeout.
     """
     shown = _Shown(quiet=manner.form not in {Format.TABLE, Format.WIDE})
     deadline = time.monotonic() + manner.timeout_seconds + _POLL_SECONDS
@@ -160,7 +160,7 @@ def _await_the_other_side(client: ControlClient, switch: SwitchStatus, manner: M
 
     Raises:
         Conflict: The open side is not the one that the switch opened.
-        TimedOut: The other side does not follow within the time-out.
+        TimedOut: The other side does not follow within the timeout.
     """
     flow = client.status(switch.flow).flows[0]
     comes_back = switch.verb is Verb.FAILBACK and any(step.step == "switch_back" for step in switch.steps)

@@ -35,7 +35,7 @@ ReverseOption = Annotated[
     bool, typer.Option("--reverse", help="Afterwards, start the flow with `reverse_of`, which copies back.")
 ]
 InexactOption = Annotated[
-    bool, typer.Option("--inexact-groups", help="Go on even if a consumer group cannot keep its exact position.")
+    bool, typer.Option("--inexact-groups", help="Continue even if a consumer group cannot keep its exact position.")
 ]
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is done, or once it is ordered.")]
 TimeoutOption = Annotated[
@@ -208,7 +208,7 @@ def _carry_out(client: ControlClient, order: Order, manner: Manner) -> None:
 
     Raises:
         PreflightFailed: It is refused, or the operator declines.
-        TimedOut: It is not done within the time-out; it goes on.
+        TimedOut: It is not done within the timeout; it goes on.
     """
     client.about_to_order()
     epoch = client.status(order.flow).flows[0].epoch

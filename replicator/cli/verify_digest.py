@@ -21,7 +21,7 @@ from replicator.engine.verify.digest import (
     verify_against,
     verify_digests,
 )
-from replicator.engine.verify.digest_result import CANNOT_BE_TOLD, DigestResult, TopicDigestVerdict, to_json
+from replicator.engine.verify.digest_result import UNDECIDED_COMPACTED, DigestResult, TopicDigestVerdict, to_json
 from replicator.errors import TimedOut, Undecided, Unequal, UsageError
 from replicator.model.spec import SideName
 
@@ -177,8 +177,8 @@ def _range_rows(topic: TopicDigestVerdict) -> Iterator[tuple[str, ...]]:
     for part in topic.partitions:
         for pair in part.different:
             yield _range_row(topic.topic, part.partition, pair, "DIFFERENT")
-        for pair in part.untold:
-            yield _range_row(topic.topic, part.partition, pair, CANNOT_BE_TOLD)
+        for pair in part.undecided:
+            yield _range_row(topic.topic, part.partition, pair, UNDECIDED_COMPACTED)
 
 
 def _range_row(topic: str, partition: int, pair: RangePair, outcome: str) -> tuple[str, ...]:
@@ -212,9 +212,9 @@ def _judge(result: DigestResult, wait: str) -> None:
             " the target was behind",
             next_step="`replicator flow status` says why; repeat with a longer --wait, or with newer digests",
         )
-    if result.untold:
+    if result.undecided:
         raise Undecided(
-            f"ranges differ, and whether they may {CANNOT_BE_TOLD}",
+            f"ranges differ, perhaps only by compaction ({UNDECIDED_COMPACTED})",
             why="each cluster's cleaner removes superseded records when it likes",
             next_step="run `replicator verify FLOW -c FILE --digest --topic NAME` where both sides can be read",
         )

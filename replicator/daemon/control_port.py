@@ -127,7 +127,7 @@ class DaemonControl:
         if topic is not None:
             return await self._flows.runner(flow).operations.forget_mirror(topic, dry_run=dry_run)
         if any(one.name == flow for one in self._flows.spec.flows):
-            check_flow(flow, in_file=True, running=None, at_work=())
+            check_flow(flow, in_file=True, running=None, active=())
         timing, clusters = self._flows.spec.coordinator, self._flows.spec.clusters
         silence = max(silence_seconds(timing, one) for one in clusters)
         ours = frozenset(uid for one in self._flows.supervisors.values() if (uid := one.runner.uid) is not None)

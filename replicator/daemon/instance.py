@@ -73,7 +73,7 @@ class StateDirLock:
             os.ftruncate(self._file, 0)
 
     def close(self) -> None:
-        """Let go of it; safe to call twice."""
+        """Close it; safe to call twice."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

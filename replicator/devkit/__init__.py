@@ -1,4 +1,4 @@
-"""Real Kafka clusters as plain local processes, for the demo, tests, benchmarks and chaos runs.
+"""Real Kafka clusters in plain local processes, for the demo, tests, benchmarks and chaos runs.
 
 ::
 

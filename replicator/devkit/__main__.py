@@ -1,4 +1,4 @@
-"""``python -m replicator.devkit``: fetch what local clusters need, so that no test waits for it."""
+"""``python -m replicator.devkit``: fetch what local clusters need, so that no test has to wait for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicator.errors import DevkitError
 
 
 def main() -> int:
-    """Fetch the jars of the default Kafka version; say what is missing."""
+    """Fetch the jars of the default Kafka version, or say what is missing."""
     try:
         ensure_archive(ensure_distribution())
     except DevkitError as error:

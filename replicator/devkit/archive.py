@@ -1,8 +1,8 @@
 """A class archive (JVM class data sharing) for the jars of one Kafka version.
 
 A broker start spends most of its time loading and verifying classes. Measured on two cores, with
-`config.FAST_JVM`: 2.2 s and 2.8 s of CPU to a serving broker without an archive, 1.1 s and 1.5 s with one.
-It is written once, by a broker that starts, serves and stops. A JVM that finds its archive unfit ignores it.
+`config.FAST_JVM`: a broker serves after 2.2 s and 2.8 s of CPU without an archive, after 1.1 s and 1.5 s with one.
+It is written once, by a broker that starts, serves and stops. A JVM ignores an archive that does not fit.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _POLL_SECONDS = 0.05
 
 
 def ensure_archive(distribution: Distribution) -> None:
-    """Write the class archive of these jars and this Java, unless one was written or tried before.
+    """Write the class archive for these jars and this Java, unless one was written or tried before.
 
-    It is an optimisation: versions with a ZooKeeper go without. Where the JVM cannot write one, that is noted beside it
+    It is an optimization: versions with a ZooKeeper do without. If the JVM cannot write one, a file next to it says so,
     and brokers start without.
     """
     failed = distribution.archive.with_suffix(".failed")
@@ -43,7 +43,7 @@ def ensure_archive(distribution: Distribution) -> None:
 
 
 def _dump(distribution: Distribution, work: Path) -> Path:
-    """Run one broker from start to stop and return the archive that its JVM wrote at its end."""
+    """Run one broker from start to stop and return the archive that its JVM wrote on exit."""
     archive = work / "classes.jsa"
     base = ClusterConfig("archive", work, free_base_port(1), kafka_version=distribution.version)
     formatting = Broker(base, 1, distribution)

@@ -18,7 +18,7 @@ from replicator.model.security import Mechanism
 
 
 class Broker(Node):
-    """One combined broker and controller node; of versions with a ZooKeeper, a broker.
+    """One combined broker and controller node; for versions with a ZooKeeper, only a broker.
 
     Attributes:
         node_id: Its number in the cluster.
@@ -38,11 +38,11 @@ class Broker(Node):
 
     @property
     def _formatted_file(self) -> Path:
-        """Written after the format tool succeeded: without it, the data directory may be half made."""
+        """Written after the format tool succeeded: without it, the data directory may be incomplete."""
         return self._directory / "formatted"
 
     def write_files(self) -> None:
-        """Write everything the broker reads at its start; its data is left alone."""
+        """Write everything the broker reads when it starts; its data is left alone."""
         self.write_logging()
         properties = server_properties(self._config, self.node_id, self._directory)
         self._properties_file.write_text(render(properties))
@@ -56,7 +56,7 @@ class Broker(Node):
         """Start Kafka's format tool on the data directory; return None if there is nothing (more) to format.
 
         Raises:
-            DevkitError: The cluster is to have SCRAM users, which this version's tool cannot create.
+            DevkitError: The cluster should have SCRAM users, which this version's tool cannot create.
         """
         if _scram_arguments(self._config) and not self._distribution.formats_scram:
             raise DevkitError(
@@ -79,14 +79,14 @@ class Broker(Node):
         """Wait for the format tool.
 
         Raises:
-            DevkitError: It failed; shows what it said.
+            DevkitError: It failed; the error shows its output.
         """
         if tool.wait() != 0:
             raise DevkitError(f"the storage of {self.name} could not be formatted", why=self.log_tail())
         self._formatted_file.touch()
 
     def launch(self) -> None:
-        """Start the process; it serves some time later.
+        """Start the process, without waiting until it serves.
 
         Raises:
             DevkitError: One of its ports is taken, or the process cannot be started.
@@ -103,10 +103,10 @@ class Broker(Node):
         self.spawn(command)
 
     def serves(self, expected: Collection[int]) -> bool:
-        """Whether it answers and knows the expected nodes to be serving.
+        """Whether it answers, and reports the expected nodes as serving.
 
         Raises:
-            DevkitError: Its process has ended; shows the end of its log.
+            DevkitError: Its process has ended; the error shows the end of its log.
         """
         if not self.alive:
             raise DevkitError(

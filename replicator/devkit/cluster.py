@@ -1,4 +1,4 @@
-"""Clusters: several brokers that are started, watched and ended together."""
+"""Clusters: several brokers that are started, watched and stopped together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from replicator.devkit.zookeeper import Zookeeper
 from replicator.errors import DevkitError
 
 START_SECONDS = 90.0
-"""Bound of a start; some three seconds are normal."""
+"""Time limit for a start; about three seconds are normal."""
 
 _POLL_SECONDS = 0.05
 
@@ -34,11 +34,11 @@ class Cluster:
     """One real Kafka cluster of local processes.
 
     Its brokers end when this Python process does, in whatever way, unless it is `releasable` and `release` was
-    called. Use it as a context manager, or call `start` and `stop`. The data outlives a stop, and a later start
-    goes on with it, until `wipe`.
+    called. Use it as a context manager, or call `start` and `stop`. The data survives a stop, and a later start
+    continues with it, until `wipe`.
 
     Attributes:
-        config: What was asked for.
+        config: The settings it was created with.
     """
 
     def __init__(self, config: ClusterConfig, *, releasable: bool = False) -> None:
@@ -75,17 +75,17 @@ class Cluster:
 
     @property
     def processes(self) -> dict[int, ProcessRef]:
-        """Node id to process, of the brokers that run or are paused."""
+        """Node id to process, for brokers that are running or paused."""
         return {node: b.process for node, b in self._brokers.items() if b.process and b.alive}
 
     @property
     def zookeeper(self) -> ProcessRef | None:
-        """The ZooKeeper that runs for the brokers; None where there is none."""
+        """The ZooKeeper that runs for the brokers; None if there is none."""
         return self._zookeeper.process if self._zookeeper is not None and self._zookeeper.alive else None
 
     @property
     def broker_pids(self) -> dict[int, int]:
-        """Node id to pid, of the brokers that run or are paused."""
+        """Node id to pid, for brokers that are running or paused."""
         return {node: process.pid for node, process in self.processes.items()}
 
     def log_file(self, node_id: int) -> Path:
@@ -101,43 +101,43 @@ class Cluster:
         start_clusters([self], timeout_seconds)
 
     def stop(self, timeout_seconds: float = STOP_SECONDS) -> None:
-        """End every broker by SIGTERM, and by SIGKILL those that take longer than the bound."""
+        """Stop every broker with SIGTERM, and with SIGKILL those that take longer than the time limit."""
         stop_processes(self.processes.values(), timeout_seconds)
-        if self._zookeeper is not None:  # brokers sign off there
+        if self._zookeeper is not None:  # after the brokers, which sign off there
             self._zookeeper.stop(timeout_seconds)
         self._reap()
 
     def kill(self) -> None:
-        """End every broker by SIGKILL: quick, for clusters whose data is not needed any more, and for chaos."""
+        """Stop every broker with SIGKILL: quick, for clusters whose data is no longer needed, and for chaos."""
         kill_processes(self.processes.values())
         if self._zookeeper is not None:
             self._zookeeper.kill()
         self._reap()
 
     def kill_broker(self, node_id: int) -> None:
-        """End one broker by SIGKILL."""
+        """Stop one broker with SIGKILL."""
         self._broker(node_id).kill()
 
     def stop_broker(self, node_id: int, timeout_seconds: float = STOP_SECONDS) -> None:
-        """End one broker by SIGTERM (it hands its leaderships over first), then SIGKILL."""
+        """Stop one broker with SIGTERM (it hands over its leaderships first), then with SIGKILL."""
         self._broker(node_id).stop(timeout_seconds)
 
     def start_broker(self, node_id: int, timeout_seconds: float = START_SECONDS) -> None:
-        """Start one broker again, and wait until it serves; after a kill that takes the session time-out, 3 s.
+        """Start one broker again and wait until it serves; after a kill that takes the session timeout, 3 s.
 
         Raises:
-            DevkitError: It runs already, or did not serve in time.
+            DevkitError: It is already running, or did not serve in time.
         """
         broker = self._broker(node_id)
         if broker.alive:
-            raise DevkitError(f"{broker.name} runs already")
+            raise DevkitError(f"{broker.name} is already running")
         deadline = time.monotonic() + timeout_seconds
         while True:
             broker.launch()
             try:
                 self._wait([broker], [node_id], deadline - time.monotonic())
             except DevkitError:
-                # A ZooKeeper remembers a killed broker for the session time-out, and the next one ends at that.
+                # A ZooKeeper remembers a killed broker for the session timeout, which makes the next one exit.
                 ended = node_id not in self.processes
                 if self._zookeeper is None or not ended or time.monotonic() > deadline:
                     raise
@@ -145,46 +145,46 @@ class Cluster:
                 return
 
     def pause_broker(self, node_id: int) -> None:
-        """Stop one broker's clock (SIGSTOP): its connections stay up and nothing answers."""
+        """Freeze one broker (SIGSTOP): its connections stay up, but nothing answers."""
         self._broker(node_id).signal(signal.SIGSTOP)
 
     def resume_broker(self, node_id: int) -> None:
-        """Let a paused broker go on (SIGCONT)."""
+        """Let a paused broker continue (SIGCONT)."""
         self._broker(node_id).signal(signal.SIGCONT)
 
     def wait_ready(self, timeout_seconds: float = START_SECONDS) -> None:
-        """Wait until every broker answers and knows all nodes to be serving.
+        """Wait until every broker answers and reports all nodes as serving.
 
         Raises:
-            DevkitError: A broker has ended, or time is up; shows the end of its log.
+            DevkitError: A broker has ended, or time is up; the error shows the end of its log.
         """
         nodes = self.config.node_ids
         self._wait([self._broker(node) for node in nodes], nodes, timeout_seconds)
-        if self._zookeeper is not None:  # there the first broker names the cluster
-            told = cluster_id_at(HOST, self.config.ports(1).direct)
-            if told is None:
+        if self._zookeeper is not None:  # then the first broker chooses the cluster's id
+            reported = cluster_id_at(HOST, self.config.ports(1).direct)
+            if reported is None:
                 raise DevkitError(f"cluster {self.config.name} does not report its id")
-            self._cluster_id = told
+            self._cluster_id = reported
 
     def release(self) -> None:
-        """Let the brokers outlive this process: from now on only their `processes` say how to end them.
+        """Let the brokers outlive this process: from now on only their `processes` say how to stop them.
 
         Raises:
-            DevkitError: The cluster was not made `releasable`.
+            DevkitError: The cluster was not created as `releasable`.
         """
         if not self._releasable:
-            raise DevkitError(f"cluster {self.config.name} was not made releasable")
+            raise DevkitError(f"cluster {self.config.name} was not created as releasable")
         for node in (*self._brokers.values(), *filter(None, [self._zookeeper])):
             node.release()
 
     def wipe(self) -> None:
-        """Remove the directory of a cluster that does not run.
+        """Remove the directory of a stopped cluster.
 
         Raises:
-            DevkitError: It runs, or the directory is not one of ours.
+            DevkitError: It is running, or the directory is not one of ours.
         """
         if self.processes or self.zookeeper:
-            raise DevkitError(f"cluster {self.config.name} runs", next_step="stop it first")
+            raise DevkitError(f"cluster {self.config.name} is running", next_step="stop it first")
         wipe_directory(self.config.directory)
 
     def _broker(self, node_id: int) -> Broker:
@@ -194,9 +194,9 @@ class Cluster:
         return self._brokers[node_id]
 
     def _prepare(self) -> list[tuple[Broker, subprocess.Popen[bytes]]]:
-        """Make everything ready but the processes; return the format tools that were started."""
+        """Prepare everything except the processes; return the format tools that were started."""
         if self.processes:
-            raise DevkitError(f"cluster {self.config.name} runs already", why=f"pids {self.broker_pids}")
+            raise DevkitError(f"cluster {self.config.name} is already running", why=f"pids {self.broker_pids}")
         distribution = ensure_distribution(self.config.kafka_version)
         ensure_archive(distribution)
         for node in self.config.node_ids:
@@ -241,7 +241,7 @@ class Cluster:
 def start_clusters(clusters: Sequence[Cluster], timeout_seconds: float = START_SECONDS) -> None:
     """Start several clusters at the same time and wait until all of them serve.
 
-    It uses processes and no threads, so an interrupt (Ctrl-C) ends the wait at once.
+    It uses processes, not threads, so an interrupt (Ctrl-C) ends the wait at once.
 
     Raises:
         DevkitError: One of them could not be started; none is left running.
@@ -267,20 +267,20 @@ def start_clusters(clusters: Sequence[Cluster], timeout_seconds: float = START_S
 
 
 def is_cluster_directory(directory: Path) -> bool:
-    """Whether a directory holds the data of a cluster of ours."""
+    """Whether a directory holds the data of one of our clusters."""
     return (directory / _IDENTITY).is_file()
 
 
 def wipe_directory(directory: Path) -> None:
-    """Remove the directory of a cluster that does not run.
+    """Remove the directory of a stopped cluster.
 
     Raises:
-        DevkitError: The directory holds something, and was not made by us.
+        DevkitError: The directory is not empty, and not ours.
     """
     if not directory.exists():
         return
     if not is_cluster_directory(directory) and any(directory.iterdir()):
-        raise DevkitError(f"{directory} is not the directory of a local cluster", why=f"no {_IDENTITY} in it")
+        raise DevkitError(f"{directory} is not the directory of a local cluster", why=f"it has no {_IDENTITY}")
     shutil.rmtree(directory)
 
 
@@ -291,30 +291,30 @@ def _identity(config: ClusterConfig) -> str:
     """Return the cluster id stored with the data, or store a new one.
 
     Raises:
-        DevkitError: The data was written by a cluster of another shape, which cannot go on with this one.
+        DevkitError: The data was written by a cluster of a different shape, and cannot be used by this one.
     """
     file = config.directory / _IDENTITY
     shape = {"brokers": config.brokers, "kafka_version": config.kafka_version}
     if not file.exists():
         if config.directory.exists() and any(config.directory.iterdir()):
             raise DevkitError(
-                f"{config.directory} holds something else", next_step="choose another directory for the cluster"
+                f"{config.directory} contains something else", next_step="choose another directory for the cluster"
             )
         config.directory.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({"cluster_id": _new_cluster_id(), **shape}))
     stored = json.loads(file.read_text())
     if {key: stored[key] for key in shape} != shape:
         raise DevkitError(
-            f"the data of cluster {config.name} belongs to a cluster of another shape",
+            f"the data of cluster {config.name} belongs to a cluster of a different shape",
             why=f"it has {stored['brokers']} broker(s) of Kafka {stored['kafka_version']}, "
-            f"asked for are {config.brokers} of {config.kafka_version}",
-            next_step=f"ask for the same shape, or remove {config.directory} (`replicator dev down --wipe`)",
+            f"not {config.brokers} of {config.kafka_version}",
+            next_step=f"use the same shape, or remove {config.directory} (`replicator dev down --wipe`)",
         )
     return str(stored["cluster_id"])
 
 
 def _new_cluster_id() -> str:
-    """Return an id as Kafka makes them: a random UUID in base64, never with a dash in front (an option, to tools)."""
+    """Return an id like Kafka's: a random UUID in base64, without a leading dash (tools would see an option)."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):

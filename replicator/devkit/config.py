@@ -1,4 +1,4 @@
-"""What a cluster is to be: frozen values, and the ports that follow from them."""
+"""The settings of a cluster: frozen values, and the ports that follow from them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from replicator.model.security import Mechanism, Protocol
 
 HOST = "127.0.0.1"
 PORTS_PER_BROKER = 10
-"""Distance between the base ports of two brokers; the listeners of one lie within it."""
+"""Distance between the base ports of two brokers; all listeners of a broker are within it."""
 
 _PORT_MAX = 65535
 _USER_TEXT = re.compile(r"[A-Za-z0-9._-]+")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 FAST_JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-"""For short runs on few cores: measured, they cut the CPU time of a start by 40 %. Not for benchmarks."""
+"""For short runs on few cores: they were measured to cut the CPU time of a start by 40 %. Not for benchmarks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class ListenerSecurity:
 
     Attributes:
         protocol: SSL, SASL_SSL or SASL_PLAINTEXT.
-        mechanisms: SASL mechanisms offered. OAUTHBEARER takes unsecured tokens (see `unsecured_token`).
+        mechanisms: SASL mechanisms offered. OAUTHBEARER accepts unsecured tokens (see `unsecured_token`).
         users: Name to password, for PLAIN and SCRAM alike: letters, digits and dashes, nothing that Java would quote.
         certificate: Needed when the protocol is TLS.
-        client_certificates: Whether clients must show one (mTLS).
+        client_certificates: Whether clients must present one (mTLS).
     """
 
     protocol: Protocol
@@ -59,7 +59,7 @@ class ListenerSecurity:
             raise DevkitError(f"a {self.protocol} listener needs at least one mechanism")
         for text in (*self.users, *self.users.values()):
             if not _USER_TEXT.fullmatch(text):
-                raise DevkitError("user names and passwords of local clusters are letters, digits and dashes")
+                raise DevkitError("user names and passwords of local clusters may have only letters, digits and dashes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +85,18 @@ class ClusterConfig:
 
     Attributes:
         name: Its alias: letters, digits, dashes.
-        directory: Where everything of this cluster lives, and nothing else: it is removed by `wipe`.
+        directory: Holds everything of this cluster, and nothing else: `wipe` removes it.
         base_port: First port; broker *n* uses ``base_port + 10 * (n - 1)`` and the three above it.
         brokers: How many nodes; they form one quorum.
-        kafka_version: Which Kafka runs.
+        kafka_version: The version of Kafka.
         heap_mb: Heap of each broker, in MiB.
         overrides: Broker properties that replace ours, or are added.
         jvm_flags: Extra flags of the JVM.
-        repl_advertised: Node id to the port that clients of its REPL listener are sent to. Brokers have that
-            listener only where this names them.
+        repl_advertised: Node id to the port that clients of its REPL listener are sent to. Only the brokers named
+            here have that listener.
         security: Adds a SECURE listener to every broker.
         authorizer: Whether StandardAuthorizer decides. The DIRECT listener then acts as a super user.
-        super_users: Principals such as ``User:admin`` that may do everything, beside the DIRECT listener.
+        super_users: Principals such as ``User:admin`` that may do everything, besides the DIRECT listener.
     """
 
     name: str
@@ -116,7 +116,7 @@ class ClusterConfig:
         if not _NAME.fullmatch(self.name):
             raise DevkitError(
                 f"{self.name!r} cannot name a cluster",
-                next_step="use small letters, digits and dashes, at most 31",
+                next_step="use lowercase letters, digits and dashes, at most 31",
             )
         if self.brokers < 1:
             raise DevkitError(f"cluster {self.name} needs at least one broker, not {self.brokers}")
@@ -147,7 +147,7 @@ class ClusterConfig:
 
     @property
     def repl_bootstrap(self) -> str:
-        """``host:port,...`` of what the REPL listeners advertise.
+        """``host:port,...`` that the REPL listeners advertise.
 
         Raises:
             DevkitError: The cluster has none.

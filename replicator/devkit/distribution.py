@@ -1,4 +1,4 @@
-"""The jars of one Kafka version in the user's cache: fetched once by Maven, then only read."""
+"""The jars of one Kafka version in the user's cache: Maven fetches them once, then they are only read."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from replicator.devkit.java import find_java, find_maven, java_version
 from replicator.errors import DevkitError
 
 KAFKA_VERSION = "4.3.1"
-"""What clusters run unless told otherwise."""
+"""The default version of clusters."""
 
 KAFKA_VERSION_OLD = "3.9.2"
 """The newest patch of Kafka 3."""
 
 KAFKA_VERSION_OLDEST = "2.8.2"
-"""The oldest version that clusters are tested with; it still needs a ZooKeeper."""
+"""The oldest version that we test with; it still needs a ZooKeeper."""
 
 _FIRST_WITHOUT_ZOOKEEPER = (3, 3)
-"""Since then Kafka's own quorum is meant for production (KIP-833)."""
+"""The first version whose own quorum is ready for production (KIP-833)."""
 _FIRST_WITH_SCRAM_AT_FORMAT = (3, 5)
-"""Since then users can be created with a cluster's first metadata (KIP-900)."""
+"""The first version that can create users with a cluster's first metadata (KIP-900)."""
 
 _FETCH_TIMEOUT_SECONDS = 900
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -43,8 +43,7 @@ class Distribution:
         version: Kafka's version, such as ``4.3.1``.
         java: The `java` command.
         libs: Directory of the jars.
-        archive: Where the JVM's class archive of these jars and this Java is kept (see `devkit.archive`);
-            it need not exist.
+        archive: The JVM's class archive for these jars and this Java (see `devkit.archive`); it need not exist.
     """
 
     version: str
@@ -54,7 +53,7 @@ class Distribution:
 
     @property
     def uses_log4j2(self) -> bool:
-        """Whether this version logs by Log4j 2 (Kafka 4), not Log4j 1 (Kafka 3)."""
+        """Whether this version logs with Log4j 2 (Kafka 4), not Log4j 1 (Kafka 3)."""
         return _uses_log4j2(self.version)
 
     @property
@@ -64,7 +63,7 @@ class Distribution:
 
     def command(self, main_class: str, *args: str, jvm_flags: tuple[str, ...] = ()) -> list[str]:
         """Return the command line that runs a main class of these jars."""
-        # The archive is only a faster way to load the same classes: a JVM to which it does not apply ignores it.
+        # The archive is only a faster way to load the same classes: a JVM that cannot use it ignores it.
         shared = (f"-XX:SharedArchiveFile={self.archive}",) if self.archive.is_file() else ()
         return [str(self.java), *shared, *jvm_flags, "-cp", f"{self.libs}/*", main_class, *args]
 
@@ -75,12 +74,12 @@ def cache_dir() -> Path:
 
 
 def needs_zookeeper(version: str) -> bool:
-    """Whether brokers of that Kafka version are run with a ZooKeeper here, not with a quorum of their own."""
+    """Whether we run brokers of that Kafka version with a ZooKeeper, not with their own quorum."""
     return _numbers(version) < _FIRST_WITHOUT_ZOOKEEPER
 
 
 def is_fetched(version: str) -> bool:
-    """Whether the jars of that Kafka version are there already: if not, a first start takes longer."""
+    """Whether the jars of that Kafka version are there already: if not, the first start takes longer."""
     return (cache_dir() / f"kafka-{version}" / "libs").is_dir()
 
 
@@ -90,12 +89,12 @@ def ensure_distribution(version: str = KAFKA_VERSION) -> Distribution:
     Safe to call from several processes at once: one fetches, the others wait for it.
 
     Raises:
-        DevkitError: Java or Maven is missing, the version is not one, or Maven could not fetch it.
+        DevkitError: Java or Maven is missing, the version is malformed, or Maven could not fetch it.
     """
     if not _VERSION.fullmatch(version):
         raise DevkitError(
             f"{version!r} is not a Kafka version",
-            next_step=f"give all three numbers, such as {KAFKA_VERSION} or {KAFKA_VERSION_OLD}",
+            next_step=f"give all three numbers, for example {KAFKA_VERSION} or {KAFKA_VERSION_OLD}",
         )
     java = find_java()
     home = cache_dir() / f"kafka-{version}"
@@ -130,7 +129,7 @@ def _fetch(version: str, libs: Path) -> None:
             raise DevkitError(
                 f"Maven could not fetch the jars of Kafka {version}",
                 why=_maven_errors(done.stdout + done.stderr),
-                next_step="check the version, the network and Maven's settings, then run the same command again",
+                next_step="check the version, the network and Maven's settings, then repeat the command",
             )
         (work / "libs").rename(libs)
     finally:
@@ -138,7 +137,7 @@ def _fetch(version: str, libs: Path) -> None:
 
 
 def _maven_errors(output: str) -> str:
-    """Return the first few lines in which Maven says what went wrong."""
+    """Return the first few error lines of Maven."""
     lines = [line.removeprefix("[ERROR]").strip() for line in output.splitlines() if "[ERROR]" in line]
     return "; ".join(line for line in lines if line)[:600] or output.strip()[-600:]
 
@@ -153,7 +152,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file, made if need be; it goes with the process that holds it."""
+    """Hold an exclusive lock on a file, created if needed; it ends with the process that holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""A real etcd on this machine, for tests: the server of Debian's package, unpacked into the user's cache."""
+"""A real etcd on this machine, for tests: the server from Debian's package, unpacked into the user's cache."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Etcd:
     """A cluster of etcd members.
 
     Attributes:
-        directory: Where they keep what they have.
-        base_port: The first of two ports for each member.
-        members: How many.
+        directory: Where they keep their data.
+        base_port: The first port; each member has two.
+        members: How many there are.
     """
 
     directory: Path
@@ -83,7 +83,7 @@ class Etcd:
                 time.sleep(0.05)
 
     def start_member(self, member: int) -> None:
-        """Start one member, or start it again with what it had."""
+        """Start one member, with its earlier data if it has any."""
         program = ensure_etcd()
         home = self.directory / f"member-{member}"
         home.mkdir(parents=True, exist_ok=True)
@@ -104,13 +104,13 @@ class Etcd:
             )
 
     def kill(self, member: int) -> None:
-        """End one member by SIGKILL."""
+        """Stop one member with SIGKILL."""
         process = self.processes.pop(member)
         process.kill()
         process.wait()
 
     def stop(self) -> None:
-        """End all of them."""
+        """Stop all members."""
         for member in list(self.processes):
             self.kill(member)
 

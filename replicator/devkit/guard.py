@@ -8,11 +8,11 @@ for the first of:
 * the parent ends, in whatever way: the guard kills the command;
 * with ``release``: a byte on standard input. The guard ends and the command stays, on its own from then on.
 
-Why not PR_SET_PDEATHSIG on the broker alone: that signal is tied to the *thread* that started the child, and clusters
-are started by worker threads. The guard watches the parent by a pidfd, which becomes readable when the whole process
-is gone (no thread, no inherited pipe end and no recycled pid can confuse it). PR_SET_PDEATHSIG covers the one case that
-is left, the death of the guard itself: there it is safe, since the guard has a single thread. (It cannot be taken back
-from outside, so a command that may be released goes without.)
+Why not just PR_SET_PDEATHSIG on the broker: that signal is tied to the *thread* that started the child, and worker
+threads start clusters. The guard watches the parent through a pidfd, which becomes readable when the whole process
+is gone (no thread, no inherited pipe end and no recycled pid can confuse it). PR_SET_PDEATHSIG covers the one case
+left, the death of the guard itself: there it is safe, since the guard has a single thread. (It cannot be undone
+from outside, so a command that may be released does without.)
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def main(argv: list[str]) -> int:
 
 
 def _watch(child: int, parent_fd: int, *, releasable: bool) -> int:
-    child_fd = os.pidfd_open(child)  # cannot be recycled: it is ours and not waited for yet
+    child_fd = os.pidfd_open(child)  # the pid cannot be recycled: the child is ours, and nobody has waited for it yet
     poll = select.poll()
     poll.register(parent_fd, select.POLLIN)
     poll.register(child_fd, select.POLLIN)
     if releasable:
         poll.register(_STDIN, select.POLLIN)
     ready = {fd for fd, _ in poll.poll()}
-    if _STDIN in ready and os.read(_STDIN, 1):  # an end of file is no release: the parent is about to be gone
+    if _STDIN in ready and os.read(_STDIN, 1):  # an end of file is not a release: the parent is ending
         return 0
     if child_fd not in ready:
         os.kill(child, signal.SIGKILL)
@@ -67,7 +67,7 @@ def _become(command: list[str], guard: int, *, releasable: bool) -> NoReturn:
     """Turn this forked child into the command."""
     if not releasable:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != guard:  # the guard died before the request above took hold
+    if os.getppid() != guard:  # the guard died before the request above took effect
         os._exit(_STARTED_TOO_LATE)
     os.dup2(os.open(os.devnull, os.O_RDONLY), _STDIN)
     os.dup2(2, 1)  # standard output belongs to the guard's one line

@@ -1,4 +1,4 @@
-"""Finding the Java runtime and Maven, or saying which package brings them."""
+"""Finds the Java runtime and Maven, or says which package provides them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _VERSION_TIMEOUT_SECONDS = 30
 
 
 def find_java() -> Path:
-    """Return the `java` command: of ``JAVA_HOME`` if that is set, else of ``PATH``.
+    """Return the `java` command: from ``JAVA_HOME`` if that is set, otherwise from ``PATH``.
 
     Raises:
         DevkitError: There is none, or it is older than Java 17.
@@ -28,7 +28,7 @@ def find_java() -> Path:
     found = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
     if found is None:
         raise DevkitError(
-            "Java is needed to run Kafka brokers, and there is none",
+            "Java is needed to run Kafka brokers, but was not found",
             why=f"no bin/java in JAVA_HOME={home}" if home else "no `java` on PATH",
             next_step=f"apt-get install openjdk-{JAVA_MAJOR_MIN}-jre-headless",
         )
@@ -48,7 +48,7 @@ def java_version(java: Path) -> str:
     """Return the full version text of that `java`, such as ``17.0.15``.
 
     Raises:
-        DevkitError: It cannot be run, or says no version.
+        DevkitError: It cannot be run, or prints no version.
     """
     try:
         done = subprocess.run(
@@ -60,10 +60,10 @@ def java_version(java: Path) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DevkitError(f"`{java} -version` could not be run", why=str(error)) from error
-    said = done.stderr + done.stdout
-    match = _VERSION.search(said)
+    output = done.stderr + done.stdout
+    match = _VERSION.search(output)
     if match is None:
-        raise DevkitError(f"`{java} -version` says no version", why=said.strip()[:200])
+        raise DevkitError(f"`{java} -version` prints no version", why=output.strip()[:200])
     return match["full"]
 
 
@@ -76,7 +76,7 @@ def find_maven() -> Path:
     found = shutil.which("mvn")
     if found is None:
         raise DevkitError(
-            "Maven is needed once, to fetch the Kafka jars, and there is none",
+            "Maven is needed once, to fetch the Kafka jars, but was not found",
             why="no `mvn` on PATH",
             next_step="apt-get install maven",
         )

@@ -1,7 +1,7 @@
-"""Clusters that outlive the command that started them: what `replicator dev up`, `status` and `down` do.
+"""Clusters that outlive the command that started them, for `replicator dev up`, `status` and `down`.
 
-One directory holds the state file ``devkit.json`` and one directory of data per cluster. The state file names
-every broker by pid and start time, so that nothing but our own brokers is ever signalled.
+One directory holds the state file ``devkit.json`` and a data directory for each cluster. The state file names
+every broker by pid and start time, so that only our own brokers are ever signalled.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class LocalCluster:
     """One cluster that was started.
 
     Attributes:
-        asked: What it was started with, as text, to tell whether a second `up` asks for the same.
-        zookeeper: What its brokers need beside themselves, of versions that do.
+        asked: The settings it was started with, as text, to compare with those of a second `up`.
+        zookeeper: The ZooKeeper of its brokers, for versions that need one.
     """
 
     name: str
@@ -52,7 +52,7 @@ class LocalCluster:
 
     @property
     def alive(self) -> tuple[LocalBroker, ...]:
-        """The brokers whose processes run."""
+        """The brokers whose processes are running."""
         return tuple(broker for broker in self.brokers if broker.process.alive)
 
     def serving(self) -> tuple[LocalBroker, ...]:
@@ -61,7 +61,7 @@ class LocalCluster:
 
 
 def default_directory() -> Path:
-    """Return where `dev up` keeps its clusters unless told otherwise."""
+    """Return where `dev up` keeps its clusters by default."""
     return cache_dir() / "dev"
 
 
@@ -75,15 +75,15 @@ def plan(
     kafka_version: str,
     overrides: dict[str, str],
 ) -> list[ClusterConfig]:
-    """Return the clusters that these options ask for; cluster *k* starts `ports_apart` ports above the one before.
+    """Return the clusters for these options; each starts `ports_apart` ports above the one before.
 
     Raises:
         DevkitError: A name is used twice, or the ports of two clusters would collide.
     """
     if len(set(names)) != len(names):
-        raise DevkitError("every cluster needs a name of its own", why=", ".join(names))
+        raise DevkitError("every cluster needs its own name", why=", ".join(names))
     if brokers * PORTS_PER_BROKER > ports_apart:
-        raise DevkitError(f"{brokers} brokers need more than the {ports_apart} ports of a cluster")
+        raise DevkitError(f"{brokers} brokers need more than the {ports_apart} ports reserved for a cluster")
     return [
         ClusterConfig(
             name=name,
@@ -98,18 +98,18 @@ def plan(
 
 
 def up(directory: Path, configs: Sequence[ClusterConfig]) -> tuple[list[LocalCluster], bool]:
-    """Start the clusters that do not run yet; return all asked for, and whether every one ran already.
+    """Start the clusters that are not running yet; return all of `configs`, and whether all were running already.
 
     Until all of them serve, they end with this process; from then on they stay.
 
     Raises:
-        DevkitError: One could not be started, or runs in another shape. None that was started here is left running.
+        DevkitError: One could not be started, or runs with other settings. None that was started here is left running.
     """
     with locked(directory / "devkit.lock"):
         known = {cluster.name: cluster for cluster in load(directory)}
         missing = [config for config in configs if not _runs(known.get(config.name), config)]
         for config in missing:
-            if config.name in known:  # some of its brokers may be left
+            if config.name in known:  # some of its brokers may still be running
                 _stop(known.pop(config.name))
         clusters = [Cluster(config, releasable=True) for config in missing]
         start_clusters(clusters)
@@ -126,13 +126,13 @@ def up(directory: Path, configs: Sequence[ClusterConfig]) -> tuple[list[LocalClu
 
 
 def down(directory: Path, *, wipe: bool = False) -> list[str]:
-    """End every cluster of that directory and return the names of those that ran; with `wipe` remove their data."""
+    """Stop every cluster of that directory and return the names of those that ran; with `wipe` remove their data."""
     if not directory.is_dir():
         return []
     with locked(directory / "devkit.lock"):
         clusters = load(directory)
         ran = [cluster.name for cluster in clusters if cluster.alive]
-        # All at once: a quorum that loses its majority cannot end in good order anyway, and waits for its bound.
+        # All at once: a quorum that loses its majority cannot shut down cleanly anyway, and waits for its time limit.
         stop_processes([broker.process for cluster in clusters for broker in cluster.brokers])
         stop_processes([cluster.zookeeper for cluster in clusters if cluster.zookeeper is not None])
         _save(directory, [])
@@ -159,7 +159,7 @@ def load(directory: Path) -> list[LocalCluster]:
         raise DevkitError(
             f"{file} is damaged",
             why=f"{type(error).__name__}: {error}",
-            next_step="end the brokers that `ps -ef` shows below that directory, then remove the file",
+            next_step="end the brokers of that directory (`ps -ef` shows them), then remove the file",
         ) from error
 
 
@@ -202,15 +202,15 @@ def _asked(config: ClusterConfig) -> dict[str, str]:
 
 
 def _runs(known: LocalCluster | None, config: ClusterConfig) -> bool:
-    """Whether all of it runs; refuses one that runs in another shape."""
+    """Whether all of it is running; refuses one that runs with other settings."""
     if known is None or not known.alive:
         return False
     asked = _asked(config)
     if known.asked != asked:
         keys = sorted(k for k in asked | known.asked if asked.get(k) != known.asked.get(k))
         raise DevkitError(
-            f"cluster {config.name} runs with other settings",
-            why="; ".join(f"{k} is {known.asked.get(k)}, asked for {asked.get(k)}" for k in keys),
+            f"cluster {config.name} is running with other settings",
+            why="; ".join(f"{k} is {known.asked.get(k)}, not {asked.get(k)}" for k in keys),
             next_step="replicator dev down, then dev up again",
         )
     return len(known.alive) == len(known.brokers) and (known.zookeeper is None or known.zookeeper.alive)

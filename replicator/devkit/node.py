@@ -1,4 +1,4 @@
-"""One process of a local cluster: a broker, or what brokers need."""
+"""One process of a local cluster: a broker or a ZooKeeper."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _TAIL_BYTES = 16 << 10
 
 
 class Node:
-    """One JVM with a directory of its own.
+    """One JVM with its own directory.
 
     Attributes:
-        name: How messages call it.
+        name: Its name in messages.
         process: Its JVM; None before the first start.
-        log_file: What it and its JVM say, over all its starts.
+        log_file: The output of it and its JVM, over all its starts.
 
     Args:
-        name: How messages call it.
-        directory: Where all of it lives.
+        name: Its name in messages.
+        directory: Where all its files are.
         distribution: The jars.
         releasable: Whether it may outlive us.
     """
@@ -44,7 +44,7 @@ class Node:
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs (or is paused)."""
+        """Whether its process is running (or paused)."""
         return self.process is not None and self.process.alive
 
     def write_logging(self) -> None:
@@ -53,7 +53,7 @@ class Node:
         self._logging_file.write_text(LOG4J2 if self._distribution.uses_log4j2 else LOG4J1)
 
     def spawn(self, command: list[str]) -> None:
-        """Start the process; it serves some time later.
+        """Start the process, without waiting until it serves.
 
         Raises:
             DevkitError: It cannot be started.
@@ -66,7 +66,7 @@ class Node:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=self._directory,
-                start_new_session=True,  # a Ctrl-C is ours to handle, in order, not the broker's
+                start_new_session=True,  # a Ctrl-C is for us to handle, not for the broker
             )
         self._guard = child
         self.process = ProcessRef.of(self._pid_from_guard(child))
@@ -75,25 +75,25 @@ class Node:
         """Send a signal to the broker.
 
         Raises:
-            DevkitError: It does not run.
+            DevkitError: It is not running.
         """
         if self.process is None or not self.process.signal(number):
-            raise DevkitError(f"{self.name} does not run")
+            raise DevkitError(f"{self.name} is not running")
 
     def stop(self, timeout_seconds: float = STOP_SECONDS) -> None:
-        """End it by SIGTERM, then SIGKILL; nothing happens if it does not run."""
+        """Stop it with SIGTERM, then SIGKILL; nothing happens if it is not running."""
         if self.process is not None:
             stop_processes([self.process], timeout_seconds)
         self.reap()
 
     def kill(self) -> None:
-        """End it by SIGKILL; nothing happens if it does not run."""
+        """Stop it with SIGKILL; nothing happens if it is not running."""
         if self.process is not None:
             kill_processes([self.process])
         self.reap()
 
     def reap(self) -> None:
-        """Take the exit status of a broker that has ended, so that no zombie stays behind."""
+        """Collect the exit status of a broker that has ended, so that no zombie is left."""
         if self._guard is not None and not self.alive:
             self._close_guard(self._guard)
 

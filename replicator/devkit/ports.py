@@ -1,4 +1,4 @@
-"""Finding ports that nobody listens on."""
+"""Finds ports that nobody listens on."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from replicator.devkit.config import HOST, PORTS_PER_BROKER, ClusterConfig
 from replicator.devkit.distribution import needs_zookeeper
 from replicator.errors import DevkitError
 
-# Below the range from which Linux takes the local ports of outgoing connections (32768 and up by default).
+# Below the range that Linux uses for the local ports of outgoing connections (32768 and up by default).
 _FIRST, _LAST = 20_000, 32_000
 _ATTEMPTS_MAX = 200
 
 _given: set[int] = set()
-"""Bases this process has given away already; their clusters may not listen yet."""
+"""Base ports that this process has handed out already; their clusters may not be listening yet."""
 
 
 def free_base_port(brokers: int) -> int:
-    """Return a base port for a cluster of that many brokers, with nobody on any of its ports now.
+    """Return a base port for a cluster of that many brokers, all of whose ports are free now.
 
     Raises:
         DevkitError: None was found in many attempts.
@@ -37,7 +37,7 @@ def free_base_port(brokers: int) -> int:
 def port_is_free(port: int) -> bool:
     """Return whether a broker could listen on this port of 127.0.0.1 now."""
     with socket.socket() as probe:
-        # As the broker does: a port that a finished connection still waits on is usable.
+        # Like the broker, which can use a port on which a finished connection still lingers.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -50,11 +50,11 @@ def check_ports(config: ClusterConfig, node_id: int) -> None:
     """Refuse a node whose ports are taken.
 
     Raises:
-        DevkitError: Names each of them.
+        DevkitError: Some are; the error names each of them.
     """
     ports = config.ports(node_id)
     wanted = {"DIRECT": ports.direct}
-    if not needs_zookeeper(config.kafka_version):  # else it is the ZooKeeper's, which is there before the brokers
+    if not needs_zookeeper(config.kafka_version):  # otherwise the ZooKeeper has it, which starts before the brokers
         wanted["CONTROLLER"] = ports.controller
     if node_id in config.repl_advertised:
         wanted["REPL"] = ports.repl
@@ -65,5 +65,5 @@ def check_ports(config: ClusterConfig, node_id: int) -> None:
         raise DevkitError(
             f"broker {node_id} of cluster {config.name} cannot listen",
             why=f"another process has {', '.join(taken)}",
-            next_step=f"end that process (`ss -ltnp` names it) or choose another base port than {config.base_port}",
+            next_step=f"end that process (`ss -ltnp` names it), or choose a base port other than {config.base_port}",
         )

@@ -19,11 +19,11 @@ _KILL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ProcessRef:
-    """One process, for as long as this boot lasts.
+    """One process, valid until the next boot.
 
     Attributes:
-        pid: Its number, which the kernel gives to another process some time after its end.
-        start_ticks: Its start, in clock ticks since boot: with `boot_id` it tells the two apart.
+        pid: Its number, which the kernel reuses some time after it ends.
+        start_ticks: Its start, in clock ticks since boot: with `boot_id` it distinguishes processes with one pid.
         boot_id: The boot it runs in.
     """
 
@@ -36,7 +36,7 @@ class ProcessRef:
         """Return the identity of a running process.
 
         Raises:
-            ProcessLookupError: There is none of that number.
+            ProcessLookupError: There is none with that number.
         """
         fields = _stat(pid)
         if fields is None:
@@ -45,7 +45,7 @@ class ProcessRef:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs; one that ended and waits for its parent (a zombie) does not."""
+        """Whether it is still running; one that ended and waits for its parent (a zombie) is not."""
         fields = _stat(self.pid)
         return (
             fields is not None
@@ -55,7 +55,7 @@ class ProcessRef:
         )
 
     def signal(self, number: signal.Signals) -> bool:
-        """Send a signal to exactly this process; return False if it no longer runs."""
+        """Send a signal to exactly this process; return False if it is no longer running."""
         with self._handle() as handle:
             if handle is None:
                 return False
@@ -66,7 +66,7 @@ class ProcessRef:
             return True
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Wait for its end; return whether it came in time."""
+        """Wait for it to end; return whether it did in time."""
         with self._handle() as handle:
             if handle is None:
                 return True
@@ -76,7 +76,7 @@ class ProcessRef:
 
     @contextmanager
     def _handle(self) -> Iterator[int | None]:
-        """Give a pidfd, or None. The identity is compared after the open: from then on the fd cannot change hands."""
+        """Yield a pidfd, or None. The identity is checked after the open: the fd cannot change hands then."""
         try:
             handle = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -107,7 +107,7 @@ def kill_processes(processes: Iterable[ProcessRef]) -> None:
         process.wait(_KILL_SECONDS)
 
 
-# Fields of /proc/PID/stat after the command name, which is in brackets and may hold anything (proc_pid_stat(5)).
+# Fields of /proc/PID/stat after the command name, which is in brackets and may contain anything (proc_pid_stat(5)).
 _STATE_FIELD = 0
 _START_FIELD = 19
 

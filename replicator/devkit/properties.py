@@ -34,11 +34,11 @@ log4j.appender.out.layout.ConversionPattern = %d{ISO8601} %p %m (%c)%n
 log4j.logger.kafka.server.KafkaConfig = WARN
 log4j.logger.org.apache.kafka.common.config.AbstractConfig = WARN
 """
-"""Both write to standard output, which is a file per broker: what the JVM itself says then lands in it too."""
+"""Both write to standard output, which is a file per broker, so that messages of the JVM end up there too."""
 
 
 def server_properties(config: ClusterConfig, node_id: int, directory: Path) -> dict[str, str]:
-    """Return the properties of one broker whose files live in `directory`."""
+    """Return the properties of one broker whose files are in `directory`."""
     return {
         **_defaults(config),
         **_membership(config, node_id),
@@ -56,7 +56,7 @@ def render(properties: dict[str, str]) -> str:
 
 
 def keystore_file(directory: Path) -> Path:
-    """Return where the broker's key and chain go: Kafka wants both in one PEM file."""
+    """Return where the broker's key and chain go: Kafka needs both in one PEM file."""
     return directory / "keystore.pem"
 
 
@@ -85,7 +85,7 @@ def _defaults(config: ClusterConfig) -> dict[str, str]:
 
 
 def _membership(config: ClusterConfig, node_id: int) -> dict[str, str]:
-    """Return how a broker joins its cluster, and how its death is noticed there."""
+    """Return the properties for joining the cluster, and for noticing a broker's death."""
     if needs_zookeeper(config.kafka_version):
         return {
             "broker.id": str(node_id),
@@ -97,8 +97,8 @@ def _membership(config: ClusterConfig, node_id: int) -> dict[str, str]:
         "process.roles": "broker,controller",
         "controller.quorum.voters": voters,
         "node.id": str(node_id),
-        # A broker is let in by a heartbeat, and a dead one is noticed by missing ones: 2 s and 9 s by default.
-        # The second is also how long a killed broker has to wait until it may register again.
+        # A heartbeat admits a broker, and missing ones reveal a dead one: 2 s and 9 s by default.
+        # The second is also how long a killed broker has to wait before it may register again.
         "broker.heartbeat.interval.ms": "500",
         "broker.session.timeout.ms": "3000",
     }
@@ -106,14 +106,14 @@ def _membership(config: ClusterConfig, node_id: int) -> dict[str, str]:
 
 def _listeners(config: ClusterConfig, node_id: int) -> dict[str, str]:
     ports = config.ports(node_id)
-    # Listener to (security protocol, port it binds, port clients are told).
+    # Listener to (security protocol, port it binds, port it advertises).
     listeners = {"DIRECT": ("PLAINTEXT", ports.direct, ports.direct)}
     if node_id in config.repl_advertised:
         listeners["REPL"] = ("PLAINTEXT", ports.repl, config.repl_advertised[node_id])
     if config.security is not None:
         listeners["SECURE"] = (str(config.security.protocol), ports.secure, ports.secure)
     bound = [f"{name}://{HOST}:{port}" for name, (_, port, _) in listeners.items()]
-    told = [f"{name}://{HOST}:{port}" for name, (_, _, port) in listeners.items()]
+    advertised = [f"{name}://{HOST}:{port}" for name, (_, _, port) in listeners.items()]
     protocols = [f"{name}:{protocol}" for name, (protocol, _, _) in listeners.items()]
     quorum = {}
     if not needs_zookeeper(config.kafka_version):
@@ -122,7 +122,7 @@ def _listeners(config: ClusterConfig, node_id: int) -> dict[str, str]:
         quorum["controller.listener.names"] = "CONTROLLER"
     return {
         "listeners": ",".join(bound),
-        "advertised.listeners": ",".join(told),
+        "advertised.listeners": ",".join(advertised),
         "listener.security.protocol.map": ",".join(protocols),
         "inter.broker.listener.name": "DIRECT",
         **quorum,

@@ -1,6 +1,6 @@
-"""Asking one broker whether it serves, by two raw requests.
+"""Asks one broker whether it serves, with two raw requests.
 
-The devkit cannot use our own Kafka client: that is what its clusters are there to test.
+The devkit cannot use our own Kafka client, because its clusters are there to test it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _ANSWER_BYTES_MAX = 1 << 20
 def serving_brokers(host: str, port: int, timeout_seconds: float = 2.0) -> dict[int, int]:
     """Ask the broker at this plain-text address which brokers serve; return node id to advertised port.
 
-    It is empty while nobody answers there, or while the answer is an error.
+    The result is empty while nobody answers there, or the answer is an error.
     """
     metadata = _metadata(host, port, timeout_seconds)
     return {} if metadata is None else {int(broker.node_id): int(broker.port) for broker in metadata.brokers}
 
 
 def cluster_id_at(host: str, port: int, timeout_seconds: float = 2.0) -> str | None:
-    """Return the id of the cluster that serves at this plain-text address; None while nobody tells it."""
+    """Return the id of the cluster that serves at this plain-text address; None while nobody reports it."""
     metadata = _metadata(host, port, timeout_seconds)
     return None if metadata is None else metadata.cluster_id
 
 
 def _metadata(host: str, port: int, timeout_seconds: float) -> MetadataResponse | None:
-    """Return what a broker tells of its cluster, in the newest version that Kafka 2.8 knows and Kafka 4 still does."""
+    """Return a broker's metadata, in the newest version of the request that both Kafka 2.8 and Kafka 4 know."""
     try:
         with socket.create_connection((host, port), timeout=timeout_seconds) as connection:
             versions = _call(

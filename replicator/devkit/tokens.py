@@ -8,7 +8,7 @@ import time
 
 
 def unsecured_token(subject: str, lifetime_seconds: float = 3600.0) -> str:
-    """Return an unsigned JSON Web Token, which the SECURE listener of a local cluster takes for that user."""
+    """Return an unsigned JSON Web Token that the SECURE listener of a local cluster accepts for that user."""
     now = time.time()
     header: dict[str, str | float] = {"alg": "none"}
     claims: dict[str, str | float] = {"sub": subject, "iat": now, "exp": now + lifetime_seconds}

@@ -1,4 +1,4 @@
-"""The ZooKeeper of a cluster whose Kafka has no quorum of its own: one process, as Kafka's quick start runs it."""
+"""The ZooKeeper of a cluster whose Kafka has no quorum of its own: one process, as in Kafka's quick start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from replicator.errors import DevkitError
 
 _HEAP_MB = 128
 _TICK_MS = 500
-"""Session time-outs lie between 2 and 20 of these."""
+"""Session timeouts are between 2 and 20 of these."""
 
 
 class Zookeeper(Node):
@@ -23,7 +23,7 @@ class Zookeeper(Node):
         self._config = config
 
     def launch(self) -> None:
-        """Start the process; brokers wait until it serves.
+        """Start the process, without waiting: brokers wait until it serves.
 
         Raises:
             DevkitError: Its port is taken, or it cannot be started.
@@ -33,7 +33,7 @@ class Zookeeper(Node):
             raise DevkitError(
                 f"{self.name} cannot listen",
                 why=f"another process has {HOST}:{port}",
-                next_step=f"end that process (`ss -ltnp` names it) or choose another base port than "
+                next_step=f"end that process (`ss -ltnp` names it), or choose a base port other than "
                 f"{self._config.base_port}",
             )
         self.write_logging()

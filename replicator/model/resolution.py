@@ -45,7 +45,7 @@ class Order:
     Attributes:
         topic: Its source topic.
         how: What to do.
-        partitions: Which ones are meant; empty: all that stand still.
+        partitions: The partitions; empty: all that have stopped.
         actor: Who wants it.
         why: What the operator says about it.
         digest: Of the plan that was confirmed; None: whatever the facts are now.

@@ -1,10 +1,10 @@
-"""The audit log: every change of an operator, as JSON lines that only grow, each with the hash of the one before.
+"""The audit log: every change by an operator, in append-only JSON lines, each with the hash of the one before.
 
-A change is written down *before* it is made (its intent) and after it (its outcome). Where the intent cannot be
-written, the change is not made. Files are named by the number of their first entry; none is ever deleted or shortened.
+A change is recorded *before* it is made (its intent) and after it (its outcome). If the intent cannot be
+written, the change is not made. Files are named after the number of their first entry; none is deleted or shortened.
 
-What was *refused* has files of its own, with a budget: whoever is refused must not fill the disk. Their chain begins
-where the oldest of them does.
+*Refused* calls have separate files, with a budget: refused callers must not be able to fill the disk. Their chain
+starts with the oldest file that is left.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime
+from heapq import merge
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,14 +41,14 @@ log = get_logger(__name__)
 
 
 class AuditLog:
-    """A log of one daemon, in its state directory. Its methods block for a write to the disk; any thread may call.
+    """A log of one daemon, in its state directory. Its methods block on the disk; any thread may call them.
 
     Args:
         directory: Where its files are.
-        file_bytes_max: Above that a new file is begun.
-        name: How its files are called.
+        file_bytes_max: Above this size a new file is started.
+        name: Prefix of its files' names.
         files_max: How many are kept; None: all of them.
-        text_chars_max: What is kept of each text.
+        text_chars_max: How many characters of each text are kept.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class AuditLog:
         self._lock = threading.Lock()
 
     def append(self, entry: AuditEntry) -> int:
-        """Write an entry down, with its number, time and hash filled in; return its number once it is on the disk.
+        """Write an entry, with its number, time and hash filled in; return its number once it is on disk.
 
         Raises:
             StoreFull: There is no room for it.
@@ -81,7 +82,7 @@ class AuditLog:
             try:
                 return self._append(entry)
             except OSError as error:
-                self._forget()  # what stands there now is looked at anew before the next line
+                self._forget()  # the files are read again before the next line
                 raise _fault(self._directory, error) from error
 
     def _append(self, entry: AuditEntry) -> int:
@@ -91,14 +92,14 @@ class AuditLog:
             self._forget_file()
             self._begin_file()
             self._drop_oldest()
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
         made = replace(_bounded(entry, self._chars_max), seq=self._seq + 1, at=at, previous=self._hash)
         self._write(encode(made))
         self._seq = made.seq
         return made.seq
 
     def _is_gone(self) -> bool:
-        """Return whether the file was deleted while it was open: what is written to it nobody would find again."""
+        """Return whether the file was deleted while it was open: what is written to it would be lost."""
         if self._file is None or os.fstat(self._file).st_nlink:
             return False
         log.error("a file of the audit log was deleted", last=self._seq, next="replicator audit verify")
@@ -115,7 +116,7 @@ class AuditLog:
         self._hash = digest(line)
 
     def _open(self) -> None:
-        """Find the end of the chain; a last line that was written by half is ended, and said to be so."""
+        """Find the end of the chain; complete a half-written last line, and note that it is one."""
         files = files_of(self._directory, self._name)
         if not files:
             self._begin_file()
@@ -129,7 +130,7 @@ class AuditLog:
             return
         self._use(files[-1])
         known = next((one.seq for raw in reversed(lines) if (one := decode(raw)) is not None), 0)
-        # Where no line of a file is an entry, its name still tells which numbers were given.
+        # If no line of a file is an entry, its name still shows which numbers were used.
         self._seq = max(known, first_of(path) - 1)
         self._hash = digest(lines[-1])
         if decode(lines[-1]) is None or not lines[-1].endswith(b"\n"):
@@ -139,9 +140,9 @@ class AuditLog:
         if not line.endswith(b"\n"):
             self._write(b"\n")
             self._hash = digest(line + b"\n")
-        log.error("the last line of the audit log is no entry", bytes=len(line))
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        text = f"the line before is no entry ({len(line)} bytes): written by half (a crash, a full disk), or changed"
+        log.error("the last line of the audit log is not an entry", bytes=len(line))
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
+        text = f"the line before is not an entry ({len(line)} bytes): half-written (a crash, a full disk), or changed"
         note = AuditEntry(self._seq + 1, at, Phase.TORN, error=text, previous=self._hash)
         self._write(encode(note))
         self._seq = note.seq
@@ -158,7 +159,7 @@ class AuditLog:
         self._size = os.fstat(self._file).st_size
 
     def recent(self, wanted: Callable[[str], bool], limit: int) -> Sequence[AuditEntry]:
-        """Return at most `limit` entries about flows that are wanted, newest last; the last few files are looked at.
+        """Return at most `limit` entries about wanted flows, newest last; only the last few files are read.
 
         Raises:
             StoreError: They cannot be read.
@@ -186,9 +187,9 @@ class AuditLog:
 
 
 class Audit:
-    """What a daemon keeps of its operators: every change for ever, and refusals as far as their budget goes.
+    """A daemon's record of its operators: every change forever, and refusals as far as their budget goes.
 
-    Its methods block for a write to the disk; any thread may call.
+    Its methods block on the disk; any thread may call them.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -202,7 +203,7 @@ class Audit:
         )
 
     def append(self, entry: AuditEntry) -> int:
-        """Write an entry down; return its number once it is on the disk.
+        """Write an entry; return its number once it is on disk.
 
         Raises:
             StoreFull: There is no room for it.
@@ -211,13 +212,15 @@ class Audit:
         return (self._refusals if entry.phase is Phase.REFUSED else self._changes).append(entry)
 
     def recent(self, wanted: Callable[[str], bool], limit: int) -> Sequence[AuditEntry]:
-        """Return at most `limit` entries about flows that are wanted, newest last.
+        """Return at most `limit` entries about wanted flows, newest last.
 
         Raises:
             StoreError: They cannot be read.
         """
-        found = [*self._changes.recent(wanted, limit), *self._refusals.recent(wanted, limit)]
-        return sorted(found, key=lambda entry: entry.at)[-limit:]
+        changes, refusals = self._changes.recent(wanted, limit), self._refusals.recent(wanted, limit)
+        # Merged, not sorted: each log keeps its own order, even if the clock was set back. Of entries with the same
+        # time the changes count as newer, so that refused callers do not push them out.
+        return list(merge(refusals, changes, key=lambda entry: entry.at))[-limit:]
 
     def close(self) -> None:
         """Close its files; safe to call twice."""
@@ -231,13 +234,13 @@ def files_of(directory: Path, name: str = CHANGES) -> list[Path]:
 
 
 def first_of(path: Path) -> int:
-    """Return the number of the first entry that a file of a log was begun with, 0 where its name does not tell."""
+    """Return the number of the first entry in a file of a log, 0 if its name does not contain it."""
     number = path.stem.rpartition("-")[2]
     return int(number) if number.isascii() and number.isdecimal() else 0
 
 
 def _whole(path: Path) -> bytes:
-    """Return a file of ours that is written on: never what a link leads to."""
+    """Return the content of a file that we will append to; links are not followed."""
     with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
         return file.read()
 
@@ -246,7 +249,7 @@ def lines_of(files: Sequence[Path]) -> Iterator[Line]:
     """Yield every line of some files.
 
     Raises:
-        StoreError: One of them cannot be read, or is no regular file.
+        StoreError: One of them cannot be read, or is not a regular file.
     """
     for path in files:
         try:
@@ -256,14 +259,14 @@ def lines_of(files: Sequence[Path]) -> Iterator[Line]:
                     yield Line(f"{path} line {number}", raw, *begins)
         except OSError as error:
             raise StoreError(
-                f"{path} of the audit log cannot be read",
+                f"{path}, a file of the audit log, cannot be read",
                 why=error.strerror or str(error),
-                next_step=f"look what it is: {command('ls', '-ld', str(path))}",
+                next_step=f"see what it is: {command('ls', '-ld', str(path))}",
             ) from error
 
 
 def _bounded(entry: AuditEntry, chars_max: int) -> AuditEntry:
-    """Cut texts that a caller may have made of any length."""
+    """Shorten texts, which a caller may have made of any length."""
     texts = {
         name: getattr(entry, name)[:chars_max]
         for name in ("actor", "peer", "flow", "topic", "reason", "before", "after", "error")
@@ -276,5 +279,5 @@ def _fault(directory: Path, error: OSError) -> StoreError:
     return kind(
         f"the audit log in {directory} cannot be written",
         why=error.strerror or str(error),
-        next_step=f"make room (df -h {directory}), then repeat the order: without the log no change is made",
+        next_step=f"free some space (df -h {directory}), then repeat the command: without the log nothing is changed",
     )

@@ -1,6 +1,6 @@
-"""Errors that nobody expected: each is logged with its stack and counted for its flow, in this one place.
+"""Unexpected errors: each is logged with its stack and counted by flow, in this one place.
 
-Counted for the process, not in the status of a flow: a flow that could not even be made has them as well.
+They are counted in the process, not in the status of a flow: a flow that could not even be created can have them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def note(bug: BaseException, event: str = "bug", *, flow: str | None = None, **w
     """Log and count an error of this software.
 
     Args:
-        bug: What was met.
-        event: What became of it.
-        flow: Whose it is; None: the flow in whose context this is called, or nobody's.
-        **where: What it was about, for the log.
+        bug: The error.
+        event: What it led to.
+        flow: The flow it belongs to; None: the flow in whose context this is called, if any.
+        **where: Details for the log.
     """
     whose = flow or flow_of(None) or ""
     _met[whose] += 1
@@ -31,15 +31,15 @@ def note(bug: BaseException, event: str = "bug", *, flow: str | None = None, **w
 
 
 def note_restart(flow: str) -> None:
-    """Count that a flow is begun again after it has ended by itself, over a bug or not."""
+    """Count that a flow is restarted after it ended by itself, because of a bug or not."""
     _restarts[flow] += 1
 
 
 def restarts(flow: str) -> int:
-    """Return how often a flow was begun again since this process began."""
+    """Return how often a flow was restarted since this process started."""
     return _restarts[flow]
 
 
 def count(flow: str) -> int:
-    """Return how many were met in a flow since this process began; of no flow in particular: the empty name."""
+    """Return how many errors a flow had since this process started; the empty name is for those of no flow."""
     return _met[flow]

@@ -1,6 +1,6 @@
-"""Logging: JSON lines off a terminal, readable lines on one, and no secret in either.
+"""Logging: readable lines on a terminal, JSON lines elsewhere, and no secrets in either.
 
-Standard library loggers (grpc, asyncio, uvicorn, our own) go the same way as structlog's.
+Lines of standard library loggers (grpc, asyncio, uvicorn, our own) take the same path as structlog's.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from replicator.model.text import printable
 
 
 def _import_structlog_without_rich() -> None:
-    """Import structlog while rich seems not to be installed.
+    """Import structlog as if rich were not installed.
 
-    structlog pulls in rich and pygments for tracebacks we do not show: 150 ms and 14 MiB of a daemon's memory
-    (measured, structlog 26.1), more than the rest of this process's control side.
+    structlog pulls in rich and pygments for tracebacks that we do not show: 150 ms and 14 MiB of a daemon's memory
+    (measured, structlog 26.1), more than the rest of the control side.
     """
     if "structlog" in sys.modules or "rich" in sys.modules or find_spec("rich") is None:
         return
-    sys.modules["rich"] = None  # type: ignore[assignment]  # what `import` reads as "not there"
+    sys.modules["rich"] = None  # type: ignore[assignment]  # `import` takes this as "not installed"
     try:
         __import__("structlog")
     finally:
@@ -33,11 +33,11 @@ def _import_structlog_without_rich() -> None:
 
 _import_structlog_without_rich()
 
-import structlog  # noqa: E402  # only now, see above
+import structlog  # noqa: E402  # only here, see above
 
 from replicator.obs.repeats import Repeats  # noqa: E402  # imports structlog
 
-# Until it is set up, what a command line logs goes beside its output, never into it: that may be JSON somebody reads.
+# Until it is configured, commands log to standard error: their output may be JSON that a program reads.
 structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 _MASK = "***"
@@ -46,14 +46,14 @@ _DEPTH_MAX = 6
 
 
 def configure(stream: TextIO = sys.stderr, level: str = "INFO") -> None:
-    """Set up structlog and the standard library's root logger; calling it again replaces the first set-up.
+    """Configure structlog and the standard library's root logger; another call replaces the configuration.
 
     Args:
         stream: Where lines go; a terminal gets the readable form.
-        level: Name of the lowest level that is shown, such as ``INFO``.
+        level: Name of the lowest level to show, such as ``INFO``.
 
     Raises:
-        ValueError: No such level.
+        ValueError: There is no such level.
     """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -86,39 +86,39 @@ def configure(stream: TextIO = sys.stderr, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # These two tell every request at INFO or DEBUG, which is their users' business, not our operators'.
+    # These two log every request at INFO or DEBUG, which is of no use to our operators.
     for name in ("asyncio", "uvicorn"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """Return the logger of a module; the one place to get it, since it keeps rich out (see above)."""
+    """Return the logger of a module; get loggers only here, since this module keeps rich out (see above)."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 
 
 def in_flow(flow: str) -> contextvars.Context:
-    """Return a context in which every line tells its flow, and every callback can be asked for it (`flow_of`)."""
+    """Return a context in which every log line has its flow, and `flow_of` returns it."""
     context = contextvars.copy_context()
     context.run(structlog.contextvars.bind_contextvars, flow=flow)
     return context
 
 
 def flow_of(context: contextvars.Context | None) -> str | None:
-    """Return the flow that a context belongs to, the present one where None is given; None for no flow's."""
+    """Return the flow that a context belongs to (the current context by default); None if it belongs to none."""
     bound = structlog.contextvars.get_contextvars
     flow = (bound() if context is None else context.run(bound)).get("flow")
     return flow if isinstance(flow, str) else None
 
 
 def redact(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace every Secret, and every value under a name that tells of one; a structlog processor."""
+    """Mask every Secret, and every value whose name suggests one; a structlog processor."""
     del logger, method
     return {key: _redacted(key, value, _DEPTH_MAX) for key, value in event.items()}
 
 
 def _rendering(*, readable: bool) -> list[Any]:
-    # Redaction comes last but one: what other processors add, such as exception texts, has passed it too.
+    # Redaction comes second to last, so it also covers what other processors add, such as exception texts.
     if readable:
         plain = structlog.dev.plain_traceback
         return [redact, _escape, structlog.dev.ConsoleRenderer(exception_formatter=plain)]
@@ -126,7 +126,7 @@ def _rendering(*, readable: bool) -> list[Any]:
 
 
 def _escape(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Show what a terminal would act upon as escapes: values hold names and words of other parties."""
+    """Escape what a terminal would act upon: values contain names and texts from other parties."""
     del logger, method
     return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
 
@@ -147,5 +147,5 @@ def _redacted(key: object, value: object, depth: int) -> object:
 
 def _names_a_secret(key: str) -> bool:
     lower = key.lower()
-    # A path to a secret is no secret, and is what an operator needs to see.
+    # A path to a secret is not secret, and an operator needs to see it.
     return any(word in lower for word in _SECRET_WORDS) and not lower.endswith("_file")

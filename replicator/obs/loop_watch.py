@@ -1,4 +1,4 @@
-"""How late the event loop is, how many tasks it has, and where it stands when it is more than a second late."""
+"""Measures how late the event loop is and how many tasks it has, and logs its stack if it is over a second late."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _BEAT_SECONDS = 0.25
 _WINDOW_SECONDS = 15.0
 _LATE_SECONDS = 1.0
-_TELL_EVERY_SECONDS = 60.0
+_REPORT_EVERY_SECONDS = 60.0
 _FRAMES_MAX = 40
 
 log = get_logger(__name__)
@@ -27,23 +27,23 @@ _watches: list[LoopWatch] = []
 
 
 def lag_seconds() -> float | None:
-    """Return how late the event loop of this process was at the worst lately; None while nobody watches it."""
+    """Return the worst recent delay of this process's event loop; None while it is not watched."""
     return max((late for each in _watches if (late := each.lag_seconds()) is not None), default=None)
 
 
 def task_count() -> int | None:
-    """Return how many tasks the event loop of this process had within the last 15 s; None while nobody watches it."""
+    """Return how many tasks the event loop of this process had within the last 15 s; None while it is not watched."""
     return max((count for each in _watches if (count := each.task_count()) is not None), default=None)
 
 
 class LoopWatch:
-    """Beats on the event loop, and looks at the beats from a thread of its own.
+    """Beats on the event loop, and checks the beats from a separate thread.
 
-    The worst of the present and of the last window is shown, so that it stands long enough for any scrape.
+    It shows the worst delay of the present and the last window, so that every scrape has time to see it.
     """
 
     def __init__(self) -> None:
-        self._due = self._told_of = 0.0
+        self._due = self._reported_due = 0.0
         self._worst = self._worst_before = 0.0
         self._window_began = time.monotonic()
         self._tasks: int | None = None
@@ -51,11 +51,11 @@ class LoopWatch:
         self._ended = threading.Event()
 
     def lag_seconds(self) -> float | None:
-        """Return how late the loop was at the worst within the last 15 to 30 s; None while it is not watched."""
+        """Return the loop's worst delay within the last 15 to 30 s; None while it is not watched."""
         return max(self._worst, self._worst_before) if self._running else None
 
     def task_count(self) -> int | None:
-        """Return how many tasks there were when the present window began; None while it is not watched."""
+        """Return how many tasks there were at the start of the present window; None while it is not watched."""
         return self._tasks if self._running else None
 
     async def run(self) -> None:
@@ -81,28 +81,28 @@ class LoopWatch:
             self._worst_before, self._worst, self._window_began = self._worst, 0.0, now
             self._tasks = len(asyncio.all_tasks())  # walks them all: 10,000 take some milliseconds
         self._worst = max(self._worst, late)
-        if late >= _LATE_SECONDS and self._told_of != self._due:
-            # Nobody could look meanwhile: the interpreter itself was held up, or the process stood still as a whole.
+        if late >= _LATE_SECONDS and self._reported_due != self._due:
+            # The thread could not look either: the interpreter was held up, or the whole process was frozen.
             log.warning("the event loop was held up", seconds=round(late, 1))
 
     def _look(self, loop_thread: int) -> None:
-        """Tell where the loop's thread stands while a beat is overdue."""
-        told_at, looked_at = 0.0, time.monotonic()
+        """Log the stack of the loop's thread while a beat is overdue."""
+        reported_at, looked_at = 0.0, time.monotonic()
         while not self._ended.wait(_BEAT_SECONDS):
             now = time.monotonic()
-            # Whoever is late as well was not run at all: the machine slept, or the process was frozen.
+            # If this thread is late too, it did not run at all: the machine slept, or the process was frozen.
             was_run, looked_at = now - looked_at < _LATE_SECONDS, now
             late = now - self._due
-            if late < _LATE_SECONDS or not was_run or (told_at and now - told_at < _TELL_EVERY_SECONDS):
+            if late < _LATE_SECONDS or not was_run or (reported_at and now - reported_at < _REPORT_EVERY_SECONDS):
                 continue
-            told_at, self._told_of = now, self._due
-            frame = sys._current_frames().get(loop_thread)  # noqa: SLF001 - documented, for just this
+            reported_at, self._reported_due = now, self._due
+            frame = sys._current_frames().get(loop_thread)  # noqa: SLF001 - documented, for this very use
             stack = _stack_of(frame) if frame is not None else "unknown"
             log.warning("the event loop is held up", seconds=round(late, 1), stack=stack)
 
 
 def _stack_of(frame: FrameType) -> str:
-    """Return where a thread stands, as a traceback without source lines: linecache keeps every file it reads."""
+    """Return a thread's stack as a traceback without source lines: linecache keeps every file that it reads."""
     inward = [(one.f_code, number) for one, number in traceback.walk_stack(frame)][:_FRAMES_MAX]
     return "".join(
         f'  File "{code.co_filename}", line {number}, in {code.co_name}\n' for code, number in reversed(inward)

@@ -1,6 +1,6 @@
 """The metrics of a daemon: one typed table, and a collector that reads the status snapshot.
 
-Nothing in the data path counts for Prometheus: a scrape takes a snapshot and translates it. What is unknown is
+Nothing in the data path counts for Prometheus: a scrape takes a snapshot and translates it. Unknown values are
 left out, never shown as 0. Flows that another daemon runs are left out too, so that sums over daemons are right.
 ``docs/METRICS.md`` is generated from the table by ``scripts/gen_docs.py``.
 """
@@ -30,7 +30,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """One row of the table. The unit, if any, is the end of the name."""
+    """One row of the table. The name ends with the unit, if there is one."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -39,7 +39,7 @@ class MetricSpec:
 
 
 class Metric(enum.Enum):
-    """Every metric there is; a typo in a name is a type error."""
+    """All metrics; a typo in a name is a type error."""
 
     BUILD_INFO = MetricSpec("build_info", "gauge", ("version", "instance"), "Always 1.")
     READY = MetricSpec(
@@ -58,39 +58,39 @@ class Metric(enum.Enum):
         "broker_up",
         "gauge",
         ("cluster", "broker"),
-        "1 while a broker that leads partitions of a flow answers, 0 once it has not for 10 s, also where nobody else "
-        "took over what it led; absent for brokers that no flow needs now.",
+        "1 while a broker that leads partitions of a flow answers, 0 once it has not for 10 s, even if no other broker "
+        "took over its partitions; absent for brokers that no flow needs now.",
     )
     CONFIG_RELOAD_SUCCESS = MetricSpec(
-        "config_reload_success", "gauge", (), "1 if the flow file was loaded the last time it was read, else 0."
+        "config_reload_success", "gauge", (), "1 if the last read of the flow file succeeded, else 0."
     )
     EVENT_LOOP_LAG_SECONDS = MetricSpec(
         "event_loop_lag_seconds",
         "gauge",
         (),
-        "How late the daemon's event loop was at the worst within the last 15 to 30 s; above 1 the log says why.",
+        "Worst delay of the daemon's event loop within the last 15 to 30 s; above 1 the log shows the cause.",
     )
     EVENT_LOOP_TASKS = MetricSpec(
         "event_loop_tasks",
         "gauge",
         (),
-        "Tasks of the daemon's event loop, counted every 15 s; they follow the number of partitions and of calls.",
+        "Tasks of the daemon's event loop, counted every 15 s; their number follows that of partitions and calls.",
     )
     UNEXPECTED_ERRORS = MetricSpec(
         "unexpected_errors_total",
         "counter",
         ("flow",),
-        "Errors of this software, each in the log with its stack; those that belong to no flow have an empty name.",
+        "Bugs in this software, each in the log with its stack; flow is empty for those that belong to no flow.",
     )
     FLOW_RESTARTS = MetricSpec(
-        "flow_restarts_total", "counter", ("flow",), "Times a flow was restarted after it had ended by itself."
+        "flow_restarts_total", "counter", ("flow",), "How often a flow was restarted after it ended by itself."
     )
     REFUSED_CALLS = MetricSpec(
         "refused_calls_total",
         "counter",
         ("reason",),
-        "Calls of rpc and http that were refused: role (no rule gives it), certificate (none, or nameless), token "
-        "(an order without it), nobody (orders are not taken here), share (too many at once), host (not our name), "
+        "Refused gRPC and HTTP calls: role (no rule grants it), certificate (none, or without a name), token "
+        "(an order without it), nobody (orders are not accepted here), share (too many at once), host (not our name), "
         "request (too large, or unreadable).",
     )
     RECORDS = MetricSpec("records_total", "counter", ("flow",), "Records written to the target.")
@@ -106,26 +106,26 @@ class Metric(enum.Enum):
         "filled_offsets_total", "counter", ("flow",), "Offsets without a record, filled with markers on the target."
     )
     REATTACH = MetricSpec(
-        "reattach_total", "counter", ("flow",), "Times a partition read the target's log again before writing."
+        "reattach_total", "counter", ("flow",), "How often a partition read the target's log again before writing."
     )
     PARTITIONS = MetricSpec(
         "partitions",
         "gauge",
         ("flow", "phase"),
-        "Partitions that this daemon works on, or nobody does, by phase: attaching, copying, waiting (goes on by "
-        "itself), stopped (faulted, paused, switched, or without a right).",
+        "Partitions that this daemon works on, or nobody does, by phase: attaching, copying, waiting (continues by "
+        "itself), stopped (faulted, paused, switched, or lacking a right).",
     )
     LAG_RECORDS = MetricSpec(
         "lag_records",
         "gauge",
         ("flow", "topic", "partition"),
-        "Records certainly behind the source's end; absent where none were when it was last seen, over 15 s ago.",
+        "Records the target is certainly behind; absent if it was level when the source was last seen, over 15 s ago.",
     )
     OPEN_TRANSACTION_SECONDS = MetricSpec(
         "open_transaction_seconds",
         "gauge",
         ("flow", "topic", "partition"),
-        "For how long an open transaction on the source has held back the records after it; absent otherwise.",
+        "How long an open transaction on the source has held up the records after it; absent if there is none.",
     )
     VERIFIED_THROUGH = MetricSpec(
         "verified_through_offset",
@@ -137,13 +137,13 @@ class Metric(enum.Enum):
         "verified_age_seconds",
         "gauge",
         ("flow", "topic", "partition"),
-        "For how long there may have been records on the target that were not compared; absent before the first time.",
+        "How long there may have been records on the target that were not compared; absent before the first pass.",
     )
     VERIFY_DIFFERENCES = MetricSpec(
         "verify_differences_total",
         "counter",
         ("flow", "topic", "partition"),
-        "Records found to differ between source and target. Anything above 0 needs attention.",
+        "Records that differ between source and target. Anything above 0 is worth an alert.",
     )
     RPO_SECONDS = MetricSpec(
         "rpo_seconds",
@@ -158,20 +158,23 @@ class Metric(enum.Enum):
         "last_progress_timestamp_seconds",
         "gauge",
         ("flow",),
-        "Unix time of the last accepted append. Lag can be 0 while nothing moves; this shows it.",
+        "Unix time of the last accepted append: lag can be 0 while nothing moves.",
     )
     LEASE_HELD = MetricSpec(
-        "lease_held", "gauge", ("flow", "shard"), "1 while this daemon works on the shard, else 0; the sum should be 1."
+        "lease_held",
+        "gauge",
+        ("flow", "shard"),
+        "1 while this daemon works on the shard, else 0; the sum over daemons should be 1.",
     )
     LEASE_EPOCH = MetricSpec(
-        "lease_epoch", "gauge", ("flow", "shard"), "Epoch of this daemon's lease; it rises with each change of holder."
+        "lease_epoch", "gauge", ("flow", "shard"), "Epoch of this daemon's lease; it rises whenever the holder changes."
     )
     COORDINATOR_UP = MetricSpec("coordinator_up", "gauge", ("flow",), "1 while a coordinator answers, else 0.")
     FLOW_PAUSED = MetricSpec(
         "flow_paused",
         "gauge",
         ("flow",),
-        "1 while an operator has paused the flow; absent while that is not known: before it is up, once it has ended.",
+        "1 while an operator has paused the flow; absent while that is unknown: before it is up, and after it ended.",
     )
     FLOW_STATE = MetricSpec(
         "flow_state",
@@ -183,19 +186,19 @@ class Metric(enum.Enum):
         "checkpoint_age_seconds",
         "gauge",
         ("flow", "group"),
-        "Age of the commits that were last applied to the target; absent where the group is not ours to follow.",
+        "Age of the commits that were last applied to the target; absent if the flow does not carry the group.",
     )
     GROUP_REREAD_RECORDS = MetricSpec(
         "group_reread_records",
         "gauge",
         ("flow", "group"),
-        "Records the group would read again if the target took over now, markers included; absent while unknown.",
+        "Records that the group would read again if the target took over now, including markers; absent if unknown.",
     )
     GROUP_HELD_BACK = MetricSpec(
         "group_held_back",
         "gauge",
         ("flow", "group", "reason"),
-        "1 for each group that does not follow, with the reason; absent otherwise.",
+        "1 for each group that does not follow, with the reason; otherwise absent.",
     )
     MIRROR_STATE = MetricSpec(
         "mirror_state", "gauge", ("flow", "topic", "state"), "1 for the state the mirror is in, 0 for the others."
@@ -204,7 +207,7 @@ class Metric(enum.Enum):
         "partition_faulted",
         "gauge",
         ("flow", "topic", "partition", "reason"),
-        "1 for each partition that has stopped; absent otherwise.",
+        "1 for each partition that has stopped; otherwise absent.",
     )
 
 
@@ -242,7 +245,7 @@ class StatusCollector(Collector):
         return families.by_metric.values()
 
     def describe(self) -> Iterator[Family]:
-        """Return nothing, so that registering takes no snapshot."""
+        """Return nothing, so that registering does not take a snapshot."""
         return iter(())
 
 
@@ -252,7 +255,7 @@ def render(
     """Return the text of one scrape, of type CONTENT_TYPE.
 
     Args:
-        status: The daemon's.
+        status: The daemon's status.
         groups: The consumer groups of the flows that this daemon runs, by flow.
         refused: How many calls were refused, by reason.
     """
@@ -281,7 +284,7 @@ def _family(spec: MetricSpec) -> CounterMetricFamily | GaugeMetricFamily:
 
 
 def _clusters(families: _Families, status: DaemonStatus) -> None:
-    """Add one sample per cluster, and per broker in use: it answers if it answers any of the flows that look at it."""
+    """Add one sample per cluster and per broker in use, which answers if it answers any flow that watches it."""
     clusters: dict[str, set[bool]] = {}
     brokers: dict[tuple[str, int], set[bool]] = {}
     for flow in status.flows:
@@ -327,7 +330,7 @@ def _flow(families: _Families, flow: FlowStatus) -> None:
         families.add(Metric.FLOW_PAUSED, paused, name)
     for state in FlowState:
         families.add(Metric.FLOW_STATE, flow.state is state, name, state)
-    if flow.flow_uid is not None:  # before it is up nothing is known of its partitions
+    if flow.flow_uid is not None:  # before it is up, nothing is known about its partitions
         for phase, count in phases(flow).items():
             families.add(Metric.PARTITIONS, count, name, phase)
 

@@ -1,4 +1,4 @@
-"""Warnings that repeat: each is written once a minute for what it is about, with how many were left out since."""
+"""Repeated warnings: each is written once a minute for each subject, with the number left out since."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _EVERY_SECONDS = 60.0
 _LINES_MAX = 1_000
 _REASONS_MAX = 5
-"""Different reasons of one warning that are written within that time."""
+"""How many different reasons of one warning are written within that time."""
 _REASON_CHARS_MAX = 200
 _DIGITS = re.compile(r"[0-9]+")
 _NUMBERS = frozenset({"partition", "shard", "broker", "source_broker", "node"})
@@ -25,18 +25,18 @@ _VARIES = frozenset({"why", "next", "timestamp", "level", "stack", "exception"})
 
 @dataclass(slots=True)
 class _Line:
-    """What was written of one warning: when it was last given each reason, and how many were left out since."""
+    """One warning: when each reason was last written, and how many lines were left out since."""
 
-    told: dict[str, float] = field(default_factory=dict)
+    written: dict[str, float] = field(default_factory=dict)
     suppressed: int = 0
 
 
 class Repeats:
-    """A structlog processor that drops warnings which say what was just said.
+    """A structlog processor that drops warnings that repeat a recent one.
 
-    What a warning is about are its logger, its event, its words but `why` and `next`, and the number of a partition,
-    shard or broker. Another reason is written at once, up to five within a minute; figures in it make it no other.
-    Errors pass, and so does whatever is logged with `always=True`: it ends something, or follows an order.
+    The subject of a warning is its logger, its event, its texts except `why` and `next`, and the number of a partition,
+    shard or broker. A different reason is written at once, up to five a minute; reasons that differ only in digits are
+    the same. Errors pass, and so does anything logged with `always=True`: it ends something, or follows an order.
 
     Args:
         now: Monotonic time.
@@ -57,11 +57,11 @@ class Repeats:
             return event
         now, line = self._now(), self._line(event)
         reason = _DIGITS.sub("#", str(event.get("why", "")))[:_REASON_CHARS_MAX]
-        line.told = {each: at for each, at in line.told.items() if now - at < _EVERY_SECONDS}
-        if reason in line.told or len(line.told) >= _REASONS_MAX:
+        line.written = {each: at for each, at in line.written.items() if now - at < _EVERY_SECONDS}
+        if reason in line.written or len(line.written) >= _REASONS_MAX:
             line.suppressed += 1
             raise DropEvent
-        line.told[reason] = now
+        line.written[reason] = now
         if line.suppressed:
             event["suppressed"] = line.suppressed
             line.suppressed = 0

@@ -59,7 +59,7 @@ class ControlClient:
 
     Every call may raise:
         DaemonUnreachable: Nothing answers, or the TLS handshake failed.
-        TimedOut: No answer within the endpoint's time-out.
+        TimedOut: No answer within the endpoint's timeout.
         ReplicatorError: Whatever the daemon raised, as the same class.
     """
 

@@ -31,7 +31,7 @@ HOP = ("replicator-lease-hop", "1")
 class RemoteLeases:
     """Several coordinators over one store; see `LeasePort` for the methods.
 
-    The one that answered last is asked first. A call takes no longer than the time-outs of all addresses together.
+    The one that answered last is asked first. A call takes no longer than the timeouts of all addresses together.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:

@@ -1,4 +1,4 @@
-"""A store that is written to in a thread: whoever copies waits for no disk, however slow, stuck or full it is."""
+"""A store that writes in a thread: the copy waits for no disk, however slow, stuck or full it is."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from replicator.store.event_store import Store
 
 _CLOSE_SECONDS_MAX = 2.0
-"""How long `close` waits for what is still to be written."""
+"""How long `close` waits for pending writes."""
 
 
 class BackgroundStore:
-    """Writes to another store, in the order in which things came; see `Store`.
+    """Writes to another store, in order; see `Store`.
 
-    At most `EVENTS_MAX` changes wait to be written; the oldest go first. What could not be written is told by the next
-    `add` or `note_cluster`, and by each one until something can be written again.
+    At most `EVENTS_MAX` changes wait to be written; the oldest are dropped first. After a failed write, each `add` and
+    `note_cluster` raises its error until a write succeeds again.
 
     Args:
-        store: Where things are kept. Nobody else uses it from now on.
+        store: Where things are kept. Nobody else may use it from now on.
     """
 
     def __init__(self, store: Store) -> None:
@@ -37,23 +37,23 @@ class BackgroundStore:
         self._one_at_a_time = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
-        self._trouble: StoreError | None = None
-        # A daemon thread: one that is stuck in a write must not hold up the end of the process.
+        self._problem: StoreError | None = None
+        # A daemon thread: if it is stuck in a write, it must not hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
 
     def add(self, event: Event) -> None:
-        """See `Store.add`; the error is that of an event before this one."""
+        """See `Store.add`; the error is from an earlier change."""
         self._soon(partial(self._store.add, event))
 
     def recent(self, flow: str, topic: str | None, limit: int) -> Sequence[Event]:
-        """See `Store.recent`. It waits for the disk: not to be called on the event loop."""
+        """See `Store.recent`. It waits for the disk: do not call it on the event loop."""
         with self._one_at_a_time:
             self._write()
             return self._store.recent(flow, topic, limit)
 
     def note_cluster(self, flow: str, alias: str, cluster_id: str) -> None:
-        """See `Store.note_cluster`; the error is that of a change before this one."""
+        """See `Store.note_cluster`; the error is from an earlier change."""
         self._clusters[flow, alias] = cluster_id
         self._soon(partial(self._store.note_cluster, flow, alias, cluster_id))
 
@@ -62,7 +62,7 @@ class BackgroundStore:
         return self._clusters.get((flow, alias)) or self._store.noted_cluster(flow, alias)
 
     def close(self) -> None:
-        """See `Store.close`; what a disk does not take within two seconds is lost."""
+        """See `Store.close`; whatever the disk does not accept within two seconds is lost."""
         self._closing = True
         self._wake.set()
         self._thread.join(_CLOSE_SECONDS_MAX)
@@ -70,8 +70,8 @@ class BackgroundStore:
     def _soon(self, change: Callable[[], None]) -> None:
         self._due.append(change)
         self._wake.set()
-        if self._trouble is not None:
-            raise self._trouble.again()
+        if self._problem is not None:
+            raise self._problem.again()
 
     def _run(self) -> None:
         while not self._closing:
@@ -89,6 +89,6 @@ class BackgroundStore:
             try:
                 change()
             except StoreError as error:
-                self._trouble = error
+                self._problem = error
             else:
-                self._trouble = None
+                self._problem = None

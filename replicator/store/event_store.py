@@ -1,4 +1,4 @@
-"""Where a daemon keeps its events, and which clusters its flows met: the port, and a store that lasts as long as it."""
+"""Where a daemon keeps its events, and which clusters its flows met: the interface, and a store in memory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from replicator.model.events import Event
 
 EVENTS_MAX = 10_000
-"""Events kept; the oldest go first."""
+"""How many events are kept; the oldest are dropped first."""
 
 
 class Store(Protocol):
-    """Keeps the events of one daemon, and which clusters its flows met."""
+    """Keeps the events of one daemon, and which clusters its flows have seen."""
 
     def add(self, event: Event) -> None:
         """Keep an event.
@@ -34,7 +34,7 @@ class Store(Protocol):
         ...
 
     def note_cluster(self, flow: str, alias: str, cluster_id: str) -> None:
-        """Keep which cluster a flow met under an alias; the last one counts.
+        """Keep which cluster a flow saw under an alias; the last one counts.
 
         Raises:
             StoreError: It cannot be kept.
@@ -42,7 +42,7 @@ class Store(Protocol):
         ...
 
     def noted_cluster(self, flow: str, alias: str) -> str | None:
-        """Return the cluster that a flow met last under an alias, None where nothing was kept.
+        """Return the cluster that a flow last saw under an alias, None if nothing was kept.
 
         Raises:
             StoreError: It cannot be read.
@@ -50,7 +50,7 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the disk; safe to call twice."""
+        """Close it; safe to call twice."""
         ...
 
 

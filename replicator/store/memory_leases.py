@@ -1,4 +1,4 @@
-"""Leases that are lost at exit."""
+"""Leases in memory, lost at exit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class MemoryLeases:
-    """See `LeaseStore`; `values` is all there is."""
+    """See `LeaseStore`; `values` holds everything."""
 
     def __init__(self) -> None:
         self.values: dict[str, Versioned] = {}

@@ -1,6 +1,6 @@
-"""Events in a SQLite file of the state directory, so that `mirror describe --events` survives a restart.
+"""Events in a SQLite file in the state directory, so that `mirror describe --events` survives a restart.
 
-With them, which clusters the flows met: a flow whose source is gone is known by it after a restart.
+It also keeps which clusters the flows have seen, to recognize a flow whose source is gone after a restart.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FILE = "replicator.db"
 _TRIM_EVERY = 500
-_HOLDS = "the history of events, and which clusters the flows met"
+_HOLDS = "the history of events, and which clusters the flows have seen"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -35,14 +35,14 @@ CREATE TABLE IF NOT EXISTS cluster (
 
 
 class SqliteStore:
-    """Keeps events in a file; one that is damaged is set aside, and begun anew.
+    """Keeps events in a file; a damaged one is set aside, and a new one started.
 
     Attributes:
-        set_aside: Under which name that was kept; None where nothing was damaged.
+        set_aside: The new name of a damaged file; None if it was sound.
 
     Raises:
         StoreFull: There is no room for it.
-        StoreError: The file cannot be opened, or is not this user's alone.
+        StoreError: The file cannot be opened, or other users can access it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -59,7 +59,7 @@ class SqliteStore:
             aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
             try:
                 path.rename(aside)
-                for suffix in SIDE_FILES:  # they are of that file, and would spoil the next one
+                for suffix in SIDE_FILES:  # they belong to that file, and would damage the next one
                     beside = Path(f"{path}{suffix}")
                     if beside.exists():
                         beside.rename(f"{aside}{suffix}")

@@ -1,4 +1,4 @@
-"""How a SQLite file of ours is opened, and what its errors mean."""
+"""Opens our SQLite files, and interprets their errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicator.files import check_private, open_private
 
 _BUSY_SECONDS = 2.0
 SIDE_FILES = ("-wal", "-shm", "-journal")
-"""What SQLite keeps beside a file, behind its name."""
+"""Suffixes of the files that SQLite keeps next to a file."""
 _KINDS: dict[int | None, type[StoreError]] = {
     sqlite3.SQLITE_FULL: StoreFull,
     sqlite3.SQLITE_NOTADB: StoreDamaged,
@@ -21,17 +21,17 @@ _KINDS: dict[int | None, type[StoreError]] = {
 
 
 class SqliteFile:
-    """A file in WAL mode: a crash in the middle of a write leaves the earlier ones whole.
+    """A file in WAL mode: a crash in the middle of a write leaves earlier writes intact.
 
     Args:
         path: Where it is.
-        schema: Statements that make its tables where they are missing.
+        schema: Statements that create its tables if they are missing.
         holds: What is lost with it, for messages.
 
     Raises:
         StoreFull: There is no room for it.
-        StoreDamaged: It is no such file, or not whole: nothing of it is used.
-        StoreError: It cannot be opened, or is not this user's alone.
+        StoreDamaged: It is not a SQLite file, or it is damaged: nothing in it is used.
+        StoreError: It cannot be opened, or other users can access it.
     """
 
     def __init__(self, path: Path, schema: str, holds: str) -> None:
@@ -39,7 +39,7 @@ class SqliteFile:
         self._holds = holds
         self._make()
         try:
-            # Used in one thread at a time, not always the one that opened it: its owner sees to that.
+            # Its owner uses it in one thread at a time, which is not always the one that opened it.
             self.connection = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -55,10 +55,10 @@ class SqliteFile:
             raise self.fault("is damaged", str(sound), StoreDamaged)
 
     def _make(self) -> None:
-        """Make the file, for this user alone: SQLite gives those beside it the same mode, and follows links."""
+        """Create the file for this user only: SQLite gives its side files the same mode, and follows links."""
         try:
             if not check_private(self._path):
-                with contextlib.suppress(FileExistsError):  # somebody else made it just now
+                with contextlib.suppress(FileExistsError):  # somebody else has just created it
                     os.close(open_private(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
             for suffix in SIDE_FILES:
                 check_private(Path(f"{self._path}{suffix}"))
@@ -70,14 +70,14 @@ class SqliteFile:
             self.connection.close()
 
     def close(self) -> None:
-        """Let go of it; safe to call twice."""
+        """Close it; safe to call twice."""
         self.connection.close()
 
     def fault(self, what: str, why: object, kind: type[StoreError] = StoreError) -> StoreError:
-        """Return the error for something SQLite said."""
+        """Return our error for an error of SQLite."""
         code = getattr(why, "sqlite_errorcode", None)
         return _KINDS.get(code, kind)(
             f"{self._path} {what}",
             why=str(why),
-            next_step=f"free disk space, or delete {self._path}: it only holds {self._holds}",
+            next_step=f"free disk space, or delete {self._path}: it holds only {self._holds}",
         )

@@ -1,4 +1,4 @@
-"""Leases in a SQLite file of the state directory, read and written in a thread: a disk may hang."""
+"""Leases in a SQLite file in the state directory, read and written in a thread, since a disk may hang."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _FILE = "leases.db"
 _LOOK_SECONDS = 0.1
-"""Another process may change the file: it is looked at that often while somebody waits for a change."""
+"""How often the file is checked while somebody waits for a change: another process may make it."""
 _ROWS_AT_ONCE = 32
 
 _LAST = chr(0x10FFFF)
-"""Of all keys that begin alike, the one that goes on like this would be the last."""
+"""Appended to a prefix, it sorts after every key with that prefix."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS lease (
   key TEXT PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL, checksum INTEGER NOT NULL
@@ -39,8 +39,8 @@ class SqliteLeases:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._file = SqliteFile(directory / _FILE, _SCHEMA, "leases, which daemons acquire anew")
-        self._in_thread = Threads("leases", 1).run  # one: how many rows a statement changed is told per connection
+        self._file = SqliteFile(directory / _FILE, _SCHEMA, "leases, which daemons acquire again")
+        self._in_thread = Threads("leases", 1).run  # one thread: SQLite reports changed rows by connection
         self._writes = 0
         self._looking: asyncio.Future[int] | None = None
         self._looked_at = -math.inf
@@ -59,9 +59,9 @@ class SqliteLeases:
         return None if row is None else self._checked(key, *row)
 
     def _checked(self, key: str, value: bytes, revision: int, checksum: int) -> Versioned:
-        """Return a row; SQLite looks at its own pages, not at what is in them."""
+        """Return a row after checking its content: SQLite checks only its own pages."""
         if _checksum(key, value, revision) != checksum:
-            raise self._file.fault("is damaged", f"what it holds of {key} is not what was written")
+            raise self._file.fault("is damaged", f"the value of {key} is not what was written")
         return Versioned(value, revision)
 
     async def read_all(self, prefix: str) -> Mapping[str, Versioned]:
@@ -74,7 +74,7 @@ class SqliteLeases:
         return found
 
     def _rows(self, prefix: str, after: str) -> list[tuple[str, bytes, int, int]]:
-        """Return the next rows of a prefix, without a look at those of others."""
+        """Return the next rows of a prefix, without reading the others."""
         try:
             return self._file.connection.execute(
                 "SELECT key, value, revision, checksum FROM lease WHERE key >= ? AND key < ? AND key > ?"
@@ -127,17 +127,17 @@ class SqliteLeases:
             await asyncio.sleep(min(_LOOK_SECONDS, left))
 
     async def _version(self) -> tuple[int, int]:
-        """Return what changes with every change of the file, as of at most 0.1 s ago: all who wait share a look."""
+        """Return a value that changes with the file, at most 0.1 s old: all who wait share one look."""
         loop = asyncio.get_running_loop()
         looking = self._looking
         if looking is None or (looking.done() and loop.time() - self._looked_at >= _LOOK_SECONDS):
             self._looked_at = loop.time()
             looking = self._looking = asyncio.ensure_future(self._in_thread(self._data_version))
-        # Whoever is cancelled takes the look from nobody else.
+        # Cancelling one caller must not cancel the look for the others.
         return await asyncio.shield(looking), self._writes
 
     def _data_version(self) -> int:
-        """Return a number that another connection changes when it writes."""
+        """Return a number that changes when another connection writes."""
         try:
             return int(self._file.connection.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error as error:

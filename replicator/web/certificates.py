@@ -1,4 +1,4 @@
-"""Certificates of the HTTP server, read again when their files change. Callers may show one; nobody has to."""
+"""Certificates of the HTTP server, reloaded when their files change. Callers may present one, but need not."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ log = get_logger(__name__)
 
 
 class Certificates:
-    """What a server shows, and whose certificates it takes.
+    """The certificate of a server, and the authority whose certificates it accepts.
 
     Attributes:
-        context: For its listener.
+        context: The TLS context of its listener.
 
     Args:
         spec: The files.
@@ -41,9 +41,9 @@ class Certificates:
                 self.context.verify_mode = ssl.CERT_OPTIONAL
         except OSError as error:  # ssl.SSLError is one
             raise ConfigError(
-                "the certificates of the http server cannot be used",
+                "the certificates of the HTTP server cannot be used",
                 why=str(error),
-                next_step="correct daemon.tls in the flow file",
+                next_step="fix daemon.tls in the flow file",
             ) from error
 
     def _load(self) -> None:
@@ -54,7 +54,7 @@ class Certificates:
         return tuple((one.st_mtime_ns, one.st_size, one.st_ino) for one in stats)
 
     async def follow(self) -> None:
-        """Show new certificates once they are there; a broken pair keeps the old one, and is told once."""
+        """Use new certificates once they are there; a broken pair is logged once, and the old one stays in use."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
@@ -64,6 +64,6 @@ class Certificates:
                 self._seen = now
                 self._load()
             except OSError as error:
-                log.warning("new http certificates are not usable, the old ones stay in use", why=str(error))
+                log.warning("new HTTP certificates cannot be used, the old ones stay in use", why=str(error))
             else:
-                log.info("http certificates were read again")
+                log.info("HTTP certificates reloaded")

@@ -1,7 +1,8 @@
-"""Connections of the HTTP server: each has time and a share, and a new one is never kept out by idle ones.
+"""Connections of the HTTP server: each has time limits and a share, and idle ones never keep out a new one.
 
-Which page is asked for is known only once a request is there. So a full house makes room for whoever comes: the oldest
-connection that has not said anything whole goes, first of the same address. A liveness probe gets its answer.
+Which page a caller wants is known only once its request is there. So a full server makes room for every newcomer: it
+ends the oldest connection without a whole request, first among those of the same address. Liveness probes are always
+served.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from replicator.core.acl.certificate_names import names_in
 CONNECTIONS_MAX = 64
 ADDRESS_CONNECTIONS_MAX = 32
 HEAD_SECONDS_MAX = 10.0
-"""From the connection, or the last answer, to a whole request."""
+"""From the start of the connection, or the last answer, to a whole request."""
 ANSWER_SECONDS_MAX = 30.0
-"""For an answer to be read."""
+"""How long a caller may take to read an answer."""
 
 
 class Room:
     """The connections of one server, oldest first.
 
     Args:
-        connections_max: Of all addresses together.
-        address_max: Of one address.
+        connections_max: From all addresses together.
+        address_max: From one address.
     """
 
     def __init__(self, connections_max: int = CONNECTIONS_MAX, address_max: int = ADDRESS_CONNECTIONS_MAX) -> None:
@@ -35,7 +36,7 @@ class Room:
         self._there: dict[Connection, str] = {}
 
     def enter(self, connection: Connection, address: str) -> None:
-        """Take a connection in; others may have to go."""
+        """Add a connection; another one may have to go."""
         of_address = [one for one, where in self._there.items() if where == address]
         if len(of_address) >= self._address_max:
             self._end_one(of_address)
@@ -44,18 +45,18 @@ class Room:
         self._there[connection] = address
 
     def leave(self, connection: Connection) -> None:
-        """A connection has ended."""
+        """Remove a connection that has ended."""
         self._there.pop(connection, None)
 
     def _end_one(self, oldest_first: list[Connection]) -> None:
-        """End the oldest one that is not being answered; else the oldest."""
+        """End the oldest one that is not being answered, or else the oldest."""
         one = next((one for one in oldest_first if not one.is_being_answered()), oldest_first[0])
         del self._there[one]
         one.transport.abort()
 
 
 class Connection(H11Protocol):
-    """One connection. Subclassed with a room for each server."""
+    """One connection. Each server subclasses it with its own room."""
 
     room: ClassVar[Room]
     _timer: asyncio.TimerHandle | None = None
@@ -77,20 +78,20 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """A whole request has the time of its answer; a part of one has what is left."""
+        """Give a whole request the time for its answer; a partial one keeps the time that is left."""
         super().data_received(data)
         if self.is_being_answered():
             self._end_in(ANSWER_SECONDS_MAX)
 
     def on_response_complete(self) -> None:
-        """The next request has its time."""
+        """Give the next request its time."""
         super().on_response_complete()
         if not self.transport.is_closing():
             self._end_in(HEAD_SECONDS_MAX)
 
     def is_being_answered(self) -> bool:
-        """Return whether a whole head of a request is there that has no whole answer yet."""
-        # Before the first request there is none, which its type does not say.
+        """Return whether a whole request head has arrived and is not fully answered yet."""
+        # Before the first request `cycle` is None, although its type does not say so.
         return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
 
     def _end_in(self, seconds: float) -> None:
@@ -99,7 +100,7 @@ class Connection(H11Protocol):
         self._timer = self.loop.call_later(seconds, self._end)
 
     def _end(self) -> None:
-        """Close, once what was answered is read; and without that after a while."""
+        """Close once the caller has read the answer, or after a while without that."""
         if self.transport.is_closing():
             self.transport.abort()
             return

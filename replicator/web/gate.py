@@ -1,7 +1,7 @@
-"""Who may read what over HTTP: on loopback everything, beyond it by certificate, or three pages for everybody.
+"""Who may read what over HTTP: everything on loopback; elsewhere by certificate, or three pages for everybody.
 
-A page of another site can have a browser ask a daemon on loopback under a name of its own (DNS rebinding). So without
-TLS a name in the `Host` header must be one that is ours; an address cannot be rebound.
+A web page can make a browser call a daemon on loopback under the page's own host name (DNS rebinding). So without TLS
+a name in the `Host` header must be one of ours; an address cannot be rebound.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 PROBES = frozenset({"/healthz", "/readyz"})
 PUBLIC = PROBES | {"/metrics"}
-"""Pages for everybody where `daemon.http_public` says so."""
+"""Pages that `daemon.http_public` opens to everybody."""
 _HOST = re.compile(r"(?:\[([0-9a-f:.]{1,45})\]|([^\[\]@:/\s]{1,253}))(?::[0-9]{1,5})?")
-"""An IPv6 address in brackets, or a name or another address; a port."""
+"""An IPv6 address in brackets, or a name or IPv4 address; then a port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Gate:
     """How callers of one HTTP server are judged.
 
     Attributes:
-        hosts: Names it is called by, beside localhost.
+        hosts: Names it may be called by, besides localhost.
         public: Whether three pages are for everybody, and the others for nobody.
-        tls: Certificates; callers may show one, of which `access` says what it may see. None: plain text.
-        access: The rules, as they are now.
+        tls: Its certificates; `access` decides what a caller's certificate may see. None: plain text.
+        access: The present rules.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -51,7 +51,7 @@ class Gate:
 
     @classmethod
     def of(cls, daemon: DaemonSpec, access: Access) -> Gate:
-        """Return the one of a daemon."""
+        """Return the gate of a daemon."""
         host = daemon.http[0]
         local = is_loopback(host)
         return cls(
@@ -67,26 +67,26 @@ class Gate:
         return self.access.refusals if self.access is not None else Refusals()
 
     def refusal(self, request: Request, page: str) -> Response | None:
-        """Return the answer to a caller that may not see a page; None where it may, at least in part."""
+        """Return the answer to a caller that may not see a page; None if it may, at least in part."""
         if self.tls is None and not self._is_ours(request.headers.get("host")):
             self.refusals.count(Why.HOST)
-            return _text(421, "this name is not one of ours; next: add it to daemon.http_hosts")
+            return _text(421, "this host name is not one of ours; next: add it to daemon.http_hosts")
         if self.public and page not in PUBLIC:
-            return _text(403, "daemon.http_public shows /metrics, /healthz and /readyz only")
+            return _text(403, "daemon.http_public opens only /metrics, /healthz and /readyz")
         if self.tls is not None and page not in PROBES and not self._is_known(request):
             self.refusals.count(Why.CERTIFICATE if not _identities(request) else Why.ROLE)
-            return _text(403, "show a client certificate that daemon.access gives the role observe")
+            return _text(403, "present a client certificate to which daemon.access gives the role observe")
         return None
 
     def sees(self, request: Request) -> Callable[[str], bool]:
-        """Return what tells whether the caller may look at a flow."""
+        """Return a function that says whether the caller may see a flow."""
         if self.tls is None:
             return lambda _: True
         rules, names = self._rules(), _identities(request)
         return lambda flow: granting(rules, names, AccessRole.OBSERVE, flow or None) is not None
 
-    def tells_all(self, request: Request) -> bool:
-        """Return whether the caller may hear why the daemon is not ready."""
+    def shows_reasons(self, request: Request) -> bool:
+        """Return whether the caller may see why the daemon is not ready."""
         return self.tls is None or self._is_known(request)
 
     def _rules(self) -> tuple[AccessRule, ...]:
@@ -96,7 +96,7 @@ class Gate:
         return known(self._rules(), _identities(request)) is not None
 
     def _is_ours(self, header: str | None) -> bool:
-        if header is None:  # HTTP/1.0, as some probes speak it; a browser always sends one
+        if header is None:  # HTTP/1.0, which some probes speak; a browser always sends one
             return True
         parts = _HOST.fullmatch(header.strip().lower())
         if parts is None:

@@ -1,7 +1,7 @@
 """HTTP endpoints of a daemon: /metrics, /healthz, /readyz, /status and /flows/{name}/healthy.
 
-All of them only read. They run on the daemon's own event loop, so /healthz answering is the proof that it turns.
-Who may see what is in `gate`, how many may ask at once in `connections`.
+They all only read. They run on the daemon's own event loop, so an answer from /healthz proves that it is running.
+`gate` decides who may see what, `connections` how many may call at once.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from replicator.web.certificates import Certificates
 from replicator.web.connections import Connection, Room
 from replicator.web.gate import Gate
 
-_ORDERS = "this is about copying alone: the daemon takes orders, a failover too; route them by /healthz"
+_ORDERS = "this is about copying only: the daemon still accepts orders, even a failover; route those by /healthz"
 _KEEP_ALIVE_SECONDS = 5
 _GRACE_SECONDS = 2
 _BACKLOG = 64
 
 
 def app(control: ControlPort, gate: Gate | None = None) -> Starlette:
-    """Return the ASGI application over a daemon; without a gate everybody sees all of it, under names of loopback."""
+    """Return the ASGI application of a daemon; without a gate everybody sees everything, under loopback names."""
     gate = Gate() if gate is None else gate
     pages = _Pages(control, gate)
     return Starlette(
@@ -52,7 +52,7 @@ def app(control: ControlPort, gate: Gate | None = None) -> Starlette:
 
 
 class _Pages:
-    """The pages, of what a caller may see."""
+    """The pages, limited to what a caller may see."""
 
     def __init__(self, control: ControlPort, gate: Gate) -> None:
         self._control = control
@@ -63,10 +63,10 @@ class _Pages:
 
     async def metrics(self, request: Request) -> Response:
         """Answer with the metrics."""
-        refused = {str(why): self._gate.refusals.counts[why] for why in Why}  # from 0 on: what is new is a rise
+        refused = {str(why): self._gate.refusals.counts[why] for why in Why}  # from 0 on, so the first is a rise
         shown = await self._seen(request)
         groups = {flow.flow: _groups_of(self._control, flow.flow) for flow in shown.flows if not flow.remote}
-        # Of 10,000 partitions the text takes a second: beside the event loop, from what does not change any more.
+        # For 10,000 partitions the text takes a second, so it is made in a thread, from a frozen snapshot.
         text = await asyncio.to_thread(render, shown, groups, refused)
         return Response(text, media_type=CONTENT_TYPE)
 
@@ -76,15 +76,15 @@ class _Pages:
 
     async def readyz(self, request: Request) -> Response:
         """Answer whether all flows are up."""
-        return _readiness(await self._seen(request), told=self._gate.tells_all(request))
+        return _readiness(await self._seen(request), reasons=self._gate.shows_reasons(request))
 
     async def status(self, request: Request) -> Response:
-        """Answer with the picture of all flows."""
+        """Answer with the status of all flows."""
         shown = await self._seen(request)
         return await asyncio.to_thread(lambda: JSONResponse(to_json(shown)))
 
     async def healthy(self, request: Request) -> Response:
-        """Answer whether one flow copies, and within an RPO if one is asked for."""
+        """Answer whether one flow copies, and within an RPO if the caller gives one."""
         try:
             flow = find_flow(await self._seen(request), request.path_params["name"])
         except UsageError as error:
@@ -103,10 +103,10 @@ class _Pages:
         return JSONResponse(body, status_code=200 if because is None else 503)
 
 
-def _readiness(status: DaemonStatus, *, told: bool) -> Response:
-    """Return whether the daemon is ready; to some without a word about its flows."""
+def _readiness(status: DaemonStatus, *, reasons: bool) -> Response:
+    """Return whether the daemon is ready; with `reasons` also why, and what its flows report."""
     code = 200 if status.ready else 503
-    if not told:
+    if not reasons:
         return PlainTextResponse("ready\n" if status.ready else "not ready\n", code)
     verdict = "ready" if status.ready else status.not_ready_because or "starting"
     lines = [f"{flow.flow}: {why}" for flow in status.flows for why in beside(flow) if why not in verdict]
@@ -118,7 +118,7 @@ def _readiness(status: DaemonStatus, *, told: bool) -> Response:
 def _groups_of(control: ControlPort, flow: str) -> Sequence[GroupStatus]:
     try:
         return control.groups(flow)[0]
-    except ReplicatorError:  # it is not up, or was stopped since the snapshot was taken: nothing is known
+    except ReplicatorError:  # it is not up, or was stopped after the snapshot: nothing is known
         return ()
 
 
@@ -130,11 +130,11 @@ async def serve(
     listening: Callable[[int], None] = lambda _: None,
     gate: Gate | None = None,
 ) -> None:
-    """Serve until `stop` is set; `listening` is told the port, which the system chose if 0 was asked for.
+    """Serve until `stop` is set; `listening` is called with the port, which the system chooses if it is given as 0.
 
     Raises:
         ConfigError: The certificates cannot be used.
-        ReplicatorError: The address cannot be listened on.
+        ReplicatorError: It cannot listen on the address.
     """
     tls = Certificates(gate.tls) if gate is not None and gate.tls is not None else None
     listener = _listen(host, port)
@@ -186,14 +186,14 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ReplicatorError(
-            f"cannot listen on {format_address((host, port))} for http",
+            f"cannot listen on {format_address((host, port))} for HTTP",
             why=error.strerror or str(error),
             next_step="stop the other process, or change daemon.http",
         ) from error
 
 
 def _get(path: str, answer: Callable[[Request], Awaitable[Response]], gate: Gate) -> Route:
-    """Return a GET route whose handler runs once nothing speaks against the request."""
+    """Return a GET route whose handler runs unless the request is refused."""
 
     async def endpoint(request: Request) -> Response:
         refusal = gate.refusal(request, path)

@@ -75,7 +75,7 @@ def test_rights_are_shown_unless_refused(run: Run, file: Path) -> None:
     assert "cover more than the flow selects" in out
     lines = out.splitlines()
     (at,) = (number for number, line in enumerate(lines) if line.endswith("--operation ClusterAction --cluster"))
-    assert lines[at - 1].startswith("# WriteTxnMarkers, only where the source holds transactions or compacted topics")
+    assert lines[at - 1].startswith("# WriteTxnMarkers, only if the source has transactions or compacted topics")
     assert "127.0.0.2" in lines[at]  # the target
     groups = [line.split("--operation ", 1)[1] for line in lines if "--group" in line and line.startswith("kafka")]
     assert groups == ["Describe --group '*'", "Describe --operation Read --group '*'"]

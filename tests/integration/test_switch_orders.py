@@ -20,7 +20,7 @@ def test_a_failback_of_the_wrong_flow(east: Kafka, west: Kafka, topic_name: str,
     order(daemon, "switchover", lab.flow, "--producers-stopped", "--yes")
     told = order(daemon, "failback", back, "--producers-stopped", "--yes", code=3)
     assert f"replicator failback {lab.flow}" in told, told
-    assert "was never begun" in order(daemon, "failover", back, "--confirm", back, code=3)
+    assert "was never started" in order(daemon, "failover", back, "--confirm", back, code=3)
     assert flow_of(daemon, lab.flow)["state"] == "SWITCHED_OVER"
     produce(west, topic_name, spread(60, 1000))
     order(daemon, "failback", lab.flow, "--producers-stopped", "--yes")

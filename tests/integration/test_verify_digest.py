@@ -211,7 +211,7 @@ def test_a_compacted_topic_against_a_file(both: Pair, command: Command) -> None:
     code, found = command.against(command.one_side("source"))
     assert (code, found["equal"]) == (5, None)
     code, out, err = command("--against", str(command.directory / "source.json"))
-    assert (code, "cannot be told for a compacted topic" in out, "cleaner" in err) == (5, True, True)
+    assert (code, "undecided: the topic is compacted" in out, "cleaner" in err) == (5, True, True)
 
 
 def test_command_usage(both: Pair, command: Command) -> None:
@@ -223,7 +223,7 @@ def test_command_usage(both: Pair, command: Command) -> None:
         (["--against", str(source), "--side", "source"], "use --side target"),
         (["--against", str(source), "--range-offsets", "7"], "ranges of 300"),
         (["--against", str(source), "--topic", "other"], "no topic other"),
-        (["--continuous"], "two ways"),
+        (["--continuous"], "cannot be combined"),
     ):
         code, _, err = command(*words)
         assert (code, text in err) == (2, True), err

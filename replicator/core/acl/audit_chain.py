@@ -1,6 +1,6 @@
-"""The hash chain of the audit log: each line holds the hash of the one before, so none can be changed or taken out.
+"""The hash chain of the audit log: each line holds the hash of the one before, so none can be changed or removed.
 
-Whoever can write the file can also write a whole new chain: keep the last hash somewhere else, and give it to `verify`.
+Whoever can write the file can also write a whole new chain: keep the last hash elsewhere, and give it to `verify`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def encode(entry: AuditEntry) -> bytes:
 
 
 def decode(line: bytes) -> AuditEntry | None:
-    """Return the entry of a line; None where it is none, as of one that was written by half, or has other types."""
+    """Return the entry in a line; None if the line is not an entry: it is half-written, or has wrong types."""
     try:
         raw: dict[str, Any] = json.loads(line)
         entry = AuditEntry(**{**raw, "phase": Phase(raw["phase"])})
@@ -43,12 +43,12 @@ def decode(line: bytes) -> AuditEntry | None:
 
 
 def _is_number(value: object) -> bool:
-    """Return whether it is one that can be counted on from, and sent."""
+    """Return whether it is a number that can be counted on from, and sent."""
     return type(value) is int and 0 <= value <= _NUMBER_MAX
 
 
 def _is_text(value: object) -> bool:
-    """Return whether it is text that can be sent: JSON may hold half of a pair of surrogates."""
+    """Return whether it is text that can be sent: JSON may contain a lone surrogate."""
     return isinstance(value, str) and (value.isascii() or value == value.encode(errors="replace").decode())
 
 
@@ -59,13 +59,13 @@ def digest(line: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line as it stands in a file.
+    """A line of a file.
 
     Attributes:
-        place: Where, in words.
-        raw: Its bytes, with its end.
-        file: Of the first line of a file: the file's name; else empty.
-        begins: Of the first line of a file: the number that its name tells; else 0.
+        place: Where it is, in words.
+        raw: Its bytes, including the newline.
+        file: For the first line of a file: the file's name; otherwise empty.
+        begins: For the first line of a file: the number in its name; otherwise 0.
     """
 
     place: str
@@ -80,10 +80,10 @@ class Chain:
 
     Attributes:
         first_seq: Number of its first entry, 0 for an empty log.
-        last_seq: Number of its last.
-        last_hash: What the next line will hold.
-        torn: Lines that are no entries (written by half, as a rule), and said to be so by the next one.
-        open_calls: Changes whose outcome is not told: the daemon died in between.
+        last_seq: Number of its last entry.
+        last_hash: The hash that the next line will hold.
+        torn: Lines that are not entries (usually half-written), and that the next line confirms as such.
+        open_calls: Changes whose outcome was not recorded: the daemon died in between.
     """
 
     first_seq: int = 0
@@ -96,10 +96,10 @@ class Chain:
 def verify(lines: Iterable[Line]) -> Chain:
     """Follow a chain from its first line to its last.
 
-    A log may begin later than with entry 1, as old files may be kept elsewhere.
+    A log may start later than entry 1, since old files may be kept elsewhere.
 
     Raises:
-        Unequal: A line was changed, added, or is missing; it is named.
+        Unequal: A line was changed or added, or is missing; the text names it.
     """
     walk = _Walk()
     for line in lines:
@@ -108,7 +108,7 @@ def verify(lines: Iterable[Line]) -> Chain:
 
 
 class _Walk:
-    """A chain as far as it was followed."""
+    """A chain, as far as it has been followed."""
 
     def __init__(self) -> None:
         self._first = self._last = self._torn = 0
@@ -135,11 +135,11 @@ class _Walk:
             self._refuse_torn()
         if self._began:
             if entry.previous != self._hash:
-                raise _broken(place, "it does not follow from the line before: one of them was changed or taken out")
+                raise _broken(place, "it does not follow from the line before: a line was changed or removed")
             if entry.seq != self._last + 1:
                 raise _broken(place, f"entry {entry.seq} follows entry {self._last}")
         elif entry.seq < 1 or (entry.seq == 1) != (entry.previous == GENESIS):
-            raise _broken(place, "only the first entry of all follows from nothing")
+            raise _broken(place, "only the very first entry may have no line before it")
         self._torn_at = ""
         self._first, self._last, self._began = self._first or entry.seq, entry.seq, True
         if entry.phase is Phase.INTENT:
@@ -149,11 +149,11 @@ class _Walk:
 
     def _refuse_torn(self) -> None:
         if self._torn_at:
-            raise _broken(self._torn_at, "it is no entry, and the next line does not say why")
+            raise _broken(self._torn_at, "it is not an entry, and the next line does not explain it")
 
     def end(self) -> Chain:
         if self._torn_at:
-            raise _broken(self._torn_at, "it was written by half; the daemon notes that with the next change")
+            raise _broken(self._torn_at, "it is half-written; the daemon records that with the next change")
         return Chain(self._first, self._last, self._hash, self._torn, tuple(self._open))
 
 
@@ -161,8 +161,8 @@ def _missing(line: Line, first: int) -> Unequal:
     gone = f"entries {first} to {line.begins - 1} are" if line.begins > first + 1 else f"entry {first} is"
     return Unequal(
         f"a file of the audit log is missing: {line.file.replace(f'{line.begins:012}', f'{first:012}')}",
-        why=f"{gone} not there, and {line.place} follows",
-        next_step="find out who deleted it; put it back from a copy, if there is one",
+        why=f"{gone} missing before {line.place}",
+        next_step="find out who deleted it; restore it from a copy, if there is one",
     )
 
 
@@ -170,5 +170,5 @@ def _broken(place: str, why: str) -> Unequal:
     return Unequal(
         f"the audit log is broken at {place}",
         why=why,
-        next_step="keep the files as they are, and compare them with a copy",
+        next_step="leave the files as they are, and compare them with a copy",
     )

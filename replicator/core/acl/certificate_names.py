@@ -1,9 +1,9 @@
 """The names in a certificate, read from its own bytes (DER, X.509).
 
-Libraries hand names on as C strings: gRPC ends one at a NUL byte, so that `boss@ops.example<NUL>.evil.example`, which
-an authority signed for evil.example, is called boss@ops.example (CVE-2009-2408 was the same in browsers). They also
-differ in which of several common names they tell. And a name that is none of its kind, as an e-mail address with two
-`@` or a host name with one, would match globs that were written with real ones in mind: it counts as no name.
+Libraries pass names on as C strings: gRPC ends one at a NUL byte, so `boss@ops.example<NUL>.evil.example`, which
+an authority signed for evil.example, becomes boss@ops.example (CVE-2009-2408 was the same in browsers). They also
+differ in which of several common names they report. And a malformed name, such as an e-mail address with two
+`@` or a host name with one, would match globs that were written for well-formed names: it is ignored.
 
 Pure: bytes in, names out.
 """
@@ -26,9 +26,9 @@ _VERSION, _EXTENSIONS = 0xA0, 0xA3
 _COMMON_NAME: Final = bytes.fromhex("550403")
 _SAN: Final = bytes.fromhex("551d11")
 _SUBJECT_AT = 4
-"""Of what is signed, behind the version: serial number, algorithm, issuer, validity, subject."""
+"""Index in the signed part, after the version: serial number, algorithm, issuer, validity, subject."""
 _TEXTS = {0x0C: "utf-8", 0x13: "ascii", 0x14: "latin-1", 0x16: "ascii", 0x1C: "utf-32-be", 0x1E: "utf-16-be"}
-"""Encodings of the texts of a subject, by tag."""
+"""Text encodings in a subject, by tag."""
 _KINDS = {0x81: IdentityKind.EMAIL, 0x82: IdentityKind.DNS, 0x86: IdentityKind.URI, 0x87: IdentityKind.IP}
 _FORMS = {
     IdentityKind.EMAIL: re.compile(r"[!-?A-~]+@[!-?A-~]+"),
@@ -57,9 +57,9 @@ def names_in_pem(pem: bytes) -> tuple[Identity, ...]:
 
 
 def names_in(der: bytes) -> tuple[Identity, ...]:
-    """Return the names in a certificate that are sound ones of their kind: alternative names, then common names.
+    """Return the well-formed names in a certificate: alternative names, then common names.
 
-    One that cannot be read has none.
+    A certificate that cannot be read has none.
     """
     try:
         signed = list(_parts(_only(_only(der, _SEQUENCE), _SEQUENCE)))
@@ -68,12 +68,12 @@ def names_in(der: bytes) -> tuple[Identity, ...]:
         extensions = next((part.content for part in signed if part.tag == _EXTENSIONS), None)
         alternative = [] if extensions is None else list(_alternative(extensions))
         return (*alternative, *_common(signed[_SUBJECT_AT].content))
-    except (ValueError, IndexError):  # of a text that is none in its encoding, too
+    except (ValueError, IndexError):  # including text that is invalid in its encoding
         return ()
 
 
 def _parts(content: bytes) -> Iterator[_Part]:
-    """Yield what stands one after another.
+    """Yield the parts, one after another.
 
     Raises:
         ValueError: A length goes beyond the end.
@@ -81,26 +81,26 @@ def _parts(content: bytes) -> Iterator[_Part]:
     at = 0
     while at < len(content):
         if at + 2 > len(content):
-            raise ValueError("cut short")
+            raise ValueError("truncated")
         tag, length = content[at], content[at + 1]
         at += 2
         if length >= _LONG_LENGTH:
             size = length - _LONG_LENGTH
             if not 0 < size <= _LENGTH_BYTES_MAX:
-                raise ValueError("no length of DER")
+                raise ValueError("not a DER length")
             length = int.from_bytes(content[at : at + size], "big")
             at += size
         if at + length > len(content):
-            raise ValueError("cut short")
+            raise ValueError("truncated")
         yield _Part(tag, content[at : at + length])
         at += length
 
 
 def _only(content: bytes, tag: int) -> bytes:
-    """Return the content of the first part, which is to be of this kind.
+    """Return the content of the first part, which must be of this kind.
 
     Raises:
-        ValueError: It is of another one, or not there.
+        ValueError: It is of another kind, or missing.
     """
     first = next(_parts(content), None)
     if first is None or first.tag != tag:

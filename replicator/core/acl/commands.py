@@ -1,4 +1,4 @@
-"""The command that gives a right, and what a refusal lacked."""
+"""The command that grants a right, and which right a refusal was about."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from replicator.model.units import format_bootstrap
 
 
 def acl_command(grant: Grant, cluster: ClusterSpec) -> str:
-    """Return the command of Kafka's own tool that makes one grant to us."""
+    """Return the command of Kafka's own tool that grants us one right."""
     servers, who = format_bootstrap(cluster.bootstrap), principal(cluster.security).text
     words = ["kafka-acls.sh", "--bootstrap-server", servers, "--add", "--allow-principal", who]
     for operation in grant.operations:
@@ -23,11 +23,11 @@ def acl_command(grant: Grant, cluster: ClusterSpec) -> str:
 
 
 def missing_right(cluster: ClusterSpec, grant: Grant, said: str) -> str:
-    """Return which right is missing, on what, to whom as far as the file tells, and the command that grants it.
+    """Return which right is missing, on what, for whom as far as the file says, and the command that grants it.
 
     Args:
-        cluster: Who refuses it.
-        grant: What is missing.
+        cluster: The cluster that refused.
+        grant: The missing right.
         said: The cluster's own words.
     """
     who = principal(cluster.security)

@@ -8,19 +8,19 @@ from fnmatch import fnmatchcase
 from replicator.model.access_rules import AccessRole, AccessRule, Identity, IdentityKind
 
 _UNTYPED = frozenset({IdentityKind.DNS, IdentityKind.EMAIL, IdentityKind.IP})
-"""What a rule without a kind is about. A URI is anybody's text: `spiffe://x/a@ops.example` is no address at ops."""
+"""The kinds that a rule without one matches. Not URI, which is free text: `spiffe://x/a@ops.example` is no address."""
 
 
 def granting(
     rules: Iterable[AccessRule], identities: Iterable[Identity], role: AccessRole, flow: str | None
 ) -> Identity | None:
-    """Return the name in a certificate that gives a role; None where none does.
+    """Return the name in a certificate that gives a role; None if none does.
 
     Args:
-        rules: Those of the flow file.
-        identities: The names.
-        role: What is to be done.
-        flow: With which flow; None for something that is about all of them.
+        rules: The rules of the flow file.
+        identities: The names in the certificate.
+        role: The role that is needed.
+        flow: The flow it is needed for; None for all of them.
     """
     names = tuple(identities)
     for rule in rules:
@@ -32,7 +32,7 @@ def granting(
 
 
 def known(rules: Iterable[AccessRule], identities: Iterable[Identity]) -> Identity | None:
-    """Return the name in a certificate that any rule is about; None for a stranger."""
+    """Return the name in a certificate that any rule matches; None for a stranger."""
     names = tuple(identities)
     return next((name for rule in rules for name in names if rule.flows and matches(rule.identity, name)), None)
 
@@ -45,7 +45,7 @@ def roles(rules: Iterable[AccessRule], identities: Iterable[Identity]) -> frozen
 
 
 def matches(pattern: str, identity: Identity) -> bool:
-    """Return whether a rule's identity is about a name; DNS names are compared without regard to case."""
+    """Return whether a rule's identity matches a name; case does not matter in DNS names."""
     kind, glob = split(pattern)
     if identity.kind is not kind if kind is not None else identity.kind not in _UNTYPED:
         return False
@@ -55,7 +55,7 @@ def matches(pattern: str, identity: Identity) -> bool:
 
 
 def split(pattern: str) -> tuple[IdentityKind | None, str]:
-    """Return the kind that a rule's identity names, None where it names none, and the glob."""
+    """Return the kind that a rule's identity names (None if it names none), and the glob."""
     kind, colon, glob = pattern.partition(":")
     return (IdentityKind(kind), glob) if colon and kind in set(IdentityKind) else (None, pattern)
 

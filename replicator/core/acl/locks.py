@@ -1,13 +1,13 @@
 """Which rules keep writers off topics, and leave everything else as it is.
 
-Three facts of authorizers decide (KAFKA_FACTS K12): a DENY beats every ALLOW, so nobody may be denied whose name
-stands for us as well; where a topic has no rule at all, `allow.everyone.if.no.acl.found` decides, and the first rule
-that comes ends that; super users are never asked.
+Three facts about Kafka's authorizers decide (KAFKA_FACTS K12): a DENY beats every ALLOW, so no name may be denied that
+includes us; for a topic with no rule at all, `allow.everyone.if.no.acl.found` decides, until the first rule is added;
+super users are never checked.
 
-- No rule covers a topic, and everyone may then do everything: rules are added that allow everybody to read, and us
-  everything. Nobody else may write any more, for a rule was found, and it is not theirs.
-- No rule covers it, and nobody may do anything then: it is closed already.
-- Rules cover it: whoever they let write is denied to write, one by one.
+- No rule covers a topic, and everyone may then do everything: rules are added that allow everybody to read, and us to
+  do everything. From then on nobody else may write, since a rule exists and does not name them.
+- No rule covers it, and nobody may then do anything: it is closed already.
+- Rules cover it: each principal that they let write is denied to write.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _WRITING = frozenset({"WRITE", "ALL"})
 
 @dataclass(frozen=True, slots=True)
 class Authorizer:
-    """What a cluster's authorizer is known to do.
+    """What is known about a cluster's authorizer.
 
     Attributes:
-        rules: All there are.
-        allows_everyone: Whether everyone may do everything where no rule is found; None where that cannot be read.
-        us: As whom the cluster knows us; None where the flow file does not tell.
+        rules: All its rules.
+        allows_everyone: Whether everyone may do everything where no rule is found; None if that cannot be read.
+        us: Our principal on the cluster; None if the flow file does not say.
     """
 
     rules: tuple[Rule, ...]
@@ -58,9 +58,9 @@ def locks(authorizer: Authorizer, topics: Iterable[str], ours: frozenset[Rule] =
     """Return what keeps everybody but us from writing to topics.
 
     Args:
-        authorizer: The cluster's, with whatever stands there now.
+        authorizer: The cluster's, with all its present rules.
         topics: Their names.
-        ours: Rules that we may have placed before: they are looked away from.
+        ours: Rules that we may have added before, which are ignored.
     """
     found: set[Rule] = set()
     problems: list[str] = []
@@ -85,9 +85,9 @@ def _by_allowing(authorizer: Authorizer, topic: str) -> LockPlan:
     if authorizer.allows_everyone is False:
         return LockPlan()
     if authorizer.allows_everyone is None:
-        return LockPlan(problems=(f"whether everyone may write to {topic}, which has no rules, cannot be told",))
+        return LockPlan(problems=(f"{topic} has no rules, and whether everyone may write to it is unknown",))
     if authorizer.us is None:
-        return LockPlan(problems=(f"{topic} has no rules, and the flow file does not tell as whom we log in",))
+        return LockPlan(problems=(f"{topic} has no rules, and the flow file does not name our principal",))
     reading = [Rule(TOPIC, topic, LITERAL, EVERYBODY, ANY_HOST, operation, ALLOW) for operation in READING]
     return LockPlan((*reading, Rule(TOPIC, topic, LITERAL, authorizer.us, ANY_HOST, "ALL", ALLOW)))
 
@@ -103,7 +103,7 @@ def _by_denying(authorizer: Authorizer, topic: str, covering: list[Rule]) -> Loc
     if EVERYBODY in denied:
         return LockPlan()
     if EVERYBODY in writers:
-        return LockPlan(problems=(f"a rule lets everybody write to {topic}: denying everybody would deny us, too",))
+        return LockPlan(problems=(f"a rule lets everybody write to {topic}: denying everybody would deny us too",))
     return LockPlan(
         tuple(Rule(TOPIC, topic, LITERAL, principal, ANY_HOST, "WRITE", DENY) for principal in sorted(writers))
     )

@@ -1,13 +1,13 @@
 """Which rules of a source's authorizer a target gets, and which of them wait until it is opened.
 
 - Rules about mirrored topics, about groups that follow, and about transactional ids; never about the cluster. A rule
-  for more than the flow mirrors is written out for the topics that it does mirror.
-- What would let applications write to a mirror, or change it, is *withheld* while the target is the passive side:
-  WRITE, and ALL, which is replaced by the rights to read.
-- A rule for a whole prefix stays one only while every topic of the target below it is a mirror of the flow: it would
-  be about somebody else's topic too.
-- Only what we made is ever removed: rules that stood on the target before stay, whatever the source has.
-- The first rule of a resource takes everybody's rights away for whom it is not, where those had them for want of a rule
+  that covers more than the flow mirrors is written out for each topic that it does mirror.
+- Rules that would let applications write to a mirror, or change it, are *withheld* while the target is the passive
+  side: WRITE, and ALL, which is replaced by the rights to read.
+- A rule for a whole prefix stays one only while every topic of the target with that prefix is a mirror of the flow:
+  otherwise it would cover somebody else's topic too.
+- Only rules that we made are ever removed: rules that were on the target before stay, whatever the source has.
+- The first rule on a resource takes away the rights that everybody else had because there was no rule
   (KAFKA_FACTS K12): so ours comes first.
 """
 
@@ -40,14 +40,14 @@ _OUR_IDS = "replicator."
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """What a target is to have, and what is to be done for it.
+    """Which rules a target should have, and the changes that get it there.
 
     Attributes:
-        make: Rules to place, in this order.
+        make: Rules to add, in this order.
         remove: Rules of ours to remove.
-        made: All of ours that stand afterwards.
-        withheld: Rules that are placed once the target is opened.
-        notes: What an operator may wonder about.
+        made: All our rules that exist afterwards.
+        withheld: Rules that are added once the target is opened.
+        notes: Explanations for the operator.
     """
 
     make: tuple[Rule, ...] = ()
@@ -74,12 +74,12 @@ def mirrored(
         flow: What is mirrored, and which groups follow.
         topics: The target's topic of each source topic that is mirrored to the passive side.
         source: All rules of the source.
-        target: All rules of the target, as they stand.
+        target: All present rules of the target.
         made: Those of them that we made before.
-        us: As whom source and target know us; None where the flow file does not tell.
-        opened: Target topics of the flow that were switched alone: what was made for them stays. No rule is about a
-            whole prefix then, for it would be about both sides.
-        foreign: Topics of the target that are no mirrors of the flow: no rule is placed that is about one of them.
+        us: Our principals on source and target; None if the flow file does not say.
+        opened: Target topics of the flow that were switched alone: rules made for them stay. No rule for a whole
+            prefix is added then, since it would cover both kinds of topics.
+        foreign: Topics of the target that are not mirrors of the flow: no rule that covers one is added.
     """
     ours, standing = frozenset(made), frozenset(target)
     kept = {
@@ -103,13 +103,13 @@ def mirrored(
             else:
                 wanted.add(there)
     if unknown:
-        notes.append(f"{unknown} rules are not mirrored: what they allow or deny is not known to this version")
+        notes.append(f"{unknown} rules are not mirrored: this version does not know what they allow or deny")
     first, refused = _ours_first(wanted, standing - ours, us[1])
     if refused:
-        notes.append(f"{refused} rules are not mirrored: the flow file does not tell as whom the target knows us")
+        notes.append(f"{refused} rules are not mirrored: the flow file does not name our principal on the target")
         wanted = {rule for rule in wanted if rule.kind not in _OURS}
     wanted |= {*first, *kept}
-    # One that stood there before us is not ours, though we would want it.
+    # A rule that was there before is not ours, even if we would have added it.
     mine = wanted - (standing - ours)
     return Mirrored(
         make=(*sorted(set(first) - standing), *sorted(mine - standing - set(first))),
@@ -121,7 +121,7 @@ def mirrored(
 
 
 def _ours_first(wanted: set[Rule], theirs: frozenset[Rule], us: str | None) -> tuple[list[Rule], int]:
-    """Return rules for us on everything that gets a rule and has none for us, and how many rules cannot be placed."""
+    """Return rules for us on everything that gets a rule and has none for us, and how many rules cannot be added."""
     places = {(rule.kind, rule.name, rule.pattern) for rule in wanted if rule.kind in _OURS}
     if us is None:
         return [], sum(rule.kind in _OURS for rule in wanted)
@@ -142,7 +142,7 @@ def _translated(
     by_prefix: bool,
     foreign: Collection[str],
 ) -> Iterator[Rule]:
-    """Yield what a rule of the source is on the target."""
+    """Yield what a rule of the source becomes on the target."""
     if rule.kind == TOPIC:
         prefix = (flow.rename.prefix or "") + rule.name
         alone = rule.pattern != PREFIXED or not any(name.startswith(prefix) for name in foreign)
@@ -151,7 +151,7 @@ def _translated(
         if _follows(rule, flow):
             yield rule
         elif rule.pattern == PREFIXED or rule.name == ANY_NAME:
-            notes.append(f"not mirrored, for it is about more groups than follow: {rule}")
+            notes.append(f"not mirrored, as it covers groups that do not follow: {rule}")
     elif rule.kind == TRANSACTIONAL_ID and not rule.name.startswith(_OUR_IDS):
         yield rule
 

@@ -1,6 +1,6 @@
-"""Which rights a flow needs on its two clusters, and how they are granted: the least, derived from what we send.
+"""Which rights a flow needs on its two clusters, and how to grant them: the least, derived from what we send.
 
-Each operation is one that a request of ours is checked for (KafkaApis of Apache Kafka 2.8 to 4.x):
+Brokers check our requests for these operations (KafkaApis of Apache Kafka 2.8 to 4.x):
 
 =============================  ========================================  =====================================
 request                        checked                                   who sends it
@@ -32,17 +32,17 @@ CreateAcls, DeleteAcls         ALTER cluster                             rules t
                                                                          that closes the source by rules, there
 =============================  ========================================  =====================================
 
-Fills are markers at offsets that hold no record on the source: where WriteTxnMarkers is refused, empty transactions
-write them, slower and with rights that a flow has anyway.
-Newer brokers take ALTER on the cluster for WriteTxnMarkers too (KIP-1037); CLUSTER_ACTION does on all of them, and
+Fills are markers at offsets that hold no record on the source: if WriteTxnMarkers is refused, empty transactions
+write them, more slowly but with rights that a flow has anyway.
+Newer brokers accept ALTER on the cluster for WriteTxnMarkers too (KIP-1037); CLUSTER_ACTION works on all of them, and
 ALTER would let us change ACLs.
 
-ListGroups leaves out groups that this user may not describe, and OffsetFetch topics, both without a word.
+ListGroups silently leaves out groups that this user may not describe, and OffsetFetch topics.
 
-IDEMPOTENT_WRITE on the cluster is not among them: our producer ids come with a transactional id, and since 2.8
-(KIP-679) Produce asks only for WRITE on the topic.
+IDEMPOTENT_WRITE on the cluster is not needed: our producer ids come with a transactional id, and since 2.8
+(KIP-679) Produce needs only WRITE on the topic.
 Kafka's own authorizer grants DESCRIBE with READ, WRITE, DELETE or ALTER, and DESCRIBE_CONFIGS with ALTER_CONFIGS;
-they are written out all the same, since other authorizers do not.
+they are listed all the same, since other authorizers do not.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Operation(enum.StrEnum):
 
 
 class ResourceKind(enum.StrEnum):
-    """What a right is about, as the option of `kafka-acls`."""
+    """The kind of resource a right applies to, as an option of `kafka-acls`."""
 
     TOPIC = "--topic"
     CLUSTER = "--cluster"
@@ -87,13 +87,13 @@ class ResourceKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Names:
-    """One name, or all names that begin with it. `*` stands for all names."""
+    """One name, or all names that start with it. `*` means all names."""
 
     text: str
     prefixed: bool = False
 
     def covers(self, other: Names) -> bool:
-        """Return whether every name of `other` is meant too."""
+        """Return whether it includes every name of `other`."""
         if self in {other, EVERY}:
             return True
         return self.prefixed and other != EVERY and other.text.startswith(self.text)
@@ -114,7 +114,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whom to grant to. `known` is False where only the cluster's owner can tell; `text` is then a stand-in."""
+    """Whom to grant to. `known` is False if only the cluster's owner knows; `text` is then a placeholder."""
 
     text: str
     known: bool = True
@@ -132,22 +132,22 @@ _MIRRORS = (
     Operation.ALTER_CONFIGS,
 )
 _SHARED = tuple(operation for operation in _MIRRORS if operation is not Operation.ALTER_CONFIGS)
-"""Where others write to a target topic, too, its settings are left alone."""
+"""If others also write to a target topic, its settings are left alone."""
 _ORIGINS = (Operation.READ, Operation.DESCRIBE)
 _STATE = (Operation.WRITE, Operation.READ, Operation.DESCRIBE, Operation.CREATE)
 _WHY_STATE_CONFIGS = (
-    "tell which settings topics may have there, which differs by version; may be left out: then a new mirror gets "
-    "some of its settings once it exists"
+    "find out which settings topics may have there, which differs by version; may be left out: a new mirror then gets "
+    "some of its settings only once it exists"
 )
 
 _WHY_DELETE = "DeleteRecords, only while a mirror is seeded whose source starts above offset 0"
 _WHY_CLUSTER_ACTION = (
-    "WriteTxnMarkers, only where the source holds transactions or compacted topics; may be left out (brokers use this "
+    "WriteTxnMarkers, only if the source has transactions or compacted topics; may be left out (brokers use this "
     "right among themselves): offsets without a record are then filled by empty transactions, about 30 a second"
 )
 
 _WHY_ORIGINS = (
-    "tell which topics of the source are copies that flows made of the target's topics; may be left out where no flow "
+    "find out which topics of the source are copies that flows made of the target's topics; may be left out if no flow "
     "writes to the source"
 )
 _WHY_READ_GROUPS = (
@@ -155,18 +155,18 @@ _WHY_READ_GROUPS = (
     "`offsets translate --group` does not know them"
 )
 _WHY_SET_GROUPS = "commit for consumer groups that follow; may be left out with `groups: {include: []}`"
-_WHY_ASK_GROUPS = "{command} only; may be left out: put a name in place of * to grant one"
+_WHY_ASK_GROUPS = "`{command}` only; may be left out; to grant a single group, replace * with its name"
 
 _ASIDE = (Operation.WRITE, Operation.READ, Operation.DESCRIBE, Operation.CREATE)
-_WHY_DIVERGENT = "export what a failback finds too many on the old source; may be left out until then"
+_WHY_DIVERGENT = "export the surplus records that a failback finds on the old source; may be left out until then"
 _WHY_DEAD_LETTER = (
     "set aside records that are too large for the target (`mirror resolve --how skip`); may be left out until then"
 )
 
-_WHY_RULES = "place and remove rules of the authorizer (`acls.mirror`, `acls.lock_target`)"
+_WHY_RULES = "add and remove rules of the authorizer (`acls.mirror`, `acls.lock_target`)"
 _WHY_CLOSE = (
-    "place and remove the rules by which a switchover closes the source, only where its applications have rules that "
-    "let them write; may be left out: stop their producers then, and state it with --producers-stopped"
+    "add and remove the rules by which a switchover closes the source, only if its applications have rules that "
+    "let them write; may be left out: then stop their producers and pass --producers-stopped"
 )
 
 REQUIRED_ON_SOURCE_TOPIC = frozenset(_SOURCE_TOPICS)
@@ -189,25 +189,25 @@ NEEDED_BY: Mapping[str, Operation] = {
     "OffsetCommit": Operation.READ,
     "AlterShareGroupOffsets": Operation.READ,
 }
-"""What a topic's refusal of a request says is missing (see the table above)."""
+"""Which operation is missing when a request about a topic is refused (see the table above)."""
 
 NOT_NEEDED = (
-    "IdempotentWrite: not needed, Kafka 2.8 and newer do not ask for it",
-    "Read on the source's consumer groups: not needed, nothing joins a group or commits there",
+    "IdempotentWrite: not needed, Kafka 2.8 and newer do not require it",
+    "Read on the source's consumer groups: not needed, the flow joins no group and commits nothing there",
 )
 
 
 def source_rights(flow: FlowSpec) -> tuple[Grant, ...]:
-    """Return what a flow needs on its source. No topic is ever written there."""
+    """Return what a flow needs on its source, where it never writes to a topic."""
     topics = tuple(
         Grant(ResourceKind.TOPIC, names, _SOURCE_TOPICS, "read the selected topics and their settings")
         for names in selected_names(flow.topics)
     )
     cluster = Grant(
-        ResourceKind.CLUSTER, EVERY, (Operation.DESCRIBE,), "tell what this user may do (`validate --connect` only)"
+        ResourceKind.CLUSTER, EVERY, (Operation.DESCRIBE,), "list what this user may do (`validate --connect` only)"
     )
     groups = _groups(flow, (Operation.DESCRIBE,), _WHY_READ_GROUPS, "offsets translate --group")
-    why = "tell what flows wrote there (`loop_guard: origin`)" if flow.both_ways else _WHY_ORIGINS
+    why = "find out what flows wrote there (`loop_guard: origin`)" if flow.both_ways else _WHY_ORIGINS
     origins = Grant(ResourceKind.TOPIC, Names(STATE_TOPIC), _ORIGINS, why)
     closing = Grant(ResourceKind.CLUSTER, EVERY, (Operation.ALTER,), _WHY_CLOSE)
     return (
@@ -238,7 +238,7 @@ def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
             ResourceKind.TRANSACTIONAL_ID,
             Names(TRANSACTIONAL_PREFIX, prefixed=True),
             (Operation.WRITE, Operation.DESCRIBE),
-            "the flow's producer ids, changes of the state, and fills without ClusterAction",
+            "the flow's producer ids, changes of its state, and fills without ClusterAction",
         ),
         Grant(
             ResourceKind.CLUSTER,
@@ -257,7 +257,7 @@ def target_rights(flow: FlowSpec) -> tuple[Grant, ...]:
 
 
 def _aside(mirrors: Iterable[Names], *, both_ways: bool) -> Iterable[Grant]:
-    """Yield what the topics need that lie beside a mirror; where a prefix or `*` is granted they are covered by it."""
+    """Yield the rights on topics next to a mirror; a grant on a prefix or `*` covers them already."""
     for names in mirrors:
         if names.prefixed or names == EVERY:
             continue
@@ -267,7 +267,7 @@ def _aside(mirrors: Iterable[Names], *, both_ways: bool) -> Iterable[Grant]:
 
 
 def _groups(flow: FlowSpec, operations: tuple[Operation, ...], why: str, asked_by: str) -> tuple[Grant, ...]:
-    """Return what is needed on consumer groups; where none follows an operator may still ask about any."""
+    """Return what is needed on consumer groups; even if none follows, an operator may ask about any of them."""
     names = selected_names(flow.group_sync.groups)
     if not names:
         return (Grant(ResourceKind.GROUP, EVERY, (Operation.DESCRIBE,), _WHY_ASK_GROUPS.format(command=asked_by)),)
@@ -278,10 +278,10 @@ def _groups(flow: FlowSpec, operations: tuple[Operation, ...], why: str, asked_b
 
 
 def selected_names(selection: Selection) -> tuple[Names, ...]:
-    """Return the narrowest names of an ACL that cover all a selection includes.
+    """Return the narrowest names of an ACL that cover everything a selection includes.
 
-    ACLs know full names, prefixes and `*` only: a pattern that is none of these gets the prefix it begins with.
-    Excludes cannot be said at all; what they leave out may be read as far as the ACL goes, and is not.
+    ACLs know only full names, prefixes and `*`: any other pattern gets the prefix that it starts with.
+    Excludes cannot be expressed: the ACL permits reading what they leave out, but the flow does not.
     """
     return _without_covered(_names_of(pattern) for pattern in selection.include)
 
@@ -292,7 +292,7 @@ def mirror_names(selection: Selection, rename: Rename) -> tuple[Names, ...]:
 
 
 def wider_than_selection(selection: Selection) -> bool:
-    """Return whether the rights reach further than the selection: an exclude, or a pattern no ACL can say."""
+    """Return whether the rights reach further than the selection: an exclude, or a pattern that no ACL can express."""
     return bool(selection.exclude) or not all(_exact(pattern) for pattern in selection.include)
 
 
@@ -323,7 +323,7 @@ _REPEATS_FROM_NONE = ("*", "?", "{")
 
 
 def _regex_names(regex: str) -> Names:
-    """Return what every match of a regex begins with, as far as that is plain to see."""
+    """Return the prefix that every match of a regex starts with, as far as it is obvious."""
     body = regex.removeprefix("^").removesuffix("$")
     if "|" in body:
         return EVERY
@@ -360,7 +360,7 @@ def _without_covered(names: Iterable[Names]) -> tuple[Names, ...]:
 
 
 def principal(security: Security) -> Principal:
-    """Return as whom the cluster sees us, as far as the file tells."""
+    """Return our principal on the cluster, as far as the file says."""
     if security.protocol.sasl:
         if security.mechanism is Mechanism.OAUTHBEARER:
             return Principal("User:<subject of the token>", known=False, note="the token's `sub` claim, by default")
@@ -386,7 +386,7 @@ def on_group(name: str, *operations: Operation) -> Grant:
 
 
 def on_transactional_ids(name: str) -> Grant:
-    """Return the grant on a transactional id; of ours on all of a flow's, since it uses several."""
+    """Return the grant on a transactional id; for one of ours on all of them, since a flow uses several."""
     names = Names(TRANSACTIONAL_PREFIX, prefixed=True) if name.startswith(TRANSACTIONAL_PREFIX) else Names(name)
     return Grant(ResourceKind.TRANSACTIONAL_ID, names, (Operation.WRITE, Operation.DESCRIBE))
 
@@ -412,14 +412,14 @@ NOT_TOLD = -(1 << 31)
 
 
 def operations_of(bits: int) -> frozenset[Operation] | None:
-    """Return the operations in the bit field of a Metadata answer, or None where the broker does not tell."""
+    """Return the operations in the bit field of a Metadata answer, or None if the broker does not report them."""
     if bits == NOT_TOLD:
         return None
     return frozenset(operation for code, operation in _CODES.items() if bits >> code & 1)
 
 
 def lacking(needed: Iterable[Operation], allowed: frozenset[Operation] | None) -> tuple[Operation, ...]:
-    """Return what is needed and not allowed, in a fixed order; nothing where it is not known."""
+    """Return what is needed but not allowed, in a fixed order; nothing if that is unknown."""
     if allowed is None:
         return ()
     return tuple(sorted(set(needed) - allowed))

@@ -17,53 +17,53 @@ def check_mirror(
         topic: The source topic.
         owner: Uid of the flow that the mirror's record names.
         selected: Whether the flow selects the topic.
-        there: Whether the source has it; None where that is not known.
-        running: The switch of the flow that is under way.
+        there: Whether the source has it; None if not known.
+        running: The running switch of the flow.
 
     Raises:
-        PreflightFailed: The record is another flow's, or the flow copies the topic, or may: it would begin anew.
+        PreflightFailed: The record is another flow's, or the flow copies the topic, or may: it would start again.
         Conflict: A switch is under way.
     """
     name, uid = flow
     if owner != uid:
         raise PreflightFailed(
-            f"the record of {topic} names flow {owner!r} as its owner, not {name!r} ({uid}): it is not ours to remove",
+            f"the record of {topic} belongs to flow {owner!r}, not to {name!r} ({uid}): it is not ours to remove",
             next_step="replicator flow list",
         )
     _check_switch(name, running)
     if selected and there is not False:
         known = "which is on its source" if there else "and it is not known whether its source still has it"
         raise PreflightFailed(
-            f"flow {name!r} selects {topic}, {known}: it would be mirrored again at once",
-            next_step=f"leave it out (`topics.exclude`) and restart the daemon, then `replicator mirror forget {name} "
+            f"flow {name!r} selects {topic}, {known}: it would be mirrored again immediately",
+            next_step=f"exclude it (`topics.exclude`) and restart the daemon, then `replicator mirror forget {name} "
             f"{topic}`; or delete it on the source",
         )
 
 
-def check_flow(name: str, *, in_file: bool, running: Journal | None, at_work: tuple[str, ...]) -> None:
+def check_flow(name: str, *, in_file: bool, running: Journal | None, active: tuple[str, ...]) -> None:
     """Return if all records of a flow may be removed.
 
     Args:
-        name: Of the flow.
-        in_file: Whether the daemon that is asked runs it.
-        running: The switch of the flow that is under way.
-        at_work: Daemons that may be at work on it.
+        name: Name of the flow.
+        in_file: Whether this daemon runs it.
+        running: The running switch of the flow.
+        active: Daemons that may be working on it.
 
     Raises:
-        PreflightFailed: It is run by the daemon that is asked.
+        PreflightFailed: This daemon runs it.
         Conflict: A switch is under way, or another daemon works on it.
     """
     if in_file:
         raise PreflightFailed(
-            f"this daemon runs flow {name!r}: its records would be written again at once",
-            next_step="take it out of the flow file and restart the daemon, then repeat the command",
+            f"this daemon runs flow {name!r}: its records would be written again immediately",
+            next_step="remove it from the flow file and restart the daemon, then repeat the command",
         )
     _check_switch(name, running)
-    if at_work:
+    if active:
         raise Conflict(
-            f"flow {name!r} is still run by {', '.join(at_work)}",
+            f"flow {name!r} is still run by {', '.join(active)}",
             why="signs of life appeared on the state topic while it was watched",
-            next_step="take the flow out of that daemon's flow file and restart it, then repeat the command",
+            next_step="remove the flow from that daemon's flow file and restart it, then repeat the command",
         )
 
 

@@ -1,4 +1,4 @@
-"""What an operator can do next about a switch, as commands that work where it stands."""
+"""What an operator can do next about a switch, as commands that work at the step it has reached."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ def status_command(flow: str) -> str:
 
 
 def beside(running: Journal) -> str:
-    """Return what can be done by somebody who wants another switch than the one that is under way."""
+    """Return what an operator can do who wants a different switch than the running one."""
     if running.direction is not Direction.FORWARD:
         return f"wait until it is undone: {status_command(running.flow)}"
     if may_be_undone(running):
         return f"{status_command(running.flow)}; or replicator switch abort {running.flow}"
-    return f"wait until it has ended, it cannot be undone any more: {status_command(running.flow)}"
+    return f"wait until it has ended, it can no longer be undone: {status_command(running.flow)}"
 
 
 def instead_of_abort(journal: Journal) -> str:
-    """Return what helps where a switch cannot be undone any more."""
+    """Return what helps if a switch can no longer be undone."""
     flow = journal.flow
     if journal.verb is Verb.FAILBACK:
         return f"let it go on ({status_command(flow)}); to move the flow again afterwards: {_again(journal)}"
     back = command(Verb.FAILBACK, flow, journal.topics)
     if _has_way_back(journal):
         return (
-            f"let it go on, then {back}; if its target has died: replicator switch abort {flow} --target-lost, which "
-            "opens the source again"
+            f"let it go on, then {back}; if its target is lost: replicator switch abort {flow} --target-lost, which "
+            "reopens the source"
         )
     return f"let it go on ({status_command(flow)}), then {back}"
 
 
 def after_the_end(journal: Journal) -> str:
-    """Return what can be done about a switch that has ended, by somebody who wants to undo it."""
+    """Return what an operator can do who wants to undo a finished switch."""
     if journal.outcome is Outcome.DONE and journal.verb is not Verb.FAILBACK:
         return f"to come back from it: {command(Verb.FAILBACK, journal.flow, journal.topics)}"
     if journal.outcome is Outcome.DONE:
@@ -56,13 +56,13 @@ def after_the_end(journal: Journal) -> str:
 
 
 def source_was_written_to(journal: Journal) -> str:
-    """Return what helps where a source was written to behind the fence, which a switchover does not lose."""
+    """Return what helps if a source was written to after the fence; a switchover must not lose that."""
     failover = command(Verb.FAILOVER, journal.flow, journal.topics)
     if not _has_way_back(journal):
-        return f"{failover}, which states what is lost"
+        return f"{failover}, which shows what is lost"
     return (
-        f"replicator switch abort {journal.flow} --target-lost, which opens the source again and loses nothing; or "
-        f"{failover}, which states what is lost"
+        f"replicator switch abort {journal.flow} --target-lost, which reopens the source and loses nothing; or "
+        f"{failover}, which shows what is lost"
     )
 
 

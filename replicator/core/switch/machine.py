@@ -1,16 +1,16 @@
-"""The switch machine: what is to be done next, and what the journal says once it was done.
+"""The switch machine: what to do next, and what the journal says once it was done.
 
 Pure: a journal in, a step out; a result in, a journal out (`core.switch.recording`). The executor carries steps out
-(`core.switch.steps` says what it must promise), and writes each new journal by a compare-and-set: of two executors one
-wins each step, the other one reads again. Orders of the operator are in `core.switch.orders`.
+(`core.switch.steps` says what it must guarantee), and writes each new journal by a compare-and-set: of two executors
+one wins each step, the other reads again. The operator's orders are in `core.switch.orders`.
 
 What holds at every moment, whoever dies:
 
-- Never are both sides opened by us. The target is opened only where the way back was given up on the source; the source
-  is opened again only while the fence has not begun, or where the way back was taken there.
+- We never open both sides. The target is opened only after the way back was given up on the source; the source is
+  reopened only before the fence begins, or after the way back was taken there.
 - The target is never opened before every partition shows the fence's epoch.
-- A switchover opens only where nothing is missing, and a late write to the source stops it.
-- Exactly our locks are removed, as the journal noted them before they were placed.
+- A switchover opens only if nothing is missing, and a late write to the source stops it.
+- Exactly our locks are removed, as the journal recorded them before they were placed.
 """
 
 from __future__ import annotations
@@ -91,22 +91,22 @@ NO_RETURN = {
     Verb.FAILOVER: StepName.BEGIN_FENCE,
     Verb.FAILBACK: StepName.CONFIRM,
 }
-"""Once this is recorded, what comes next cannot be undone. It is recorded before that is begun."""
+"""Once this is recorded, what comes next cannot be undone. It is recorded before that begins."""
 
 
-UNKNOWN_HELP = "let a daemon of that version go on with it: start one, or upgrade this one"
+UNKNOWN_HELP = "let a daemon of that version continue it: start one, or upgrade this one"
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the executor sees beside the journal.
+    """What the executor sees apart from the journal.
 
     Attributes:
-        now_ms: The time, as journals tell it.
-        decision: What the source's copy says now; None if that was not read, or cannot be.
-        standing_locks: Locks found on the source, of those that the journal names.
+        now_ms: The time, on the clock of journals.
+        decision: The decision in the source's copy; None if it was not read, or cannot be.
+        standing_locks: Those of the journal's locks that are in place on the source.
         source_seen: Whether the source answers.
-        another_source: That another cluster answers as the source, in words; empty where none was met.
+        another_source: Text saying that another cluster answers as the source; empty if none does.
     """
 
     now_ms: int
@@ -117,12 +117,12 @@ class Facts:
 
 
 def path_of(journal: Journal) -> tuple[StepName, ...]:
-    """Return the steps of a switch in the direction it has now, in order."""
+    """Return the steps of a switch in its current direction, in order."""
     options = journal.options
     if journal.direction is Direction.BACK:
         if journal.is_copy:
             return _BACK_ON_SOURCE
-        # Without a fence copying never stopped, and fills the source's markers like any others.
+        # Without a fence, copying never stopped, and it fills the source's markers like any others.
         return _BACK_ON_TARGET if journal.fence_epoch is not None else ()
     if journal.direction is Direction.ABORTING and not (journal.verb is Verb.SWITCHOVER or journal.escalated):
         # A failover has not touched the source yet. At a failback the other side is open, so this one stays shut.
@@ -141,17 +141,17 @@ def path_of(journal: Journal) -> tuple[StepName, ...]:
 
 
 def _whole_path(journal: Journal) -> tuple[StepName, ...]:
-    """Return the steps of a switch in its direction whatever was chosen; none of a verb of a newer version."""
+    """Return all steps of a switch in its direction, whatever its options; none for a verb of a newer version."""
     if journal.direction is Direction.BACK:
         return _BACK_ON_SOURCE if journal.is_copy else _BACK_ON_TARGET
     return _ABORT if journal.direction is Direction.ABORTING else _PATHS.get(journal.verb, ())
 
 
 def check_known(journal: Journal) -> None:
-    """Return if this version knows all that a journal says.
+    """Return if this version knows all words of a journal.
 
     Raises:
-        Conflict: A newer version wrote words into it that this one does not know: what they ask for would be left out.
+        Conflict: A newer version wrote words that this one does not know: it would omit what they ask for.
     """
     words = journal.unknown_words
     if words:
@@ -159,19 +159,19 @@ def check_known(journal: Journal) -> None:
 
 
 def unknown_text(journal: Journal) -> str:
-    """Return why a switch cannot be taken further by this version."""
+    """Return why this version cannot advance a switch."""
     words = ", ".join(repr(word) for word in journal.unknown_words)
     return f"{journal.verb} {journal.id} was written by a newer version of the daemon: {words} is not known here"
 
 
 def may_be_undone(journal: Journal) -> bool:
-    """Return whether all that was done so far can be undone."""
+    """Return whether everything done so far can be undone."""
     turn = NO_RETURN.get(journal.verb)
     return turn is not None and not journal.did(turn) and journal.direction is not Direction.BACK
 
 
 def kept_locks(journal: Journal) -> frozenset[str]:
-    """Return those of a finished switch's locks that stand by right: they keep the side closed that is not the active.
+    """Return the locks of a finished switch that belong there: they keep the passive side closed.
 
     Those that a reverse flow took over are its own.
     """
@@ -184,7 +184,7 @@ def kept_locks(journal: Journal) -> frozenset[str]:
 
 
 def next_step(journal: Journal, facts: Facts) -> do.Step:
-    """Return what is to be done next. It depends on the journal alone, but for the time and what came unasked."""
+    """Return what to do next. It depends only on the journal, apart from the time and unsolicited events."""
     if journal.unknown_words:
         return do.Nothing(journal.outcome)
     if journal.finished:
@@ -199,13 +199,13 @@ def next_step(journal: Journal, facts: Facts) -> do.Step:
             return do.Abort(why)
     name = next_name(journal)
     if name is None:
-        raise BugError(f"switch {journal.id} is running, and has nothing left to do")
+        raise BugError(f"switch {journal.id} is running but has nothing left to do")
     return _STEPS[name](journal)
 
 
 def _after_the_end(journal: Journal, facts: Facts) -> do.Step:
-    """Return what may turn up once a switch has ended: locks of a late executor, and the source after a failover."""
-    # After the way back the locks are the copy's: gone before its markers stand, offsets would differ.
+    """Return what may be left once a switch has ended: locks of a late executor, and the source after a failover."""
+    # After the way back the locks belong to the copy: if they went before its markers, offsets would differ.
     undone = journal.outcome is Outcome.FAILED_FORWARD and journal.is_copy
     gone = undone or (journal.outcome is Outcome.ABORTED and journal.verb is not Verb.FAILBACK)
     left = facts.standing_locks & (frozenset(journal.locks) | frozenset(journal.inherited_locks))
@@ -220,7 +220,7 @@ def _after_the_end(journal: Journal, facts: Facts) -> do.Step:
 
 
 def _undecided_on_the_source(journal: Journal) -> bool:
-    """Return whether a failover took over from a switchover that had offered a way back, which nobody may take now."""
+    """Return whether a failover replaced a switchover that had offered a way back, which nobody may take now."""
     offered = journal.escalated and journal.options.way_back and journal.outcome is Outcome.DONE
     return offered and journal.decision in {None, Decision.UNDECIDED}
 
@@ -233,10 +233,10 @@ def _opening(journal: Journal) -> bool:
 def _ends_because(journal: Journal, facts: Facts) -> str:
     """Return why a switch undoes itself; empty while it goes on."""
     if journal.verb is Verb.FAILBACK:
-        # Whatever it has done is on the cluster that is gone; the target is the open side, and stays it.
+        # Whatever it has done is on the cluster that is gone; the target is the open side and stays open.
         return facts.another_source
     if journal.verb is Verb.SWITCHOVER and may_be_undone(journal) and _overdue(journal, facts.now_ms):
-        return "it was not ready for the fence within its time"
+        return "it did not reach the fence within its time-out"
     return ""
 
 
@@ -245,7 +245,7 @@ def _overdue(journal: Journal, now_ms: int) -> bool:
 
 
 def next_name(journal: Journal) -> StepName | None:
-    """Return the first step behind the one reached."""
+    """Return the first step after the one reached."""
     path = path_of(journal)
     if journal.reached is None:
         return path[0] if path else None
@@ -272,7 +272,7 @@ def restorations(journal: Journal) -> tuple[Restoration, ...]:
 
 
 def confirmation_digest(journal: Journal) -> str:
-    """Return a short name of what a failback found and will do; empty where nobody needs to agree."""
+    """Return a digest of what a failback found and will do; empty if nobody needs to agree."""
     ways = restorations(journal)
     if all(one.how is Restore.RESUME for one in ways):
         return ""
@@ -288,7 +288,7 @@ def _ours(journal: Journal) -> tuple[str, ...]:
 
 
 def _scope(journal: Journal) -> tuple[End, ...]:
-    """Return what a switchover proved to be drained: nothing else may be fenced by it."""
+    """Return what a switchover proved to be drained: it must not fence anything else."""
     return journal.ends if journal.verb is Verb.SWITCHOVER and journal.direction is Direction.FORWARD else ()
 
 

@@ -1,4 +1,4 @@
-"""What an operator may order of a switch, and when: begin, abort, take the way back, confirm, archive.
+"""What an operator may order, and when: begin a switch, abort it, take the way back, confirm, archive.
 
 Each order is a pure change of the flow's journal record, made by a compare-and-set. The same order again changes
 nothing.
@@ -24,7 +24,7 @@ class Begun:
     """The record once an order was taken.
 
     Attributes:
-        already: Nothing was to be done: this order, or one that means the same, is under way or done.
+        already: There was nothing to do: this order, or an equivalent one, is under way or done.
     """
 
     switches: Switches
@@ -48,22 +48,22 @@ def begin(
     """Take an order to switch.
 
     Args:
-        switches: The flow's record as it stands.
+        switches: The flow's present record.
         order: What is wanted.
-        promoted: Whether the writer record, or those of all mirrors that are meant, says promoted.
+        promoted: Whether the writer record, or those of all mirrors in scope, says promoted.
         now_ms: The time.
-        reverse: The switch of the reverse flow that is running, for a failback.
-        was_cut: Whether a switch that is not remembered any more left a cut of what is meant.
+        reverse: The running switch of the reverse flow, for a failback.
+        was_cut: Whether a switch that is no longer remembered left a cut of what is in scope.
         reverse_opened: Whether the reverse flow took over from the last switch of this one, and was opened since.
         target_closed: Whether rules of the reverse flow's last switch keep this one's target closed.
-        apart: Source topics that were switched alone, and are not meant: they stay closed whatever becomes of this.
-        other: Name of the flow that goes back, if there is one.
-        as_it_runs: Whether one of the same kind that is running will do, however it was ordered.
+        apart: Source topics that were switched alone and are not in scope: they stay closed whatever happens.
+        other: Name of the reverse flow, if there is one.
+        as_it_runs: Whether a running switch of the same kind will do, however it was ordered.
 
     Raises:
         Conflict: Another switch of this flow is running, or the same with other options, or one of the reverse flow
             that a failback did not order.
-        PreflightFailed: The flow is not where such a switch begins.
+        PreflightFailed: The flow is not in a state from which this switch can begin.
         UsageError: The order contradicts itself.
     """
     if any(order.id == journal.id for journal in switches.all):
@@ -86,7 +86,7 @@ def begin(
 
 
 def _journal(order: Order, now_ms: int, inherited: tuple[str, ...], others: tuple[str, ...]) -> Journal:
-    """Return the journal that an order begins with; the locks are those that stand already, its own and others'."""
+    """Return the journal that an order begins with; the locks are those already in place, its own and others'."""
     return Journal(
         id=order.id,
         verb=order.verb,
@@ -107,19 +107,19 @@ def _check_start(order: Order, *, promoted: bool) -> None:
         return
     if not order.options.reverse_flow:
         raise UsageError(
-            "a failback needs a flow with both clusters swapped",
+            "a failback needs a reverse flow",
             next_step=f"add a flow with `reverse_of: {order.flow}` to the flow file, and reload the daemon (SIGHUP)",
         )
     if not promoted:
         raise PreflightFailed(
             f"flow {order.flow!r} still copies: there is nothing to come back from",
-            next_step=f"to see where it was moved before: replicator switch history {order.flow}; to move it now: "
+            next_step=f"to see earlier switches: replicator switch history {order.flow}; to switch it now: "
             f"{command(Verb.SWITCHOVER, order.flow, order.topics)}",
         )
 
 
 def _check_came_from(switches: Switches, order: Order, *, was_cut: bool, reverse_opened: bool) -> None:
-    """Refuse to come back from where nobody went: a way back stands by as promoted from its first day on.
+    """Refuse a failback of a flow that was never switched: a reverse flow stands by as promoted from the beginning.
 
     A failback of the wrong flow of a pair would take the open side for an old source, and let a flow copy to it.
     """
@@ -132,18 +132,18 @@ def _check_came_from(switches: Switches, order: Order, *, was_cut: bool, reverse
         )
     if reverse_opened:
         raise PreflightFailed(
-            f"flow {order.flow!r} has been failed back already: its target is the passive side",
+            f"flow {order.flow!r} has already been failed back: its target is the passive side",
             why=f"flow {other!r} took over after its last switch, and has been opened since",
             next_step=command(Verb.FAILBACK, other),
         )
 
 
 def _check_closed(order: Order, other: str, *, target_closed: bool) -> None:
-    """Return if a flow that never copied can open its target all the same: by taking rules away that we placed."""
+    """Return if a flow that never copied can still open its target: by removing rules that we placed."""
     if order.verb is Verb.FAILOVER and target_closed and not order.topics:
         return
     raise PreflightFailed(
-        f"flow {order.flow!r} was never begun and has copied nothing: it has nothing to open",
+        f"flow {order.flow!r} was never started and has copied nothing: it has nothing to open",
         why="its target is the old source of the other flow, holds what it held when that was switched, and is open "
         "as far as this flow is concerned",
         next_step="if the other side is lost, point the applications at this one: no rule of ours keeps them off; "
@@ -152,18 +152,18 @@ def _check_closed(order: Order, other: str, *, target_closed: bool) -> None:
 
 
 def _opened(journal: Journal, order: Order) -> bool:
-    """Return whether a switch opened what an order is about, or some of it."""
+    """Return whether a switch opened what an order names, or some of it."""
     if journal.verb is Verb.FAILBACK or journal.outcome is not Outcome.DONE:
         return False
     return not order.topics or any(topic in journal.scope for topic in order.topics)
 
 
 def not_selected_then(switches: Switches, topics: Collection[str] = ()) -> tuple[LeftOut, ...]:
-    """Return the mirrors that the last switch of the whole flow neither cut nor opened, as they were not selected.
+    """Return the mirrors that the last switch of the whole flow neither cut nor opened because they were not selected.
 
     Args:
         switches: The flow's record.
-        topics: Source topics that are meant; none for the whole flow.
+        topics: Source topics in scope; none for the whole flow.
     """
     opened = [one for one in switches.all if not one.topics and one.verb is not Verb.FAILBACK]
     last = next((one for one in reversed(opened) if one.outcome is Outcome.DONE), None)
@@ -174,7 +174,7 @@ def not_selected_then(switches: Switches, topics: Collection[str] = ()) -> tuple
 def _came_back(last: Journal | None, order: Order, reverse: Journal | None, *, promoted: bool) -> bool:
     """Return whether the last failback was this one: the flow is back, or the switchover for it is under way.
 
-    While that one turns both flows round, neither of them copies, and the old source holds what it was sent since: it
+    While that switchover reverses the flows, neither of them copies, and the old source holds what was copied to it: it
     must not be taken for one that has just come back.
     """
     ordered = last is not None and last.verb is Verb.FAILBACK and last.outcome is Outcome.DONE
@@ -185,28 +185,28 @@ def _came_back(last: Journal | None, order: Order, reverse: Journal | None, *, p
         return True
     raise Conflict(
         f"{reverse.verb} {reverse.id} of flow {reverse.flow!r} is running",
-        why="it decides which side is open",
+        why="it is deciding which side is open",
         next_step=status_command(reverse.flow),
     )
 
 
 def promoted(order: Order, flow: Role, mirrors: Mapping[str, Role]) -> bool:
-    """Return whether all that an order is about was opened.
+    """Return whether everything that an order names was opened.
 
     Args:
         order: What is wanted.
-        flow: The role of the flow, which mirrors follow that were not switched alone.
+        flow: The role of the flow, which mirrors that were not switched alone follow.
         mirrors: The role of each mirror, by source topic.
 
     Raises:
-        PreflightFailed: Some of it was, and some was not: what is meant has to be named.
+        PreflightFailed: Some of it was and some was not: the operator has to name topics.
     """
     named = {topic: mirrors.get(topic, flow) for topic in order.topics}
     opened = sorted(topic for topic, role in named.items() if role is Role.PROMOTED)
     left = sorted(named.keys() - set(opened))
     if opened and left:
         raise PreflightFailed(
-            f"{opened[0]} was switched already, and {left[0]} was not",
+            f"{opened[0]} was already switched, but {left[0]} was not",
             next_step=command(order.verb, order.flow, opened if order.verb is Verb.FAILBACK else left),
         )
     if named:
@@ -215,7 +215,7 @@ def promoted(order: Order, flow: Role, mirrors: Mapping[str, Role]) -> bool:
     apart = sorted(topic for topic, role in mirrors.items() if role is wanted)
     if apart and flow in {Role.COPYING, Role.PROMOTED} - {wanted}:
         raise PreflightFailed(
-            f"of flow {order.flow!r} only topics that were switched alone can be meant, {apart[0]} among them",
+            f"only topics of flow {order.flow!r} that were switched alone can take part, for example {apart[0]}",
             why=f"the rest of it is {'still copied' if order.verb is Verb.FAILBACK else 'on the other side'}",
             next_step=command(order.verb, order.flow, apart),
         )
@@ -223,9 +223,9 @@ def promoted(order: Order, flow: Role, mirrors: Mapping[str, Role]) -> bool:
 
 
 def _standing(last: Journal | None, order: Order, apart: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return locks of ours that may stand: those of what is switched now, and those of other topics.
+    """Return our locks that may be in place: those of what is being switched, and those of other topics.
 
-    Of an aborted switch too, for a frozen executor may put them back late.
+    Also those of an aborted switch, since a frozen executor may still place them.
     """
     if last is None:
         return (), ()
@@ -247,7 +247,7 @@ def _beside(switches: Switches, running: Journal, order: Order, now_ms: int, *, 
             return Begun(switches, already=True)
         raise Conflict(
             f"{running.verb} {running.id} of this flow is running, and was ordered {differs}",
-            why="what an order said cannot be changed any more",
+            why="the options of an order can no longer be changed",
             next_step=beside(running),
         )
     check_known(running)
@@ -261,9 +261,9 @@ def _beside(switches: Switches, running: Journal, order: Order, now_ms: int, *, 
 
 
 def _other_option(running: Journal, order: Order) -> str | None:
-    """Return how a running switch was ordered otherwise than it is now; None where it was ordered the same way.
+    """Return in what a running switch differs from an order; None if it was ordered the same way.
 
-    Who orders it anew, and agrees to what is shown, would agree to something else than he named.
+    Otherwise an operator who orders it again would agree to something other than what they asked for.
     """
     was, wanted = running.options, order.options
     options = {
@@ -273,7 +273,7 @@ def _other_option(running: Journal, order: Order) -> str | None:
         "--producers-stopped": (was.close is Close.STATED, wanted.close is Close.STATED),
         "--reverse": (bool(was.reverse_flow), bool(wanted.reverse_flow)),
     }
-    if order.verb is Verb.FAILOVER:  # it has none of these; one that took over from a switchover keeps its options
+    if order.verb is Verb.FAILOVER:  # it has none of these; one that replaced a switchover keeps its options
         return None
     return next(
         (f"{'with' if had else 'without'} {name}" for name, (had, wants) in options.items() if had != wants), None
@@ -281,7 +281,7 @@ def _other_option(running: Journal, order: Order) -> str | None:
 
 
 def archived(switches: Switches, fresh: Journal) -> Switches:
-    """Return the record with a new switch; the one before is kept without what it noted of each partition."""
+    """Return the record with a new switch; the one before is kept without its details per partition."""
     if switches.current is None:
         return replace(switches, current=fresh)
     last = replace(switches.current, locks=(), inherited_locks=(), other_locks=(), ends=(), cuts=(), topic_ids=())

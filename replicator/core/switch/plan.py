@@ -1,4 +1,4 @@
-"""A switch in words: what it will do before it is ordered, and how far it is."""
+"""A switch in words: what it would do, and how far it is."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from replicator.model.switch.status import CutStatus, RestorationStatus, StepSta
 from replicator.model.switch.terms import Close, Cut, GroupsNote, LeftOut, Restore, StepName, Verb, away_text
 
 _TEXTS = {
-    StepName.PREFLIGHT: "look whether it can be carried through",
-    StepName.PLAN_LOCKS: "work out which rules keep writers off {source}",
-    StepName.PLACE_LOCKS: "close {source} for writers",
-    StepName.PROVE_QUIESCENCE: "see that nothing is written to {source} any more, and no transaction is open",
+    StepName.PREFLIGHT: "check whether it can be carried out",
+    StepName.PLAN_LOCKS: "work out which ACLs keep writers off {source}",
+    StepName.PLACE_LOCKS: "close {source} to writers",
+    StepName.PROVE_QUIESCENCE: "verify that {source} is no longer written to, and no transaction is open",
     StepName.DRAIN: "wait until {target} holds all of {source}",
-    StepName.SYNC_GROUPS: "bring consumer groups to where they stand on {source}",
-    StepName.OFFER_WAY_BACK: "note on {source} that it may open again should {target} die now",
+    StepName.SYNC_GROUPS: "move consumer groups to their positions on {source}",
+    StepName.OFFER_WAY_BACK: "record on {source} that it may reopen if {target} is lost now",
     StepName.BEGIN_FENCE: "stop copying",
     StepName.FENCE: "fence every partition on {target}: late writes of this flow are refused from then on",
-    StepName.VERIFY_FENCE: "see the fence on every partition",
+    StepName.VERIFY_FENCE: "verify the fence on every partition",
     StepName.PROMOTE: "record that {target} is the open side",
     StepName.CLAMP_GROUPS: "take consumer groups back to what was copied",
     StepName.RECORD_CUT: "record where each partition was cut",
-    StepName.GIVE_UP_WAY_BACK: "note on {source} that it stays closed",
-    StepName.OPEN_TARGET: "open {target}: settings and rules that were held back take effect",
+    StepName.GIVE_UP_WAY_BACK: "record on {source} that it stays closed",
+    StepName.OPEN_TARGET: "open {target}: settings and ACLs that were held back take effect",
     StepName.PREPARE_REVERSE: "prepare flow {reverse} from {target} to {source}",
-    StepName.START_REVERSE: "let flow {reverse} copy from where each partition was cut",
+    StepName.START_REVERSE: "start flow {reverse}, from where each partition was cut",
     StepName.FIND_TAILS: "find what {source} holds beyond the cut",
     StepName.EXPORT_TAILS: "copy that to <topic>.divergent.<epoch> on {target}, and read it back",
-    StepName.CONFIRM: "ask you about topics that hold more than was copied; nothing is asked if none does",
-    StepName.RESTORE_TOPICS: "make mirrors of the topics on {source}, and let flow {reverse} copy to them",
+    StepName.CONFIRM: "ask you about topics that hold more than was copied, if there are any",
+    StepName.RESTORE_TOPICS: "turn the topics on {source} into mirrors, and let flow {reverse} copy to them",
     StepName.CATCH_UP: "wait until {source} holds all of {target}",
     StepName.SWITCH_BACK: "order a switchover of flow {reverse}, with this flow as its way back",
-    StepName.WITHDRAW_WAY_BACK: "note on {source} that the switch is withdrawn",
-    StepName.REOPEN_SOURCE: "open {source} for writers again",
+    StepName.WITHDRAW_WAY_BACK: "record on {source} that the switch is withdrawn",
+    StepName.REOPEN_SOURCE: "reopen {source} to writers",
     StepName.MARK_SOURCE: "mark {source} where {target} was fenced, so that offsets stay the same",
     StepName.RESUME_COPYING: "copy again",
     StepName.ABORT: "abort",
@@ -61,25 +61,25 @@ def plan_of(
     topics: tuple[str, ...] = (),
     apart: tuple[LeftOut, ...] = (),
 ) -> SwitchPlan:
-    """Return what a switch that was not begun yet will do.
+    """Return what a switch that has not begun would do.
 
     Args:
-        journal: As it would begin.
-        names: What its two clusters are called.
-        problems: What forbids it.
+        journal: The journal it would begin with.
+        names: Names of its two clusters.
+        problems: What prevents it.
         cuts: What it would cut now.
         now_ms: The time.
-        already: It is under way or done.
-        topics: Source topics of the mirrors that it is about.
-        apart: Mirrors of the flow that it is not about, beside those that the journal leaves out.
+        already: Whether it is under way or done.
+        topics: Source topics of the mirrors in scope.
+        apart: Mirrors of the flow that are not in scope, in addition to those that the journal leaves out.
     """
     path = [step for step in path_of(journal) if step is not StepName.PLAN_LOCKS]
     steps = [_words(step, journal, names) for step in path]
     if journal.verb is not Verb.FAILOVER and journal.options.close is Close.STATED:
-        steps.insert(1, f"take your word that nobody writes to {names[0]} any more")
+        steps.insert(1, f"trust you that nobody writes to {names[0]} any more")
     nothing_copied = journal.verb is Verb.FAILOVER and not cuts and not already
     if nothing_copied:
-        steps.insert(1, f"take your word that what {names[0]} took may be lost: this flow copied nothing of it")
+        steps.insert(1, f"trust you that what {names[0]} took may be lost: this flow copied none of it")
     seen = [cut.observed_ms for cut in cuts if cut.observed_ms is not None]
     turn = NO_RETURN[journal.verb]
     return SwitchPlan(
@@ -112,11 +112,11 @@ def _words(step: StepName, journal: Journal, names: tuple[str, str]) -> str:
 
 
 def status_of(journal: Journal, *, names: tuple[str, str], waits_for: str | None = None) -> SwitchStatus:
-    """Return what an operator is shown of a switch.
+    """Return the status of a switch for an operator.
 
     Args:
         journal: The switch.
-        names: What its two clusters are called.
+        names: Names of its two clusters.
         waits_for: What holds it up.
     """
     if not journal.finished and journal.unknown_words:
@@ -160,7 +160,7 @@ def status_of(journal: Journal, *, names: tuple[str, str], waits_for: str | None
 
 
 def _steps(journal: Journal, names: tuple[str, str]) -> tuple[StepStatus, ...]:
-    """Return what was done, and what is left as far as this version knows it."""
+    """Return the steps done, and those left as far as this version knows them."""
     done = [StepStatus(one.step, _words(one.step, journal, names), one.at_ms) for one in journal.history]
     ahead = None if journal.finished or journal.unknown_words else next_name(journal)
     if ahead is None:

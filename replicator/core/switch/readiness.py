@@ -1,6 +1,6 @@
-"""Whether a flow could be moved to its other side now, and what would stand in the way: facts in, findings out.
+"""Whether a flow could be switched now, and what would prevent it: facts in, findings out.
 
-Red: the move would fail, or lose more than the flow's objectives allow. Yellow: it would work, and somebody should
+Red: the switch would fail, or lose more than the flow's objectives allow. Yellow: it would work, but someone should
 know. What could not be found out is yellow, never green.
 """
 
@@ -28,7 +28,7 @@ _SEEN_SECONDS_MAX = 30.0
 
 
 def judge(facts: ReadinessFacts) -> Section:
-    """Return the findings, in the order in which an operator would ask."""
+    """Return the findings, in the order in which an operator would ask for them."""
     checks = [
         *_both_ways(facts),
         *_reach(facts.target, must=True),
@@ -67,24 +67,24 @@ def _some(names: Collection[str]) -> str:
 def _reach(side: SideFacts, *, must: bool) -> Iterable[Check]:
     if side.unreachable is not None:
         if must:
-            yield fail("reachable", f"{side.alias} cannot be asked: {side.unreachable}", "mend that first: nothing "
-                       "can be moved to a cluster that does not answer")  # fmt: skip
+            yield fail("reachable", f"{side.alias} cannot be asked: {side.unreachable}", "fix that first: nothing "
+                       "can be switched to a cluster that does not answer")  # fmt: skip
         else:
             yield warn(
                 "reachable",
                 f"{side.alias} cannot be asked: {side.unreachable}",
-                "failover needs no answer from it, switchover does",
+                "a failover needs no answer from it, a switchover does",
             )
         return
     yield ok("reachable", f"{side.alias} answers")
     if side.expected_id and side.cluster_id != side.expected_id:
         yield fail(
             "cluster id",
-            f"{side.alias} is cluster {side.cluster_id}, the flow was made for {side.expected_id}",
-            f"correct clusters.{side.alias}.bootstrap in the flow file",
+            f"{side.alias} is cluster {side.cluster_id}, but the flow was created for {side.expected_id}",
+            f"fix clusters.{side.alias}.bootstrap in the flow file",
         )
     else:
-        yield ok("cluster id", f"{side.alias} is {side.cluster_id}, as the flow's record says")
+        yield ok("cluster id", f"{side.alias} is {side.cluster_id}, as in the flow's record")
 
 
 def _leases(status: FlowStatus) -> Iterable[Check]:
@@ -92,12 +92,12 @@ def _leases(status: FlowStatus) -> Iterable[Check]:
         yield warn("coordinator", "no coordinator answers; copying goes on", "replicator lease list")
     nobody = [str(shard.shard) for shard in status.shards if shard.holder is None]
     if nobody:
-        yield fail("leases", f"nobody works on shards {_some(nobody)}", "start a daemon of this flow")
+        yield fail("leases", f"no daemon works on shards {_some(nobody)}", "start a daemon of this flow")
     elif not status.shards:
         yield warn("leases", "who works on the flow is not known", f"replicator flow status {status.flow}")
     else:
         holders = {shard.holder for shard in status.shards}
-        yield ok("leases", f"{len(status.shards)} of {len(status.shards)} shards are worked on, by {len(holders)} "
+        yield ok("leases", f"{len(status.shards)} of {len(status.shards)} shards have a daemon, {len(holders)} "
                  f"{'daemon' if len(holders) == 1 else 'daemons'}")  # fmt: skip
     silent = {
         str(part.holder)
@@ -116,9 +116,9 @@ def _mirrors(status: FlowStatus) -> Iterable[Check]:
         if mirror.reason is not Reason.SOURCE_MISSING:
             by_state.setdefault(mirror.state, []).append(mirror.topic)
     if status.flow_uid is None:
-        yield warn("mirrors", "which topics the flow mirrors is not known", f"replicator flow status {status.flow}")
+        yield warn("mirrors", "the topics of the flow are not known", f"replicator flow status {status.flow}")
     elif not status.mirrors:
-        yield warn("mirrors", "the flow mirrors no topic", "look at topics.include in the flow file")
+        yield warn("mirrors", "the flow mirrors no topic", "check topics.include in the flow file")
     if gone:
         yield warn(
             "mirrors",
@@ -131,11 +131,11 @@ def _mirrors(status: FlowStatus) -> Iterable[Check]:
         if state is MirrorState.ACTIVE:
             yield ok("mirrors", f"{len(names):,} {verb} ACTIVE")
         elif state is MirrorState.FAULTED:
-            yield fail("mirrors", f"{_some(names)} {verb} FAULTED: what is behind is not on the target",
+            yield fail("mirrors", f"{_some(names)} {verb} FAULTED: what follows is not on the target",
                        f"replicator mirror list {status.flow}, then mirror resolve")  # fmt: skip
         elif state is MirrorState.PAUSED:
             yield warn(
-                "mirrors", f"{_some(names)} {verb} PAUSED, and fall behind", f"replicator flow resume {status.flow}"
+                "mirrors", f"{_some(names)} {verb} PAUSED, falling behind", f"replicator flow resume {status.flow}"
             )
         else:
             yield fail("mirrors", f"{_some(names)} {verb} {state}: not yet copied", "wait until they are ACTIVE")
@@ -145,11 +145,11 @@ def _writers(facts: ReadinessFacts) -> Iterable[Check]:
     if facts.both_ways:
         return
     if facts.foreign is None:
-        yield warn("writers", f"it could not be checked whether anybody else wrote to {facts.target.alias}")
+        yield warn("writers", f"could not check whether anyone else wrote to {facts.target.alias}")
     elif facts.foreign:
         names = [f"{topic}-{partition}" for topic, partition, _ in facts.foreign]
         offsets = sum(count for _, _, count in facts.foreign)
-        yield fail("writers", f"somebody else wrote {offsets:,} offsets to {_some(names)} of {facts.target.alias}",
+        yield fail("writers", f"someone else wrote {offsets:,} offsets to {_some(names)} on {facts.target.alias}",
                    f"stop that, then replicator mirror list {facts.status.flow}, and mirror resolve")  # fmt: skip
     else:
         yield ok("writers", f"nobody else has written to the mirrors on {facts.target.alias}")
@@ -162,20 +162,20 @@ def _freshness(status: FlowStatus, objectives: Objectives, *, source_seen: bool)
         yield warn("rpo", "how much data is at risk is not known", f"replicator flow status {status.flow}")
     elif rpo > objectives.rpo_seconds:
         yield fail(
-            "rpo", f"{format_age(rpo)} of data at risk, wanted are at most {format_age(objectives.rpo_seconds)}", wait
+            "rpo", f"{format_age(rpo)} of data at risk; the objective is {format_age(objectives.rpo_seconds)}", wait
         )
     else:
-        yield ok("rpo", f"{format_age(rpo)} of data at risk, at most {format_age(objectives.rpo_seconds)} are wanted")
+        yield ok("rpo", f"{format_age(rpo)} of data at risk; the objective is {format_age(objectives.rpo_seconds)}")
     if lag is None:
-        yield warn("lag", "how far the copy is behind is not known", f"replicator flow status {status.flow}")
+        yield warn("lag", "it is not known how far the copy is behind", f"replicator flow status {status.flow}")
     elif lag > objectives.lag_records:
-        yield fail("lag", f"{lag:,} records behind, wanted are at most {objectives.lag_records:,}", wait)
+        yield fail("lag", f"{lag:,} records behind; the objective is {objectives.lag_records:,}", wait)
     else:
-        yield ok("lag", f"{lag:,} records behind, at most {objectives.lag_records:,} are wanted")
+        yield ok("lag", f"{lag:,} records behind; the objective is {objectives.lag_records:,}")
     if seen is None:
         yield warn("source seen", "not all of the source's ends were seen", f"replicator flow status {status.flow}")
     elif seen > _SEEN_SECONDS_MAX:
-        why = "" if source_seen else ": the loss of a failover is at least what was seen then"
+        why = "" if source_seen else ": a failover loses at least what was seen then and not copied"
         yield warn("source seen", f"the source's ends were last seen {format_age(seen)} ago{why}", "look at the source")
 
 
@@ -190,13 +190,13 @@ def _transactions(status: FlowStatus) -> Iterable[Check]:
         yield fail(
             "transactions",
             f"an open transaction holds up {_some(hanging)}: a switchover would wait for its end, a failover would "
-            "leave out what is behind it",
+            "lose what follows it",
             f"replicator flow status {status.flow} names the producer and the command that ends it",
         )
     elif status.source_seen_age_seconds is None or status.source_seen_age_seconds > _SEEN_SECONDS_MAX:
-        yield warn("transactions", "it is not known whether one holds records up: the source is not seen")
+        yield warn("transactions", "it is not known whether one holds up records: the source is not seen")
     else:
-        yield ok("transactions", "none holds records up")
+        yield ok("transactions", "none holds up records")
 
 
 def _replication(topics: Iterable[TopicFacts]) -> Iterable[Check]:
@@ -215,21 +215,19 @@ def _replication(topics: Iterable[TopicFacts]) -> Iterable[Check]:
         *_fewer(
             known,
             "min.insync.replicas",
-            "kafka-configs.sh --alter, after the move",
+            "kafka-configs.sh --alter, after the switch",
             lambda one: (one.target_min_in_sync, one.source_min_in_sync),
         ),
     ]
     yield from bad
     if unknown:
-        yield warn(
-            "replicas", f"{_some(unknown)}: it could not be asked whether the target has the replicas of the source"
-        )
+        yield warn("replicas", f"{_some(unknown)}: could not check whether the target has the replicas of the source")
     elif known and not bad:
         yield ok("replicas", f"{len(known):,} topics have the replicas and min.insync.replicas of the source")
 
 
 def _is_unknown(topic: TopicFacts) -> bool:
-    """Return whether any of what is compared was not told."""
+    """Return whether any of the compared values is not known."""
     return None in {
         topic.source_replicas,
         topic.target_replicas,
@@ -252,7 +250,7 @@ def _blocked(topics: Iterable[TopicFacts]) -> Iterable[Check]:
         if topic.target_min_in_sync is not None
         and topic.target_replicas is not None
         and topic.target_in_sync is not None
-        # Kafka asks for no more than there are (KAFKA-15583).
+        # Kafka requires no more than there are (KAFKA-15583).
         and topic.target_in_sync < min(topic.target_min_in_sync, topic.target_replicas)
     ]
     if names:
@@ -279,12 +277,12 @@ def _fence(target: SideFacts) -> Iterable[Check]:
     if target.unreachable is not None:
         return
     if target.markers_allowed is None:
-        yield warn("fence", f"{target.alias} does not tell whether markers may be written in bulk",
+        yield warn("fence", f"{target.alias} does not say whether markers may be written in bulk",
                    "a fence by transactions takes longer for many partitions")  # fmt: skip
     elif target.markers_allowed:
         yield ok("fence", f"{target.alias} takes markers in bulk (WriteTxnMarkers)")
     else:
-        yield warn("fence", f"{target.alias} takes no markers in bulk: the fence goes by transactions, one for all "
+        yield warn("fence", f"{target.alias} takes no markers in bulk: the fence uses one transaction for all "
                    "partitions", "grant ClusterAction on the cluster for the faster way")  # fmt: skip
 
 
@@ -293,36 +291,34 @@ def _shown(facts: ReadinessFacts) -> Iterable[Check]:
         return
     alias = facts.target.alias
     if facts.markers_shown is None:
-        yield warn("fence", f"unknown whether {alias} shows markers of this flow: a fence is seen by them",
-                   "rehearse again once the flow copies; the switch itself proves it before its fence")  # fmt: skip
+        yield warn("fence", f"unknown whether {alias} shows markers of this flow, which verify a fence",
+                   "rehearse again once the flow copies; the switch itself checks it before its fence")  # fmt: skip
     elif facts.markers_shown:
         yield ok("fence", f"{alias} shows a marker of this flow on replicator.state")
     else:
-        yield fail("fence", f"{alias} does not report a producer of ours that wrote a marker (DescribeProducers): "
-                   "whether a fence stands could not be seen",
-                   "ask its operator for what Kafka's own brokers report: no switch can begin")  # fmt: skip
+        yield fail("fence", f"{alias} does not report our producer, which wrote a marker (DescribeProducers): "
+                   "a fence could not be verified",
+                   "ask its operator for brokers that report what Kafka's own do: no switch can begin")  # fmt: skip
 
 
 def _groups(facts: ReadinessFacts) -> Iterable[Check]:
-    """Say which groups would not go on exactly where they are; records read twice are no loss, so none is red."""
+    """Report which groups would not keep their exact position; records read twice are not a loss, so none is red."""
     flow = facts.status.flow
     if facts.groups_wait_for is not None:
-        yield warn(
-            "groups", f"consumer groups do not follow now: {facts.groups_wait_for}", f"replicator group list {flow}"
-        )
+        yield warn("groups", f"consumer groups do not follow: {facts.groups_wait_for}", f"replicator group list {flow}")
     behind = {group.group for group in facts.groups if group.state not in _FOLLOWED}
     rereads = {group.group for group in facts.groups if group.state in _FOLLOWED and group.reread_records}
     if behind:
-        yield warn("groups", f"{_some(behind)} would not go on where they are", f"replicator group list {flow}")
+        yield warn("groups", f"{_some(behind)} would not keep their position", f"replicator group list {flow}")
     if rereads:
         total = sum(group.reread_records or 0 for group in facts.groups if group.group in rereads)
         yield warn(
             "groups",
             f"{_some(rereads)} would read {total:,} records again in a failover",
-            "a switchover carries them over exactly",
+            "a switchover keeps their exact position",
         )
     if facts.groups and not behind and not rereads and facts.groups_wait_for is None:
-        yield ok("groups", f"{len(facts.groups):,} consumer groups would go on where they are")
+        yield ok("groups", f"{len(facts.groups):,} consumer groups would keep their position")
 
 
 def _clocks(*sides: SideFacts) -> Iterable[Check]:
@@ -335,21 +331,21 @@ def _clocks(*sides: SideFacts) -> Iterable[Check]:
             direction = "ahead of" if seconds > 0 else "behind"
             yield warn(
                 "clocks",
-                f"{alias} is {abs(seconds):.1f} s {direction} this machine: ages that are told are wrong by as much",
+                f"{alias} is {abs(seconds):.1f} s {direction} this machine: displayed ages are off by as much",
                 "compare the clocks (timedatectl, chronyc tracking)",
             )
     silent = [side.alias for side in reached if not side.clock_offered]
     if silent:
         yield warn(
             "clocks",
-            f"the version of Kafka that {_some(silent)} runs does not tell the time (DescribeQuorum): if its clock is "
-            "wrong, the ages shown are wrong by as much",
+            f"the version of Kafka on {_some(silent)} does not report the time (DescribeQuorum): if its clock is "
+            "wrong, displayed ages are off by as much",
             "compare the clocks (timedatectl, chronyc tracking)",
         )
     unknown = [side.alias for side in reached if side.alias not in ahead and side.clock_offered]
     if unknown:
         yield warn(
-            "clocks", f"{_some(unknown)} does not tell its time (DescribeQuorum)", "grant Describe on the cluster"
+            "clocks", f"{_some(unknown)} does not report its time (DescribeQuorum)", "grant Describe on the cluster"
         )
     if reached and not unknown and not silent and all(abs(seconds) <= _SKEW_SECONDS_MAX for seconds in ahead.values()):
         worst = max((abs(seconds) for seconds in ahead.values()), default=0.0)

@@ -1,4 +1,4 @@
-"""What was found out about a flow before it is judged whether it could be moved."""
+"""The facts about a flow that decide whether it could be switched."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SideFacts:
-    """One cluster as it was found.
+    """One cluster.
 
     Attributes:
         alias: Its name in the flow file.
-        unreachable: Why it could not be asked; None where it answered.
-        cluster_id: As it says.
-        expected_id: As the flow's record on the target says.
-        clock_ahead_seconds: How far its clock is ahead of the asking machine's; None where it does not tell.
-        markers_allowed: Whether we may write control markers in bulk; None where it could not be asked.
-        clock_offered: Whether its version of Kafka tells a time at all.
+        unreachable: Why it could not be asked; None if it answered.
+        cluster_id: The id it reports.
+        expected_id: The id in the flow's record on the target.
+        clock_ahead_seconds: How far its clock is ahead of this machine's; None if it does not report it.
+        markers_allowed: Whether we may write control markers in bulk; None if that could not be asked.
+        clock_offered: Whether its version of Kafka reports the time at all.
     """
 
     alias: str
@@ -51,7 +51,7 @@ class TopicFacts:
 
 @dataclass(frozen=True, slots=True)
 class ReadinessFacts:
-    """All that is known of a flow.
+    """All facts about a flow.
 
     Attributes:
         objectives: What the operator wants.
@@ -59,14 +59,13 @@ class ReadinessFacts:
         source: The source cluster.
         target: The target cluster.
         topics: Its mirrors.
-        parity: What was found of rules, users and quotas.
-        reverse_rights: What was found of our rights on the source, which a reverse flow writes to.
+        parity: Findings about rules, users and quotas.
+        reverse_rights: Findings about our rights on the source, which a reverse flow writes to.
         groups: How far each consumer group has followed.
         groups_wait_for: What holds all of them back; None for nothing.
-        both_ways: Whether both sides are open, so that there is nothing to move.
-        foreign: Where somebody else wrote to the mirrors: source topic, partition, offsets; None where it is not known.
-        markers_shown: Whether the target shows a marker of the flow, as a fence has to be seen; None where it is not
-            known.
+        both_ways: Whether both sides are open, so that there is nothing to switch.
+        foreign: Where someone else wrote to the mirrors: source topic, partition, offsets; None if not known.
+        markers_shown: Whether the target shows a marker of the flow, which a fence is verified by; None if not known.
     """
 
     objectives: Objectives

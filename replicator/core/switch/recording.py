@@ -1,4 +1,4 @@
-"""What came of a step of the switch machine, as its journal notes it: the other half of `core.switch.machine`."""
+"""How the journal records the result of a step of the switch machine: the other half of `core.switch.machine`."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _TURNED = "the way back was taken"
 def applied(
     journal: Journal, step: do.Step, result: got.Result, *, revision: int, facts: Facts, executor: str = ""
 ) -> Journal:
-    """Return the journal once a step was done; the same one where it has to be tried again.
+    """Return the journal after a step; the same one if the step has to be retried.
 
     Args:
-        journal: As it stands now, read by the compare-and-set that writes the new one.
-        step: What was carried out, as `next_step` gave it.
-        result: What came of it.
-        revision: Of the journal that asked for the step.
-        facts: As they were when the step was asked for.
+        journal: The present one, read by the compare-and-set that writes the new one.
+        step: What was carried out, as returned by `next_step`.
+        result: Its result.
+        revision: Revision of the journal that asked for the step.
+        facts: The facts when the step was asked for.
         executor: Who did it, for the history.
 
     Raises:
-        Conflict: The journal has changed since: somebody else was faster.
-        PreflightFailed: What came of it forbids to go on; why, and what can be done instead.
-        BugError: No such result belongs to this step.
+        Conflict: The journal has changed since: someone else was faster.
+        PreflightFailed: The result does not allow it to go on; why, and what can be done instead.
+        BugError: The step has no such result.
     """
     if journal.revision != revision or next_step(journal, facts) != step:
-        raise Conflict(f"switch {journal.id} was taken further by somebody else", next_step="read it again")
+        raise Conflict(f"switch {journal.id} was advanced by someone else", next_step="read it again")
     if isinstance(result, got.NotYet):
         return journal
     if journal.finished:
@@ -47,17 +47,17 @@ def applied(
         return changed(turn, facts, executor)
     note = _NOTES.get((type(step), type(result)))
     if note is None:
-        raise BugError(f"{type(result).__name__} is no result of {type(step).__name__}")
+        raise BugError(f"{type(result).__name__} is not a result of {type(step).__name__}")
     return _recorded(note(journal, step, result), do.NAMES[type(step)], facts, executor)
 
 
 def turned(journal: Journal, direction: Direction, why: str) -> Journal:
-    """Return it at the beginning of another way."""
+    """Return it at the beginning of another direction."""
     return replace(journal, direction=direction, reached=None, stopped_by=why)
 
 
 def changed(journal: Journal, facts: Facts, executor: str = "") -> Journal:
-    """Return it one revision further; where nothing is left to be done it has ended."""
+    """Return it one revision further; ended if nothing is left to do."""
     journal = replace(journal, revision=journal.revision + 1, executor=executor or journal.executor)
     if not journal.finished and next_name(journal) is None:
         return replace(journal, outcome=ENDS[journal.direction], ended_ms=facts.now_ms)
@@ -65,7 +65,7 @@ def changed(journal: Journal, facts: Facts, executor: str = "") -> Journal:
 
 
 def _later(journal: Journal, result: got.Result, facts: Facts, executor: str) -> Journal:
-    """Return an ended journal with what turned up afterwards. Locks that came late and went leave no trace in it."""
+    """Return an ended journal with later results. Locks that were placed late and removed leave no trace in it."""
     if isinstance(result, got.TailsFound):
         return changed(replace(journal, cuts=tuple(sorted(result.cuts))), facts, executor)
     if isinstance(result, got.Decided):
@@ -74,7 +74,7 @@ def _later(journal: Journal, result: got.Result, facts: Facts, executor: str) ->
 
 
 def _turn(journal: Journal, step: do.Step, result: got.Result, facts: Facts) -> Journal | None:
-    """Return the journal on another way than to the next step, None where it stays on its way."""
+    """Return the journal if it goes somewhere other than to the next step, else None."""
     match step, result:
         case do.Preflight(), got.Refused(why):
             ended = replace(journal, outcome=Outcome.ABORTED, ended_ms=facts.now_ms)
@@ -91,15 +91,15 @@ def _turn(journal: Journal, step: do.Step, result: got.Result, facts: Facts) -> 
 
 
 def _closed_again(journal: Journal, moved: got.SourceMoved) -> Journal:
-    """Return to where the source is closed: its locks may be gone, or topics may have come that have none.
+    """Return to where the source is closed: its locks may be gone, or new topics may have none.
 
-    Mirrors that take no part from now on are noted here, before the fence begins: nothing of theirs is touched by it.
+    Mirrors that drop out are recorded here, before the fence begins: it does not touch them.
     """
     known = {one.topic for one in journal.left_out}
     left_out = (*journal.left_out, *(one for one in moved.left_out if one.topic not in known))
     journal = replace(journal, left_out=tuple(sorted(left_out)), stopped_by=moved.why)
     if journal.scope.is_empty:
-        return turned(journal, Direction.ABORTING, f"none of the topics that were named is left: {moved.why}")
+        return turned(journal, Direction.ABORTING, f"none of the named topics is left: {moved.why}")
     path = path_of(journal)
     first = StepName.PLAN_LOCKS if StepName.PLAN_LOCKS in path else StepName.PROVE_QUIESCENCE
     return replace(journal, reached=path[path.index(first) - 1], ends=())
@@ -166,7 +166,7 @@ def _verified(journal: Journal, _step: do.VerifyFence, result: got.FenceVerified
 
 
 def _check_whole(journal: Journal, cuts: Iterable[Cut]) -> None:
-    """Refuse a cut that is not where the source was proven quiet, or a source that was written to since."""
+    """Refuse a cut that is not where the source was proven quiet, or a source that has been written to since."""
     seen = {(cut.topic, cut.partition): cut for cut in cuts}
     for end in journal.ends:
         cut = seen.pop((end.topic, end.partition), None)
@@ -179,8 +179,8 @@ def _check_whole(journal: Journal, cuts: Iterable[Cut]) -> None:
 
 def _refuse_late(journal: Journal, where: str) -> None:
     raise PreflightFailed(
-        f"{where} of the source goes beyond what was proven to be on the target",
-        why="somebody wrote to it after it was closed",
+        f"{where} on the source goes beyond what was proven to be on the target",
+        why="someone wrote to it after it was closed",
         next_step=source_was_written_to(journal),
     )
 
@@ -189,9 +189,9 @@ def _decided(journal: Journal, step: do.Step, result: got.Decided) -> Journal:
     wanted = _WANTED[type(step)]
     if result.decision is not wanted:
         raise PreflightFailed(
-            f"the source's copy of switch {journal.id} says {result.decision}, where {wanted} has to stand",
+            f"the source's copy of switch {journal.id} says {result.decision}, not {wanted}",
             next_step=f"{status_command(journal.flow)}; if it does not go on: "
-            f"{command(Verb.FAILOVER, journal.flow, journal.topics)}, which asks nothing of the source",
+            f"{command(Verb.FAILOVER, journal.flow, journal.topics)}, which does not need the source",
         )
     return replace(journal, decision=result.decision)
 
@@ -201,7 +201,7 @@ def _tails(journal: Journal, step: do.FindTails, result: got.TailsFound) -> Jour
     for end in step.ends:
         if found.get((end.topic, end.partition)) != end.source:
             raise PreflightFailed(
-                f"the tail of {end.topic}-{end.partition} is not known up to where the old source ends",
+                f"the tail of {end.topic}-{end.partition} is not known up to the end of the old source",
                 why="it has no recorded cut, or was written to after it was closed",
                 next_step=f"replicator switch abort {journal.flow}, then "
                 f"{command(Verb.FAILBACK, journal.flow, journal.topics)} again",
@@ -212,7 +212,7 @@ def _tails(journal: Journal, step: do.FindTails, result: got.TailsFound) -> Jour
 def _agreed(journal: Journal, step: do.Confirm, _result: got.Ok) -> Journal:
     if step.digest != journal.confirmed:
         raise PreflightFailed(
-            "nobody agreed to what becomes of the topics with a tail",
+            "nobody has agreed to what happens to the topics with a tail",
             next_step=f"{status_command(journal.flow)} shows it, with the command that agrees to it",
         )
     return journal
@@ -241,7 +241,7 @@ _PLAIN: tuple[type[do.Step], ...] = (
     do.CatchUp,
     do.SwitchBack,
 )
-"""Steps of which there is nothing to note but that they are done."""
+"""Steps that are only recorded as done."""
 _NOTES: dict[tuple[type[do.Step], type[got.Result]], _Note] = {
     (do.PlanLocks, got.LocksPlanned): _locks,
     (do.ProveQuiescence, got.Quiescent): _ends,

@@ -14,7 +14,7 @@ class Ok:
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """It has to be tried again; the journal does not change."""
+    """It has to be retried; the journal does not change."""
 
     why: str
 
@@ -28,7 +28,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class LocksPlanned:
-    """What will be placed: only what does not stand already as somebody else's."""
+    """What will be placed: only what is not already in place as someone else's."""
 
     locks: tuple[str, ...]
 
@@ -42,14 +42,14 @@ class Quiescent:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How far the target has come, of every partition."""
+    """How far the target has come, for every partition."""
 
     ends: tuple[End, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SourceMoved:
-    """The source is not what was proven quiet: somebody wrote to it, a topic came, or some are left out from now on."""
+    """The source is not what was proven quiet: someone wrote to it, a topic was added, or some drop out."""
 
     why: str
     left_out: tuple[LeftOut, ...] = ()
@@ -57,7 +57,7 @@ class SourceMoved:
 
 @dataclass(frozen=True, slots=True)
 class GroupsSynced:
-    """What became of the groups."""
+    """The outcome for the groups."""
 
     groups: GroupsNote
 
@@ -78,14 +78,14 @@ class FenceVerified:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What stands on the source now."""
+    """What is recorded on the source now."""
 
     decision: Decision
 
 
 @dataclass(frozen=True, slots=True)
 class TailsFound:
-    """The cuts, each with the end of the old source's log, and the ids of the topics that were looked at."""
+    """The cuts, each with the end of the old source's log, and the ids of the topics examined."""
 
     cuts: tuple[Cut, ...]
     topic_ids: tuple[tuple[str, str], ...] = ()

@@ -1,4 +1,4 @@
-"""Orders about a switch that is running."""
+"""Orders about a running switch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BOTH_PATHS = (
     StepName.RECORD_CUT,
     StepName.OPEN_TARGET,
 )
-"""Steps of a switchover that a failover does as well, in the order of both."""
+"""Steps that a switchover and a failover share, in the order of both."""
 
 
 def escalated(running: Journal, order: Order, now_ms: int) -> Journal:
-    """Return a switchover that goes on as a failover, because the source died under it.
+    """Return a switchover that goes on as a failover because the source died under it.
 
-    What was done is kept: its locks stay noted (they keep the dead source closed when it returns), and a cut that was
-    recorded stays the cut. Nothing is asked of the source any more.
+    What was done is kept: its locks stay recorded (they keep the dead source closed when it returns), and a recorded
+    cut stays the cut. The source is no longer asked anything.
     """
     taken = replace(
         running,
@@ -35,20 +35,20 @@ def escalated(running: Journal, order: Order, now_ms: int) -> Journal:
         reason=order.reason or running.reason,
         actor=order.actor or running.actor,
         direction=Direction.FORWARD,
-        stopped_by=f"the failover took over from switchover {running.id}",
+        stopped_by=f"this failover replaced switchover {running.id}",
         escalated=True,
         replaces=running.id,
     )
     done = [step for step in BOTH_PATHS if running.did(step)] if running.direction is Direction.FORWARD else []
-    # Once the target is open only the reverse flow was missing, and it needs the source.
+    # Once the target is open, only the reverse flow was missing, and that needs the source.
     return changed(replace(taken, reached=done[-1] if done else None), Facts(now_ms))
 
 
 def aborted(journal: Journal, why: str, now_ms: int) -> Journal:
-    """Return the journal on its way to undo everything; where nothing was done yet, at the end of it.
+    """Return the journal on its way to undo everything; if nothing was done yet, ended.
 
     Raises:
-        Conflict: It cannot be undone any more.
+        Conflict: It can no longer be undone.
     """
     if journal.outcome is Outcome.ABORTED or journal.direction is Direction.ABORTING:
         return journal
@@ -57,7 +57,7 @@ def aborted(journal: Journal, why: str, now_ms: int) -> Journal:
     check_known(journal)
     if not may_be_undone(journal):
         raise Conflict(
-            f"{journal.verb} {journal.id} cannot be aborted any more",
+            f"{journal.verb} {journal.id} can no longer be aborted",
             why=f"{NO_RETURN[journal.verb]} was recorded, and what follows it cannot be undone",
             next_step=instead_of_abort(journal),
         )
@@ -65,13 +65,13 @@ def aborted(journal: Journal, why: str, now_ms: int) -> Journal:
 
 
 def way_back(copy: Journal, why: str) -> Journal:
-    """Return the source's copy once it is decided that the source opens again: the one way out behind the fence.
+    """Return the source's copy with the decision that the source reopens: the one way out after the fence.
 
-    The copy on the source is the judge, by compare-and-set: a target that was not given up for dead by everybody finds
-    this decision before it opens, and follows.
+    The copy on the source decides, by compare-and-set: a target that is alive after all finds this decision before it
+    opens, and obeys.
 
     Raises:
-        Conflict: The target was opened, or may be any moment.
+        Conflict: The target was opened, or may open any moment.
     """
     if not copy.is_copy:
         raise Conflict(f"switch {copy.id} has no copy on the source to decide on", next_step=status_command(copy.flow))
@@ -81,7 +81,7 @@ def way_back(copy: Journal, why: str) -> Journal:
     shown = status_command(copy.flow)
     if copy.decision is not Decision.UNDECIDED:
         raise Conflict(
-            f"switch {copy.id} has no way back any more",
+            f"switch {copy.id} no longer has a way back",
             why=f"{copy.decision} was decided on the source",
             next_step=f"let it go on ({shown}), then {command(Verb.FAILBACK, copy.flow, copy.topics)}"
             if copy.decision is Decision.FORWARD
@@ -93,7 +93,7 @@ def way_back(copy: Journal, why: str) -> Journal:
 def decided(copy: Journal | None, journal: Journal, wanted: Decision) -> Journal:
     """Return the source's copy after a compare-and-set from undecided (or nothing) to `wanted`.
 
-    A decision that was made before stands. Of another switch's copy nothing is kept: only one runs at a time.
+    An earlier decision stands. Nothing of another switch's copy is kept: only one runs at a time.
     """
     if copy is None or copy.id != journal.id:
         copy = copy_for_source(journal)
@@ -106,7 +106,7 @@ def confirmed(journal: Journal, digest: str) -> Journal:
     """Return the journal with the operator's agreement to what it found.
 
     Raises:
-        UsageError: It does not wait for one.
+        UsageError: It does not wait for an agreement.
         PreflightFailed: The operator agreed to something else.
     """
     if journal.confirmed == digest and digest:
@@ -117,8 +117,8 @@ def confirmed(journal: Journal, digest: str) -> Journal:
         )
     if digest != confirmation_digest(journal):
         raise PreflightFailed(
-            "what was confirmed is not what was found since",
-            next_step=f"{status_command(journal.flow)} shows it anew, with the command that agrees to it",
+            "what was confirmed is no longer what was found",
+            next_step=f"{status_command(journal.flow)} shows what was found, with the command that agrees to it",
         )
     return replace(journal, confirmed=digest, revision=journal.revision + 1)
 

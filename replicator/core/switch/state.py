@@ -7,7 +7,7 @@ from replicator.model.states import FlowState
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Direction, Outcome, StepName, Verb
 
-# A switch of a newer version, whose verb is not known here, counts as between its sides.
+# A switch of a newer version, with an unknown verb, counts as between its sides.
 _OPEN = {Verb.SWITCHOVER: FlowState.SWITCHED_OVER, Verb.FAILOVER: FlowState.FAILED_OVER}
 
 

@@ -1,10 +1,10 @@
-"""What the switch machine asks for: one value for each step; what comes of one is told in `core.switch.results`.
+"""What the switch machine asks for: one value per step; `core.switch.results` has what comes of one.
 
-A step is carried out idempotently: whoever did it last may have died before that was recorded, and a frozen executor
-may do it once more, late. What must hold for each:
+Steps are idempotent: whoever did one last may have died before recording it, and a frozen executor may do it again,
+late. What must hold for each:
 
-- A step that is `ON_STATE` changes `replicator.state` only. Its effect and the journal's record of it are one
-  compare-and-set, so that it is never done by anybody whose journal is out of date.
+- An `ON_STATE` step changes only `replicator.state`. Its effect and the journal's record of it are one
+  compare-and-set, so nobody with an outdated journal ever does it.
 - Any other step is recorded after it was done. An executor that finds the journal changed by then reads it again, and
   does what `next_step` says: for a switch that has ended, that is to remove the locks it may have just put back.
 """
@@ -18,15 +18,15 @@ from replicator.model.switch.terms import Cut, End, Outcome, Restoration, Scope,
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """Look whether the switch can be carried through; nothing is changed. Result: Ok or Refused."""
+    """Check whether the switch can be carried out; nothing is changed. Result: Ok or Refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanLocks:
     """Work out what keeps writers off the source topics; nothing is changed yet. Result: LocksPlanned.
 
-    `ours` are locks that we may have placed before: one of them that stands is ours, any other that stands is somebody
-    else's and must not be part of the plan.
+    `ours` are locks that we may have placed before: those of them in place are ours, any other is someone else's and
+    must not be part of the plan.
     """
 
     scope: Scope
@@ -35,16 +35,16 @@ class PlanLocks:
 
 @dataclass(frozen=True, slots=True)
 class PlaceLocks:
-    """Place those that do not stand, and see a write refused. Result: Ok."""
+    """Place those that are not in place, and see a write refused. Result: Ok."""
 
     locks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ProveQuiescence:
-    """Ends fetched after the locks stood, stable for a while, no transaction open.
+    """Ends fetched after the locks were in place, stable for a while, no transaction open.
 
-    Result: Quiescent, NotYet or, where topics have gone that were meant, SourceMoved.
+    Result: Quiescent, NotYet or, if topics in scope are gone, SourceMoved.
     """
 
     scope: Scope
@@ -59,7 +59,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class SyncGroups:
-    """Carry over all groups once more, then read the source's ends again. Result: GroupsSynced or SourceMoved."""
+    """Sync all groups once more, then read the source's ends again. Result: GroupsSynced or SourceMoved."""
 
     ends: tuple[End, ...]
 
@@ -73,9 +73,9 @@ class OfferWayBack:
 class BeginFence:
     """ON_STATE: the writer's role becomes FENCING. Result: FenceBegun or SourceMoved.
 
-    `epoch` is the one of this switch if it has one already; else it becomes one above every epoch that the producer id
-    ever had, of the flow and of any of its mirrors. Where `ends` are given, a mirror or partition in scope beside them
-    was found meanwhile: the source has moved.
+    `epoch` is this switch's, if it already has one; else it becomes one above every epoch that the producer id ever
+    had, for the flow and for any of its mirrors. If `ends` are given, a mirror or partition in scope without an end
+    was found in the meantime: the source has moved.
     """
 
     scope: Scope
@@ -93,7 +93,7 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class VerifyFence:
-    """See the epoch on *every* partition that is in scope now. Result: FenceVerified or NotYet."""
+    """See the epoch on *every* partition now in scope. Result: FenceVerified or NotYet."""
 
     epoch: int
     scope: Scope
@@ -109,7 +109,7 @@ class Promote:
 
 @dataclass(frozen=True, slots=True)
 class ClampGroups:
-    """Take back every group on the target to what was replicated. Result: GroupsSynced."""
+    """Move every group on the target back to what was replicated. Result: GroupsSynced."""
 
     cuts: tuple[Cut, ...]
 
@@ -124,7 +124,7 @@ class RecordCut:
 
 @dataclass(frozen=True, slots=True)
 class GiveUpWayBack:
-    """Compare and set on the source: undecided becomes forward. Result: Decided, with what stands there now."""
+    """Compare and set on the source: undecided becomes forward. Result: Decided, with what is there now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class WithdrawWayBack:
 
 @dataclass(frozen=True, slots=True)
 class ReopenSource:
-    """Remove exactly these locks where they stand. Result: Ok."""
+    """Remove exactly these locks if they are in place. Result: Ok."""
 
     locks: tuple[str, ...]
 
@@ -170,7 +170,7 @@ class ReopenSource:
 class MarkSource:
     """Append one marker to each source partition that still ends where it was proven quiet. Result: Ok.
 
-    The target has a marker there: with one on the source too, offsets stay the same on both sides.
+    The target has a marker there: with one on the source, too, offsets stay the same on both sides.
     """
 
     ends: tuple[End, ...]
@@ -200,14 +200,14 @@ class ExportTails:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """Wait for an operator who agrees to what becomes of the topics with a tail. Result: NotYet; `confirmed` orders."""
+    """Wait for an operator to agree to what happens to topics with a tail. Result: NotYet; `confirmed` orders."""
 
     digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreTopics:
-    """Make mirrors of the old source's topics, and start the other flow; it owns the locks from now on. Result: Ok.
+    """Turn the old source's topics into mirrors, and start the other flow; it owns the locks from now on. Result: Ok.
 
     A topic is deleted by its id, which the restoration names.
     """
@@ -253,7 +253,7 @@ class MeasureTails:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """There is nothing to be done (any more)."""
+    """There is nothing to do, or nothing more."""
 
     outcome: Outcome
 

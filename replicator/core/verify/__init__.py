@@ -1,4 +1,4 @@
-"""Comparing records and digests, and how far a comparison came.
+"""Comparing records and digests, and how far a comparison got.
 
-Imports `core.status` and `model`. Begin with `record_diff.py`.
+Imports `core.status` and `model`. Start with `record_diff.py`.
 """

@@ -1,4 +1,4 @@
-"""Keeps reading to a rate, without an account that grows while nothing is read."""
+"""Keeps reading to a rate; time in which nothing is read earns no credit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Pace:
         self._free_at = 0.0
 
     def rest_seconds(self, size: int, now: float) -> float:
-        """Take a piece of `size` bytes as read at `now`; return for how long to read nothing."""
+        """Note a piece of `size` bytes as read at `now`; return for how long to read nothing."""
         if self._per_second is None:
             return 0.0
         # A pause earns nothing: otherwise an idle hour would be followed by an hour's worth at full speed.

@@ -1,7 +1,8 @@
 """Digests of ranges of offsets, so that two sides can be compared without carrying records between them.
 
 Ranges lie on a grid: range n holds the offsets from n * size up to, not including, (n + 1) * size. The first and the
-last of a side are cut by what that side covers, and only ranges with the same bounds on both sides can be compared.
+last range of a side are cut to what that side covers, and only ranges with the same bounds on both sides can be
+compared.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ class RangeDigester:
 
     @property
     def ranges(self) -> tuple[RangeDigest, ...]:
-        """The ranges that are complete, in order; with a hole where a log start moved while it was read."""
+        """The complete ranges, in order; with a hole where a log start moved during the read."""
         return tuple(self._done)
 
     def feed(self, rows: list[Row]) -> None:
-        """Take the next records."""
+        """Add the next records."""
         while rows:
             here = len(rows) if rows[-1][0] < self._end else bisect_left(rows, self._end, key=_OFFSET)
             if here:
@@ -82,7 +83,7 @@ class RangeDigester:
                 self.reach(rows[0][0])
 
     def reach(self, offset: int) -> None:
-        """Complete every range that ends at or below `offset`: all records below it were fed."""
+        """Complete every range that ends at or below `offset`: all records below it were added."""
         while self._end <= offset:
             self._complete(self._end)
 
@@ -93,7 +94,7 @@ class RangeDigester:
             self._complete(end)
 
     def restart(self, offset: int) -> None:
-        """Go on at a higher log start: what was complete below it stays, the rest is read again or gone."""
+        """Continue at a higher log start: complete ranges below it stay, the rest is read again or gone."""
         self._done = [done for done in self._done if done.end <= offset]
         self._begin(offset)
 

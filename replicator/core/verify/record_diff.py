@@ -3,9 +3,9 @@
 Pure: it is fed chunks of rows from both sides and hands back what it could not use yet. Equal stretches are
 compared as whole lists, in C; only a stretch that differs is walked record by record.
 
-Compacted topics: each cluster's cleaner removes superseded records when it likes, so a record may stand on one
+Compacted topics: each cluster's cleaner removes superseded records in its own time, so a record may be on one
 side only. Such a record is *excused* if it is not the last of its key within the range, or if it is a
-tombstone; the last record of a key is never removed, so one that is missing is a difference.
+tombstone; the last record of a key is never removed, so if it is missing, that is a difference.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PENDING_KEYS_MAX = 1_000_000
 
 
 class Kind(enum.StrEnum):
-    """How a record differs. Where several fields do, the first of key, value, headers, timestamp."""
+    """How a record differs. If several fields do, the first of key, value, headers, timestamp."""
 
     MISSING = "missing_on_target"
     EXTRA = "extra_on_target"
@@ -53,7 +53,7 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One record that differs. `detail` tells sizes and digests, never the payload itself."""
+    """One record that differs. `detail` gives sizes and digests, never the payload itself."""
 
     partition: int
     offset: int
@@ -67,7 +67,7 @@ class Questions:
 
     Attributes:
         held_max: How many are held; bounds the memory.
-        beyond_differ: Whether more of them are called different (too loudly rather than not at all), or counted as
+        beyond_differ: Whether those above that count as differences (rather a false alarm than none), or as
             `RecordDiff.unjudged`.
     """
 
@@ -83,14 +83,14 @@ class RecordDiff:
         compacted: Whether a cleaner runs on one of the sides.
         first_max: How many differences are kept.
         questions: How one-sided records of a compacted topic are held.
-        tell: Called with each difference.
+        report: Called with each difference.
         digests: Whether `digest` and `bytes` are wanted.
 
     Attributes:
         records: Records found on both sides, equal or not.
         bytes: Size of the source's records as compared: key, value, headers, offset and time.
         excused: Records on one side only that compaction explains.
-        unjudged: Records on one side only that could not be held, and of which nothing is said.
+        unjudged: Records on one side only that could not be held, and were not judged.
         counts: Differences by kind.
         first: The first differences, by offset.
     """
@@ -102,7 +102,7 @@ class RecordDiff:
         compacted: bool = False,
         first_max: int = 10,
         questions: Questions | None = None,
-        tell: Callable[[Difference], None] | None = None,
+        report: Callable[[Difference], None] | None = None,
         digests: bool = True,
     ) -> None:
         self.records = 0
@@ -111,7 +111,7 @@ class RecordDiff:
         self.unjudged = 0
         self.counts: Counter[Kind] = Counter()
         self._questions = questions or Questions()
-        self._tell = tell
+        self._report = report
         self._digests = digests
         self._partition = partition
         self._compacted = compacted
@@ -139,7 +139,7 @@ class RecordDiff:
 
         Args:
             source: Rows left over from before, followed by new ones.
-            target: The same of the target.
+            target: The same for the target.
             source_done: No rows will follow these of the source.
             target_done: No rows will follow these of the target.
 
@@ -167,14 +167,14 @@ class RecordDiff:
 
     @property
     def open_questions(self) -> int:
-        """How many one-sided records wait for a later one of their key."""
+        """How many one-sided records wait for a later record of their key."""
         return len(self._pending)
 
     def settle(self, below: int | None = None) -> None:
-        """Call every open question a difference, or those below an offset.
+        """Count every open question as a difference, or only those below an offset.
 
-        Whoever goes on comparing calls it once both logs were compared up to where they ended when the records below
-        that offset had been read: a later record of their keys would have been seen by then.
+        If the comparison continues, call it once both logs were compared up to the ends that they had when the records
+        below that offset had been read: a later record of their keys would have been seen by then.
         """
         due = [key for key, found in self._pending.items() if below is None or found.offset < below]
         for key in due:
@@ -212,17 +212,17 @@ class RecordDiff:
         return []
 
     def _must_be_open(self, *rows: Row) -> None:
-        """Return unless one stands for a batch that was not opened, and is not the same on both sides.
+        """Return unless a row stands for a batch that was not opened, and is not the same on both sides.
 
         Raises:
-            TooLargeToOpen: One does: what it holds, and so what follows on the other side, cannot be compared.
+            TooLargeToOpen: One does: its records, and so what follows on the other side, cannot be compared.
         """
         row = next((row for row in rows if isinstance(row[_KEY], Unopened)), None)
         if row is None or (len(rows) > 1 and rows[0] == rows[1]):
             return
         raise TooLargeToOpen(
             f"the batch at offset {row[_OFFSET]} of partition {self._partition} cannot be compared",
-            why="it is too large to be opened, and the two sides do not store it alike",
+            why="it is too large to open, and the two sides store it differently",
             next_step=f"`kafka-console-consumer.sh --topic TOPIC --partition {self._partition} --offset {row[_OFFSET]} "
             "--bootstrap-server ADDRESS` shows what it holds, on each side",
             offset=row[_OFFSET],
@@ -255,7 +255,7 @@ class RecordDiff:
             self.unjudged += 1
 
     def _supersede(self, row: Row) -> None:
-        """A later record of a key excuses an earlier one that stood on one side only."""
+        """A later record of a key excuses an earlier one that was on one side only."""
         key = row[_KEY]
         if self._pending and key is not None and self._pending.pop(_short(key), None) is not None:
             self.excused += 1
@@ -271,8 +271,8 @@ class RecordDiff:
 
     def _note(self, found: Difference) -> None:
         self.counts[found.kind] += 1
-        if self._tell is not None:
-            self._tell(found)
+        if self._report is not None:
+            self._report(found)
         self._first.append(found)
         if len(self._first) > self._first_max * 4:
             self._first = list(self.first)
@@ -286,7 +286,7 @@ class RecordDiff:
 
 
 def _explain(left: Row, right: Row) -> tuple[Kind, str]:
-    """Return the first field that differs and a text that names all that do: source | target."""
+    """Return the first field that differs, and a text that names every field that does: source | target."""
     parts: list[tuple[Kind, str]] = []
     for kind, ours, theirs in ((Kind.KEY, left[_KEY], right[_KEY]), (Kind.VALUE, left[_VALUE], right[_VALUE])):
         if ours != theirs:
@@ -311,7 +311,7 @@ def _headers(ours: Headers, theirs: Headers) -> str:
 
 
 def _many(headers: Headers) -> str:
-    """Return their number, and of those that are not in memory the beginning of their digest."""
+    """Return their number, with the start of their digest if they are not in memory."""
     shown = f" ({headers.digest[:4].hex()})" if isinstance(headers, ManyHeaders) else ""
     return f"{len(headers)} headers{shown}"
 
@@ -329,7 +329,7 @@ def _blob(data: Field) -> str:
 
 
 def _first_byte(ours: Field, theirs: Field) -> str:
-    """Return from which byte on they differ; of what is not in memory that is not known."""
+    """Return the first byte that differs; it is not known for fields that are not in memory."""
     if not isinstance(ours, bytes) or not isinstance(theirs, bytes):
         return ""
     pairs = enumerate(zip(ours, theirs, strict=False))

@@ -1,7 +1,7 @@
 """Records of one partition as rows, and rows as bytes for a digest.
 
-A row is (offset, timestamp in ms, key, value, headers). What a field holds is in memory, unless it is large: then a
-`Large` stands for it, equal to another where the bytes are.
+A row is (offset, timestamp in ms, key, value, headers). The content of a field is in memory, unless it is large: then a
+`Large` represents it, equal to another if their bytes are equal.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final, TypeAlias
 
 DIGEST_BYTES: Final = 16
 LARGE_BYTES: Final = 1 << 20
-"""A field of more bytes is a `Large`, wherever it comes from: what is equal has to be equal in every batch."""
+"""A field of more bytes is a `Large`, wherever it comes from: equal fields have to be equal in every batch."""
 _MARSHAL_VERSION = 0  # no references, no interning: equal records give equal bytes, in every Python 3
-_MARSHAL_LIST_HEAD = 5  # type and length of the list; left out, so that the digest does not know of chunks
+_MARSHAL_LIST_HEAD = 5  # type and length of the list; left out, so that the digest does not depend on chunks
 _SIZED = struct.Struct("<ci")
 _ROW_HEAD = _SIZED.pack(b"(", 5)
 _PAIR_HEAD = _SIZED.pack(b"(", 2)
@@ -27,8 +27,8 @@ class Large:
 
     Args:
         size: How many bytes it has.
-        digest: Of them, as `short_digest`.
-        pieces: Reads them again, in pieces; None where nobody will ask.
+        digest: Their `short_digest`.
+        pieces: Reads them again, in pieces; None if nobody will ask.
     """
 
     __slots__ = ("digest", "pieces", "size")
@@ -39,7 +39,7 @@ class Large:
         self.pieces = pieces
 
     def __eq__(self, other: object) -> bool:
-        """Return whether the other one stands for the same bytes."""
+        """Return whether the other one represents the same bytes."""
         return isinstance(other, Large) and (self.size, self.digest) == (other.size, other.digest)
 
     def __hash__(self) -> int:
@@ -50,12 +50,12 @@ class Large:
 
 
 class ManyHeaders:
-    """The headers of a record that are too many to be made objects of.
+    """The headers of a record that has too many of them to make objects of.
 
     Args:
         count: How many there are.
-        digest: Of what they are in a row's bytes.
-        pieces: Yields those bytes, as `header_bytes` makes them; None where nobody will ask.
+        digest: Of their bytes in a row.
+        pieces: Yields those bytes, as `header_bytes` makes them; None if nobody will ask.
     """
 
     __slots__ = ("count", "digest", "pieces")
@@ -66,7 +66,7 @@ class ManyHeaders:
         self.pieces = pieces
 
     def __eq__(self, other: object) -> bool:
-        """Return whether the other ones are the same headers in the same order."""
+        """Return whether the others are the same headers in the same order."""
         return isinstance(other, ManyHeaders) and (self.count, self.digest) == (other.count, other.digest)
 
     def __hash__(self) -> int:
@@ -77,26 +77,26 @@ class ManyHeaders:
 
 
 class Unopened(bytes):
-    """The key of a row that stands for a whole batch, which cannot be opened, as it is stored."""
+    """The key of a row that represents a whole batch, as stored, because it cannot be opened."""
 
     __slots__ = ()
 
 
 Field: TypeAlias = bytes | Large | None
 Name: TypeAlias = str | bytes | Large
-"""A header's name is bytes where it is no UTF-8."""
+"""A header's name is bytes if it is not valid UTF-8."""
 Headers: TypeAlias = list[tuple[Name, Field]] | ManyHeaders
 Row: TypeAlias = tuple[int, int, Field, Field, Headers | None]
 """(offset, timestamp in ms, key, value, headers in order or None)."""
 
 
 def short_digest(data: bytes | bytearray | memoryview) -> bytes:
-    """Return the digest by which large fields, and keys, are told apart."""
+    """Return the digest that identifies large fields, and keys."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 def row_bytes(rows: list[Row]) -> Iterator[bytes | memoryview]:
-    """Yield rows as bytes for a digest: equal records give equal bytes, however they are cut into lists."""
+    """Yield rows as bytes for a digest: equal records give equal bytes, however they are split into lists."""
     whole = _marshalled(rows)
     if whole is not None:
         yield whole
@@ -106,7 +106,7 @@ def row_bytes(rows: list[Row]) -> Iterator[bytes | memoryview]:
 
 
 def row_size(rows: list[Row]) -> int:
-    """Return how many bytes `row_bytes` gives."""
+    """Return how many bytes `row_bytes` yields."""
     whole = _marshalled(rows)
     return len(whole) if whole is not None else sum(map(_size_of_row, rows))
 
@@ -138,7 +138,7 @@ def _of_row(row: Row) -> Iterator[bytes | memoryview]:
 
 
 def header_bytes(name: str | bytes, value: bytes | None) -> bytes:
-    """Return what one header is in a row's bytes."""
+    """Return the bytes of one header within a row."""
     return _PAIR_HEAD + _plain(name) + _plain(value)
 
 

@@ -1,4 +1,4 @@
 """Who works on what: leases, claims, shards.
 
-Imports `model` only. Begin with `lease.py` (what a coordinator grants), then `claim.py` (what the state topic says).
+Imports `model` only. Start with `lease.py` (what a coordinator grants), then `claim.py` (what the state topic says).
 """

@@ -1,7 +1,7 @@
-"""The claim on a shard: who alone may fill and do unguarded work, decided from what the state topic shows.
+"""The claim on a shard: only its holder may fill offsets and do unguarded work. The state topic decides who that is.
 
 Wall clocks of machines are never compared: a watcher measures, on its own monotonic clock, how long it has seen no
-sign of life, and a holder measures how long ago it *began* its last successful renewal.
+sign of life, and a holder measures how long ago its last successful renewal *began*.
 The holder stops a margin before the TTL, the watcher starts after it.
 """
 
@@ -39,7 +39,7 @@ class Timing:
 
     @property
     def renew_every_seconds(self) -> float:
-        """Three tries fit between a renewal and the end of the holder's right."""
+        """Leaves room for three tries between a renewal and the end of the holder's right."""
         return (self.ttl_seconds - self.margin_seconds) / 4
 
 
@@ -47,11 +47,11 @@ def next_move(seen: Seen | None, me: str, now: float, timing: Timing, known_dead
     """Return what this daemon does about the claim.
 
     Args:
-        seen: The claim as last seen, None where there never was one.
+        seen: The claim as last seen, None if there never was one.
         me: This daemon's name; it changes with every start.
         now: Monotonic time.
         timing: TTL and margin.
-        known_dead: A daemon that is known to have ended; what it sent may still arrive (`effective_from`).
+        known_dead: A daemon that is known to have ended; its writes may still arrive (`effective_from`).
     """
     if seen is None or seen.released or seen.holder == known_dead:
         return Move.TAKE
@@ -64,6 +64,6 @@ def effective_from(seen: Seen | None, taken_at: float, doubt_seconds: float) -> 
     """Return when unguarded work may begin after taking over from `seen`.
 
     A claim that was given back had nothing outstanding. Otherwise a write of the earlier holder may still arrive
-    for the doubt time.
+    until the doubt time has passed.
     """
     return taken_at if seen is None or seen.released else taken_at + doubt_seconds

@@ -1,6 +1,6 @@
-"""The coordinator's decisions: who holds which lease, after a call of a daemon.
+"""The coordinator's decisions: who holds which lease after a daemon's call.
 
-Pure: a table and a call in, the next table out. What is alive is judged by the caller of these functions, by how long
+Pure: a table and a call in, the next table out. The caller of these functions judges who is alive, by how long
 it has seen no new sign of life on its own monotonic clock; wall clocks of machines are never compared.
 
 A lease only says who *should* work. Who may write is decided on the target (claims, producer epochs), so a wrong or
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 _SETTLED_BEATS = 3
-"""A daemon gets leases of others only after that many signs of life: one that crashes at once moves nothing."""
+"""A daemon gets leases of others only after this many signs of life: one that crashes at once moves nothing."""
 
 
 def joined(table: LeaseTable, caller: Caller) -> LeaseTable:
-    """Return the table after a sign of life of the caller, who is made a member if it is none.
+    """Return the table after a sign of life of the caller, which becomes a member if it is not one.
 
     The table's number of shards follows the caller's: all daemons of a flow have agreed on it on the state topic.
     """
@@ -39,10 +39,10 @@ def joined(table: LeaseTable, caller: Caller) -> LeaseTable:
 
 
 def _raised(lease: Lease, caller: Caller) -> Lease:
-    """Bring a lease up to what the caller knows better, as the table may have been lost, or come from an old copy.
+    """Correct a lease by what the caller knows better: the table may have been lost, or come from an old copy.
 
-    Who works under the newest lease keeps it, whatever the table says: it was only out of reach. But a lease that is
-    older than what its holder has seen on the state topic is granted anew.
+    A daemon that works under the newest lease keeps it, whatever the table says: it was only out of reach. But a lease
+    that is older than what its holder has seen on the state topic is granted again.
     """
     held, floor = caller.held.get(lease.shard, 0), caller.floors.get(lease.shard, 0)
     if held > floor and (held > lease.epoch or (held == lease.epoch and not lease.holder)):
@@ -53,7 +53,7 @@ def _raised(lease: Lease, caller: Caller) -> Lease:
 
 
 def without_dead(table: LeaseTable, alive: AbstractSet[str]) -> LeaseTable:
-    """Return the table without the daemons that gave no sign of life for a TTL; their leases are free."""
+    """Return the table without the daemons that gave no sign of life for a TTL; their leases become free."""
     members = tuple(member for member in table.members if member.instance in alive)
     names = {member.instance for member in members}
     return replace(
@@ -73,7 +73,7 @@ def without_dead(table: LeaseTable, alive: AbstractSet[str]) -> LeaseTable:
 def offered(table: LeaseTable, caller: Caller) -> tuple[int, ...]:
     """Return the shards that the caller may acquire now: meant for it, or free and within its fair share.
 
-    One that somebody is at work on is not free, though no member holds it: that daemon does not reach us now.
+    A shard that somebody works on is not free, even if no member holds it: that daemon cannot reach us now.
     """
     instance = caller.instance
     member = table.member(instance)
@@ -91,7 +91,7 @@ def offered(table: LeaseTable, caller: Caller) -> tuple[int, ...]:
 
 
 def acquired(table: LeaseTable, caller: Caller) -> LeaseTable:
-    """Return the table after the caller took everything it is offered, each lease under a new epoch."""
+    """Return the table after the caller took every lease it is offered, each under a new epoch."""
     mine = set(offered(table, caller))
 
     def epoch(lease: Lease) -> int:
@@ -107,7 +107,7 @@ def acquired(table: LeaseTable, caller: Caller) -> LeaseTable:
 
 
 def released(table: LeaseTable, caller: Caller, *, leaves: bool) -> LeaseTable:
-    """Return the table after the caller gave back what it says it held; with `leaves` it is no member any more."""
+    """Return the table after the caller gave back what it says it held; with `leaves` it is no longer a member."""
     leases = tuple(
         replace(lease, holder="")
         if lease.holder == caller.instance and caller.held.get(lease.shard) == lease.epoch
@@ -123,16 +123,16 @@ def handed_off(table: LeaseTable, instance: str) -> LeaseTable:
     members = tuple(replace(one, leaving=one.leaving or one.instance == instance) for one in table.members)
     table = replace(table, members=members)
     for lease in table.held_by(instance):
-        heirs = sorted((_load(table, one.instance), one.instance) for one in members if not one.leaving)
-        if heirs and not lease.successor:
-            table = _with(table, replace(lease, successor=heirs[0][1]))
+        successors = sorted((_load(table, one.instance), one.instance) for one in members if not one.leaving)
+        if successors and not lease.successor:
+            table = _with(table, replace(lease, successor=successors[0][1]))
     return table
 
 
 def balanced(table: LeaseTable) -> LeaseTable:
-    """Return the table in which leases of loaded daemons are meant for others that have two fewer, or more.
+    """Return the table with leases reassigned from loaded daemons to others that have at least two fewer.
 
-    A difference of one moves nothing, and a daemon that has just come gets nothing yet: leases do not flap.
+    A difference of one moves nothing, and a daemon that has just joined gets nothing yet: leases do not flap.
     """
     settled = [one.instance for one in table.members if not one.leaving and one.beat >= _SETTLED_BEATS]
     while len(settled) > 1:

@@ -1,4 +1,4 @@
-"""Whether a coordinator takes a daemon's word: whose leases it may ask for, and what it can have said of them."""
+"""Checks a daemon's calls to a coordinator: whose leases it may ask for, and whether what it says makes sense."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _INSTANCE_CHARS_MAX = 300
 _ADDRESS_CHARS_MAX = 300
 _CLUSTER_ID_CHARS_MAX = 64
 _EPOCH_MAX = 1 << 62
-"""Of what a daemon says, unless the table knows as much: leases granted above it must still fit into 64 bits."""
+"""The highest a daemon may report, unless the table has a higher one: leases granted above must still fit 64 bits."""
 
 
 def check(caller: Caller) -> None:
-    """Return if what a caller says of itself and its shards can be meant.
+    """Return if what a caller says about itself and its shards makes sense.
 
     Raises:
-        UsageError: It is about shards that the flow does not have, or no daemon of ours says such a thing.
+        UsageError: It is about shards that the flow does not have, or no daemon of ours would say so.
     """
     if not 0 < caller.shards <= SHARDS_MAX:
         raise UsageError(f"{caller.shards} shards are not possible", why=f"a flow has 1 to {SHARDS_MAX} of them")
@@ -39,16 +39,17 @@ def check(caller: Caller) -> None:
     )
     for name, text, chars_max in texts:
         if len(text) > chars_max or not text.isprintable():
-            raise UsageError(f"the {name} of a call about leases cannot be meant", why=f"it has {len(text)} characters")
+            why = f"it has {len(text)} characters, or some that cannot be printed; at most {chars_max} are allowed"
+            raise UsageError(f"a call about leases has an invalid {name}", why=why)
     if not _UID.fullmatch(caller.flow_uid) or not caller.instance or not caller.flow:
-        raise UsageError("a call about leases names a flow, its uid and a daemon")
+        raise UsageError("a call about leases must name a flow, its uid and a daemon")
     shards = (*caller.floors, *caller.held, *caller.busy)
     if len(caller.busy) > caller.shards or any(not 0 <= shard < caller.shards for shard in shards):
-        raise UsageError(f"a call about leases is about the shards 0 to {caller.shards - 1} of its flow")
+        raise UsageError(f"a call about leases may only be about shards 0 to {caller.shards - 1} of its flow")
 
 
 def check_epochs(caller: Caller, table: LeaseTable) -> None:
-    """Return if the epochs that a caller tells of can be those of leases.
+    """Return if the epochs that a caller reports can be those of leases.
 
     Args:
         caller: Who calls.
@@ -61,11 +62,11 @@ def check_epochs(caller: Caller, table: LeaseTable) -> None:
     for said in (caller.floors, caller.held):
         for shard, epoch in said.items():
             if not 0 <= epoch <= max(_EPOCH_MAX, known.get(shard, 0)):
-                raise UsageError(f"{epoch} is no epoch of a lease", why=f"it is said of shard {shard}")
+                raise UsageError(f"{epoch} is not the epoch of a lease", why=f"it was given for shard {shard}")
 
 
 def bound(before: Binding | None, caller: Caller) -> Binding:
-    """Return which flow a uid belongs to, once a caller has told.
+    """Return which flow a uid belongs to, after a caller's statement.
 
     Raises:
         Conflict: It belongs to a flow of another name, or between other clusters.
@@ -75,16 +76,16 @@ def bound(before: Binding | None, caller: Caller) -> Binding:
     if before.flow != caller.flow:
         raise Conflict(
             f"{caller.flow_uid} is not the uid of flow {caller.flow!r}",
-            why=f"this coordinator knows it as that of flow {before.flow!r}",
-            next_step="ask as a daemon of that flow; its leases are not those of another one",
+            why=f"this coordinator knows it as the uid of flow {before.flow!r}",
+            next_step="ask as a daemon of that flow: flows do not share leases",
         )
     for name in ("source_cluster_id", "target_cluster_id"):
         there, said = getattr(before, name), getattr(caller, name)
         if there and said and there != said:
             raise Conflict(
                 f"flow {caller.flow!r} ({caller.flow_uid}) does not copy between these clusters",
-                why=f"its {name} is {there} for this coordinator, and {said} for the caller",
-                next_step="a cluster that came from a copy of another one needs a coordinator of its own",
+                why=f"its {name} is {there} for this coordinator, but {said} for the caller",
+                next_step="give a cluster that is a copy of another one its own coordinator",
             )
         if said and not there:
             before = replace(before, **{name: said})

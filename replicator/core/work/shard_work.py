@@ -1,8 +1,8 @@
 """Whether one daemon works on one shard: its lease proposes, the signs of life on the state topic decide.
 
 Every daemon that works on a shard says so on the state topic, with the epoch of its lease (`engine.work.presence`).
-That sign outlives any trouble with coordinators, so two daemons never work on one shard for longer than it takes to
-read it, and a copy goes on while no coordinator answers. Two that do overlap double nothing (DESIGN: The idea).
+That sign does not depend on coordinators, so two daemons never work on one shard for longer than it takes to
+read it, and a copy continues while no coordinator answers. Two that do overlap duplicate nothing (DESIGN: The idea).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 class Sign:
     """Another daemon's sign of life on a shard, no older than a TTL on our own clock.
 
-    `yields` says that it stops as soon as somebody with a newer lease has begun.
+    `yields` says that it stops as soon as somebody with a newer lease has started.
     """
 
     instance: str
@@ -25,16 +25,16 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a daemon knows of one shard.
+    """What a daemon knows about one shard.
 
     Attributes:
         me: This daemon.
         works: Whether it works on the shard.
         epoch: Epoch of its lease, 0 while it has none.
         floor: The newest lease epoch or claim number of others seen on the state topic.
-        taken_away: Whether the coordinator gave the lease to another one, or wants it to.
+        taken_away: Whether the coordinator gave the lease to another daemon, or is about to.
         expired: Whether its lease was not renewed in time, by its own clock.
-        stops_on_loss: Whether it stops then (`coordinator.on_loss: stop`).
+        stops_on_loss: Whether it stops when the lease expires (`coordinator.on_loss: stop`).
         others: Signs of life of others.
         claim_number: Number of the claim on the state topic.
         claim_holder: Who holds that claim, None for nobody.
@@ -53,23 +53,23 @@ class View:
 
 
 class Move(enum.Enum):
-    """What to do about a shard now."""
+    """What to do with a shard now."""
 
     BEGIN = "begin"
     GO_ON = "go_on"
     YIELD = "yield"
-    """Go on, and say that whoever has the newer lease may begin."""
+    """Continue, and say that whoever has the newer lease may start."""
     STOP = "stop"
     WAIT = "wait"
-    """The lease is ours, but another daemon is at work that does not know of it."""
+    """The lease is ours, but another daemon that does not know this is working."""
     IDLE = "idle"
 
 
 def next_move(view: View) -> Move:
-    """Return what to do about a shard."""
+    """Return what to do with a shard."""
     if view.works:
-        return _at_work(view)
-    # A lease that is not above all that was seen comes from a coordinator whose store was lost, or put back.
+        return _active(view)
+    # A lease that is not above everything seen comes from a coordinator whose store was lost or restored.
     if view.epoch <= view.floor or view.taken_away or view.expired:
         return Move.IDLE
     if any(not sign.yields or sign.epoch >= view.epoch for sign in view.others) or _outranked(view):
@@ -77,7 +77,7 @@ def next_move(view: View) -> Move:
     return Move.BEGIN
 
 
-def _at_work(view: View) -> Move:
+def _active(view: View) -> Move:
     if any(sign.epoch > view.epoch for sign in view.others) or _outranked(view):
         return Move.STOP
     if view.expired and view.stops_on_loss:
@@ -86,7 +86,7 @@ def _at_work(view: View) -> Move:
 
 
 def _outranked(view: View) -> bool:
-    """Return whether a claim was taken under a lease that is not older than ours, by somebody who is at work.
+    """Return whether a working daemon took a claim under a lease that is not older than ours.
 
     Two leases of one epoch come from a coordinator whose store was restored from an old copy: the claim decides.
     """

@@ -1,4 +1,4 @@
-"""Which shard a partition belongs to: the same on every daemon, from its name alone."""
+"""Which shard a partition belongs to: the same on every daemon, decided by its name alone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ SHARDS_MAX = 256
 def shard_of(source: TopicPartition, shards: int) -> int:
     """Return the shard of a source partition, 0 to `shards` - 1.
 
-    The partitions of one topic go round the shards, so that a single large topic is spread evenly too.
+    The partitions of one topic are dealt round the shards, so that a single large topic is spread evenly too.
     """
     return (zlib.crc32(source.topic.encode()) + source.partition) % shards

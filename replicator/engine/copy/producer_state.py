@@ -42,7 +42,7 @@ class Claim(Protocol):
 
     @property
     def number(self) -> int:
-        """The number of the claim that is ours, 0 for none."""
+        """The number of our claim, 0 for none."""
 
     @property
     def holder(self) -> str | None:

@@ -101,7 +101,7 @@ def assemble(
         state_log: What is recorded there.
         watcher: Who is told what happens to partitions.
         drain: See `Shards`.
-        on_change: Called when a shard began or stopped.
+        on_change: Called when a shard started or stopped.
         during: See `Shards`.
     """
     flow, uid = inputs.flow, identity.uid

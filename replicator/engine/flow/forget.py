@@ -175,9 +175,9 @@ async def _forget_flow(
 ) -> Forgotten:
     cluster, state_log, record = found
     uid, name = record.uid, record.name
-    check_flow(name, in_file=uid in ours, running=switches_of(state_log.records, uid).running, at_work=())
+    check_flow(name, in_file=uid in ours, running=switches_of(state_log.records, uid).running, active=())
     at_work, signs = await _at_work(state_log, uid, silence_seconds)
-    check_flow(name, in_file=False, running=switches_of(state_log.records, uid).running, at_work=at_work)
+    check_flow(name, in_file=False, running=switches_of(state_log.records, uid).running, active=at_work)
     keys = _keys_of(state_log.records, uid)
     told = Forgotten(len(keys), _removed(keys), _left_of_flow(state_log.records, record, cluster.spec.alias))
     if dry_run:
@@ -186,7 +186,7 @@ async def _forget_flow(
     def decide(records: Mapping[bytes, bytes]) -> list[Change]:
         now = state.signs_of(records, uid)
         late = () if all(signs.get(key) == raw for key, raw in now.items()) else ("a daemon",)
-        check_flow(name, in_file=False, running=switches_of(records, uid).running, at_work=late)
+        check_flow(name, in_file=False, running=switches_of(records, uid).running, active=late)
         left = _keys_of(records, uid)
         last = [key for key in left if key == state.flow_key(uid)]
         some = [key for key in left if key not in last][:_KEYS_PER_CHANGE]

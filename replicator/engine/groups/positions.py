@@ -48,7 +48,7 @@ class Positions(Protocol):
         ...
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
-        """Return the partitions that are not copied up to their source offset yet, each with how far it is."""
+        """Return the partitions that are not yet copied up to their source offset, each with how far it is."""
         ...
 
     async def translate(self, questions: Sequence[OffsetQuestion]) -> Sequence[Translation]:

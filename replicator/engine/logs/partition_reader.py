@@ -202,7 +202,7 @@ class PartitionReader:
         return start, end
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._answer = self._rows = None
         self._answers.drop_ahead()
         self._loop.close(self._answers.close)

@@ -230,7 +230,7 @@ class StateLog:
             The records after the change.
 
         Raises:
-            Conflict: Others were faster, again and again.
+            Conflict: Others kept changing the records.
             KafkaError: The cluster refuses.
             ReplicatorError: Whatever `decide` raises.
         """

@@ -1,4 +1,4 @@
-"""Changes of journals by compare-and-set: of a flow's switches on its target, and of the copy on its source."""
+"""Changes journals by compare-and-set: a flow's switches on its target, and the copy on its source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def change_switches(log: StateLog, uid: str, change: Callable[[Switches], Switches]) -> Switches:
-    """Change a flow's switches; return what stands then.
+    """Change a flow's switches; return the result.
 
     Raises:
         ReplicatorError: Whatever `change` raises.
@@ -29,12 +29,12 @@ async def change_switches(log: StateLog, uid: str, change: Callable[[Switches], 
         return [] if after == before else put_switches(uid, after)
 
     records = await log.change(uid, decide)
-    # In a thread: a journal of 10,000 partitions takes 60 ms to read, and is kept read for those who ask later.
+    # In a thread: a journal of 10,000 partitions takes 60 ms to parse; the parsed form is kept for later callers.
     return await asyncio.to_thread(switches_of, records, uid)
 
 
 async def change_copy(log: StateLog, uid: str, change: Callable[[Journal | None], Journal]) -> Journal:
-    """Change the copy of a switch on the flow's source; return what stands then.
+    """Change the copy of a switch on the flow's source; return the result.
 
     Raises:
         ReplicatorError: Whatever `change` raises.
@@ -48,5 +48,5 @@ async def change_copy(log: StateLog, uid: str, change: Callable[[Journal | None]
 
     copy = await asyncio.to_thread(copy_of, await log.change(uid, decide), uid)
     if copy is None:
-        raise BugError("the copy of a switch is not there after it was written")
+        raise BugError("the copy of a switch is missing after it was written")
     return copy

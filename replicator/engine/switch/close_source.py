@@ -1,4 +1,4 @@
-"""The half of a switch that can be undone: looking first, closing the source, and bringing the target to its end."""
+"""The part of a switch that can be undone: checks, closing the source, and draining it to the target."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from replicator.state_pb import state_pb2 as pb
 
 _QUIET_SECONDS = 2.0
-"""How long ends have to stand still; rules of an authorizer take effect within a second (KAFKA_FACTS K12)."""
+"""How long ends must not move; an authorizer's rules take effect within a second (KAFKA_FACTS K12)."""
 _GROUPS_SECONDS = 20.0
 _NAMED_MAX = 3
 
 
-class Closing:
-    """Steps that a flow's source is closed with.
+class CloseSource:
+    """The steps that close a flow's source.
 
     Args:
         site: What the switch works on.
         locks: How writers are kept off the source.
-        look: Tells where a switch would cut now.
+        look: Returns where a switch would cut now.
     """
 
     def __init__(self, site: Site, locks: SourceLocks, look: Callable[[Journal], Awaitable[tuple[Cut, ...]]]) -> None:
@@ -58,7 +58,7 @@ class Closing:
     # -- looking --------------------------------------------------------------------------------------------------
 
     async def problems(self, journal: Journal) -> list[str]:
-        """Return what forbids a switch to begin, each with what helps.
+        """Return what prevents a switch from beginning, each with what helps.
 
         Raises:
             KafkaError: The target cannot be asked.
@@ -66,7 +66,7 @@ class Closing:
         site = self._site
         found: list[str] = []
         if site.flow.both_ways:
-            return ["both sides of it are open (`loop_guard: origin`): move the clients, there is nothing to switch"]
+            return ["both its sides are open (`loop_guard: origin`): there is nothing to switch, move the clients"]
         if journal.topics:
             known = {one.source_topic for one in mirrors_in(site.log.records, site.uid, Scope(journal.topics))}
             every = f"replicator mirror list {site.flow.name}"
@@ -78,16 +78,16 @@ class Closing:
             return found
         if not journal.topics and not self._mirrors(journal):
             found.append(
-                f"no mirror of the flow is left that could be switched (`replicator mirror list {site.flow.name}`)"
+                f"the flow has no mirror left that could be switched (`replicator mirror list {site.flow.name}`)"
             )
         try:
             await site.reach_source()
         except WrongCluster as error:
             helps = begin_anew(site.flow) if journal.verb is Verb.FAILBACK else error.next_step
-            return [*found, f"{error}; nothing of it is read or changed; {helps}"]
+            return [*found, f"{error}; nothing on it is read or changed; {helps}"]
         except KafkaError as error:
             failover = command(Verb.FAILOVER, site.flow.name, journal.topics)
-            helps = f"`{failover}` asks nothing of it" if journal.verb is Verb.SWITCHOVER else "wait for it"
+            helps = f"`{failover}` does not need it" if journal.verb is Verb.SWITCHOVER else "wait for it"
             return [*found, f"the source cannot be reached ({error}): {helps}"]
         found += await self._locks.problems(journal)
         found += self._reverse_problems(journal)
@@ -98,7 +98,7 @@ class Closing:
         return found
 
     async def _marker_problems(self) -> list[str]:
-        """Return why no fence could be seen on the target: behind the first marker of one there is only forward.
+        """Return why a fence could not be verified on the target: after its first marker there is no way back.
 
         Raises:
             KafkaError: The target cannot be asked.
@@ -109,25 +109,25 @@ class Closing:
         except KafkaError as error:
             if not error.retryable:
                 raise
-            return []  # proven before the fence, and waited for
+            return []  # checked before the fence, and waited for
         if shown is not Shown.NO:
             return []
         pause = f"`replicator flow pause {site.flow.name}`"
-        helps = f"stop the applications of the source, then {pause}, and start them on the target"
-        return [f"{not_shown(site.flow.target)}: whether a fence stands could not be seen; {helps}"]
+        helps = f"stop the applications on the source, then {pause}, and start them on the target"
+        return [f"{not_shown(site.flow.target)}: a fence could not be verified; {helps}"]
 
     async def source_opened(self, journal: Journal) -> str:
-        """Return why the old source of a failback is not the passive side any more; nothing if it is.
+        """Return why the old source of a failback is no longer the passive side; empty if it still is.
 
         Raises:
             KafkaError: A cluster cannot be asked.
         """
         site = self._site
-        # In this order: a switch of the other flow that ends in between has let this one copy again by then.
+        # In this order: if a switch of the other flow ends in between, this flow already copies again.
         running = await site.reverse_switch()
         if running is not None:
             shown = status_command(running.flow)
-            return f"{running.verb} {running.id} of flow {running.flow!r} decides which side is open (`{shown}`)"
+            return f"{running.verb} {running.id} of flow {running.flow!r} is deciding which side is open (`{shown}`)"
         await site.log.read_to_end()
         writers = state.writers_of(site.log.records, site.uid)
         again = [name for name, one in self._mirrors(journal).items() if writers and writers.copies(one.target_topic)]
@@ -138,21 +138,21 @@ class Closing:
         if copying is None:
             return [f"the flow is not up in this daemon: see `replicator flow status {self._site.flow.name}`"]
         if copying.paused():
-            return [f"the flow is paused: `replicator flow resume {self._site.flow.name}` lets it drain"]
+            return [f"the flow is paused: `replicator flow resume {self._site.flow.name}`, so that it can drain"]
         every = await copying.stopped()
         stopped = {name: why for name, why in every.items() if name in journal.scope}
         return [
-            f"{name} stands still ({why}): `replicator mirror describe {self._site.flow.name} {name}` tells what helps"
+            f"{name} has stopped ({why}): `replicator mirror describe {self._site.flow.name} {name}` says what helps"
             for name, why in sorted(stopped.items())
         ]
 
     async def _foreign_problems(self, journal: Journal) -> list[str]:
-        """Return where somebody else has written to the target: a mirror that is not open has one writer."""
+        """Return where someone else has written to the target: a mirror that is not open must have only one writer."""
         name, target = self._site.flow.name, self._site.flow.target
         written = [cut for cut in await self._look(journal) if cut.foreign]
         return [
-            f"somebody else wrote {cut.foreign:,} offsets to {cut.target_topic}-{cut.partition} of {target}, "
-            f"from {cut.target} on: `replicator mirror describe {name} {cut.topic}` tells what helps"
+            f"someone else wrote {cut.foreign:,} offsets to {cut.target_topic}-{cut.partition} on {target}, "
+            f"from {cut.target} on: `replicator mirror describe {name} {cut.topic}` says what helps"
             for cut in written[:_NAMED_MAX]
         ]
 
@@ -164,13 +164,13 @@ class Closing:
         if reverse is None or reverse.name != wanted:
             name = self._site.flow.name
             helps = f"give it `reverse_of: {name}`, and reload the daemon (SIGHUP)"
-            return [f"flow {wanted!r} is not the way back of {name!r} in the flow file: {helps}"]
+            return [f"flow {wanted!r} is not the reverse flow of {name!r} in the flow file: {helps}"]
         found = []
         for one in mirrors_in(self._site.log.records, self._site.uid, journal.scope):
             leads_to = selection.target_name(reverse.rename, one.target_topic)
             if leads_to != one.source_topic or not selection.matches(reverse.topics, one.target_topic):
                 found.append(
-                    f"flow {wanted!r} does not lead {one.target_topic} back to {one.source_topic}: correct its `topics`"
+                    f"flow {wanted!r} does not copy {one.target_topic} back to {one.source_topic}: fix its `topics`"
                 )
         return found[:_NAMED_MAX]
 
@@ -180,7 +180,7 @@ class Closing:
         return got.Refused("; ".join(found)) if found else got.Ok()
 
     async def offers_way_back(self) -> bool:
-        """Return whether the source can hold the decision which side opens, and takes the marker that this costs."""
+        """Return whether the source can hold the decision which side opens, and takes the marker that this needs."""
         try:
             await self._site.source_log()
             verdict = await may_write_markers(await self._site.source.any_connection())
@@ -189,10 +189,10 @@ class Closing:
         return verdict is Verdict.ALLOWED
 
     async def left_out(self, verb: Verb, scope: Scope) -> tuple[LeftOut, ...]:
-        """Return the mirrors that a switch cannot be about any more, though they are recorded.
+        """Return the recorded mirrors that can no longer take part in a switch.
 
-        A switchover needs the topic on the source; a failback on the target, which is its source then. Of a failover
-        nothing is asked of the source.
+        A switchover needs the topic on the source; a failback needs it on the target, which is its source then. A
+        failover asks the source nothing.
 
         Raises:
             KafkaError: A cluster cannot be asked.
@@ -217,7 +217,7 @@ class Closing:
     # -- closing --------------------------------------------------------------------------------------------------
 
     async def prove_quiescence(self, journal: Journal) -> got.Result:
-        """See `do.ProveQuiescence`: ends that stand still, all of it readable, no transaction open."""
+        """See `do.ProveQuiescence`: ends that do not move, everything readable, no transaction open."""
         mirrors = self._mirrors(journal)
         wanted = await self._source_partitions(journal, mirrors)
         if journal.verb is Verb.SWITCHOVER:
@@ -246,24 +246,24 @@ class Closing:
         source, copying = self._site.source, self._site.copying()
         await source.refresh(None)
         if journal.verb is Verb.SWITCHOVER and copying is not None:
-            # Also what is not a mirror yet: a topic that came a moment ago must not be left behind.
+            # Also what is not a mirror yet: a topic created a moment ago must not be left behind.
             return sorted(one for one in copying.wanted() if one.topic in journal.scope)
         topics = await source.existing(mirrors)
         return sorted(TopicPartition(name, number) for name, topic in topics.items() for number in topic.leaders)
 
     async def _open(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Return the partitions whose committed records end earlier than all of them."""
+        """Return the partitions whose last stable offset is below their end."""
         stable = await log_ends(self._site.source, ends, committed=True)
         return {where: end for where, end in stable.items() if end < ends[where]}
 
     def _unwanted(self, mirrors: Iterable[str]) -> list[str]:
-        """Return which topics are recorded as mirrors, and are not copied by this flow any more as its file is now."""
+        """Return which recorded mirrors the flow, as its file now is, no longer copies."""
         copying = self._site.copying()
         left_out = copying.left_out() if copying is not None else frozenset()
         return [name for name in mirrors if name in left_out or not selection.matches(self._site.flow.topics, name)]
 
     async def _unfit(self, mirrors: Mapping[str, pb.MirrorRecord]) -> got.Result | None:
-        """Return which of these mirrors take no part from now on, or which cannot be judged; None where all are fit."""
+        """Return which of these mirrors drop out, or which cannot be judged yet; None if all can take part."""
         site = self._site
         unwanted = self._unwanted(mirrors)
         missing = [name for name in mirrors if name not in site.source.topics and name not in unwanted]
@@ -273,7 +273,7 @@ class Closing:
         if found:
             return got.SourceMoved(f"{found[0].topic} {away_text(found[0].why)}: it is left out", tuple(found))
         unknown = sorted(set(missing) - set(gone))
-        return got.NotYet(f"{site.flow.source} does not describe {unknown[0]} now") if unknown else None
+        return got.NotYet(f"{site.flow.source} does not describe {unknown[0]} right now") if unknown else None
 
     # -- bringing the target to its end ---------------------------------------------------------------------------
 
@@ -283,7 +283,7 @@ class Closing:
         behind = copying.behind({TopicPartition(end.topic, end.partition): end.source for end in step.ends})
         if behind:
             where, why = next(iter(sorted(behind.items())))
-            waits = got.NotYet(f"{len(behind)} partitions are not copied to their end, {where} among them: {why}")
+            waits = got.NotYet(f"{len(behind)} partitions are not copied to their end, for example {where}: {why}")
             return await self._vanished(behind) or waits
         return await self._moved(step.ends) or got.Drained(step.ends)
 
@@ -299,7 +299,7 @@ class Closing:
         return await self._moved(step.ends) or got.GroupsSynced(noted(outcomes))
 
     async def _moved(self, ends: Iterable[End]) -> got.SourceMoved | None:
-        """Return which partition of the source goes beyond what was proven, is new, or is gone; None for none."""
+        """Return which partition of the source goes beyond what was proven, is new, or is gone; None if none does."""
         proven = {TopicPartition(end.topic, end.partition): end.source for end in ends}
         try:
             now = await log_ends(self._site.source, proven)
@@ -309,10 +309,10 @@ class Closing:
                 raise
             return vanished
         beyond = [f"{where} ends at {end}, not {proven[where]}" for where, end in now.items() if end != proven[where]]
-        return got.SourceMoved(f"somebody wrote to the source after it was closed: {beyond[0]}") if beyond else None
+        return got.SourceMoved(f"someone wrote to the source after it was closed: {beyond[0]}") if beyond else None
 
     async def _vanished(self, partitions: Iterable[TopicPartition]) -> got.SourceMoved | None:
-        """Return the topics that were deleted on the source since it was proven quiet; None for none."""
+        """Return the topics that were deleted on the source since it was proven quiet; None if there are none."""
         gone = await self._site.source.gone(where.topic for where in partitions)
         if not gone:
             return None
@@ -320,10 +320,10 @@ class Closing:
         return got.SourceMoved(f"{gone[0]} {away_text(Away.SOURCE_GONE)}: it is left out", left_out)
 
     async def clamp_groups(self, journal: Journal) -> got.Result:
-        """See `do.ClampGroups`. Where the flow is not up here, what was committed before stands: never too much."""
+        """See `do.ClampGroups`. If the flow is not up here, earlier commits stay: they are never too far ahead."""
         copying = self._site.copying()
         if copying is None:
-            why = "groups stand where they were last brought to: this daemon has not seen the source"
+            why = "groups stay where they were last moved to: this daemon has not seen the source"
             return got.GroupsSynced(GroupsNote(inexact=(why,)))
         try:
             outcomes = await copying.final_group_sync(
@@ -332,7 +332,7 @@ class Closing:
         except ReplicatorError as error:
             if isinstance(error, KafkaError) and error.retryable:
                 raise
-            return got.GroupsSynced(GroupsNote(inexact=(f"groups stand where they were last brought to: {error}",)))
+            return got.GroupsSynced(GroupsNote(inexact=(f"groups stay where they were last moved to: {error}",)))
         return got.GroupsSynced(noted(outcomes, journal.cuts))
 
     def _up(self) -> Copying:
@@ -345,10 +345,10 @@ class Closing:
 
 
 def noted(outcomes: Iterable[GroupOutcome], cuts: Iterable[Cut] = ()) -> GroupsNote:
-    """Return what a journal keeps of the groups.
+    """Return what a journal keeps about the groups.
 
     Args:
-        outcomes: What became of them.
+        outcomes: Their outcomes.
         cuts: Where logs end on the target, if the source could not be asked how far the groups have come since.
     """
     some, ends = list(outcomes), by_place(cuts)
@@ -365,14 +365,14 @@ def _why_inexact(outcome: GroupOutcome, ends: Mapping[tuple[str, int], Cut]) -> 
     elif outcome.reread_records:
         parts.append(f"reads {outcome.reread_records:,} offsets again")
     if outcome.cut_records:
-        parts.append(f"{outcome.cut_records:,} offsets of what it had read were never copied")
+        parts.append(f"{outcome.cut_records:,} offsets that it had read were never copied")
     return ", ".join(parts)
 
 
 def _reread_max(outcome: GroupOutcome, ends: Mapping[tuple[str, int], Cut]) -> int:
-    """Return how many offsets stand on the target from where a group goes on: what it worked on since it was seen last.
+    """Return how many offsets the target has above a group's position: what it may have read since it was last seen.
 
-    Without a commit there its own setting decides where it begins, at the log's start at worst.
+    Without a commit, the group's own setting decides where it begins: at worst at the log's start.
     """
     found = ((ends.get((one.topic, one.partition)), one.target_offset or 0) for one in outcome.partitions)
     return sum(max(0, cut.target - stands) for cut, stands in found if cut is not None)

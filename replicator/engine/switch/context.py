@@ -1,4 +1,4 @@
-"""What a switch works on: the two clusters, the flow's state, and what this daemon knows of the copying."""
+"""What a switch works on: the two clusters, the flow's state, and what this daemon knows about the copying."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
 
 SOURCE_SECONDS_MAX = 8.0
-"""How long a source that may be gone is waited for, each time that it is asked."""
+"""How long to wait for a source that may be gone, each time we ask it."""
 
 
 class Copying(Protocol):
-    """What the copying of a flow tells whoever carries out a switch, in a daemon where it is up."""
+    """What a switch needs to know about the copying of a flow, in a daemon where the flow is up."""
 
     def paused(self) -> bool:
         """Return whether the operator paused it."""
         ...
 
     def wanted(self) -> Iterable[TopicPartition]:
-        """Return every partition of the source that the flow means, as the source was described last."""
+        """Return every partition of the source that the flow selects, as the source was last described."""
         ...
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
-        """Return the partitions that are not copied up to their source offset yet, each with how far it is."""
+        """Return the partitions that are not yet copied up to their source offset, each with how far it is."""
         ...
 
     async def stopped(self) -> dict[str, str]:
-        """Return the mirrors that stand still, each with the reason."""
+        """Return the mirrors that have stopped, each with the reason."""
         ...
 
     def left_out(self) -> frozenset[str]:
@@ -58,11 +58,11 @@ class Copying(Protocol):
     async def final_group_sync(
         self, ends: Mapping[TopicPartition, int] | None, topics: Collection[str], *, timeout_seconds: float
     ) -> tuple[GroupOutcome, ...]:
-        """Bring groups to where they stay (`GroupSync.final_sync`)."""
+        """Move groups to their final positions (`GroupSync.final_sync`)."""
         ...
 
     async def forget_groups(self, target_topics: Collection[str]) -> None:
-        """Let what stands on the target be its consumers' own (`GroupSync.forget`)."""
+        """Leave the commits on the target to its consumers (`GroupSync.forget`)."""
         ...
 
     def works_first(self) -> bool:
@@ -72,18 +72,18 @@ class Copying(Protocol):
 
 @dataclass(slots=True)
 class Site:
-    """The ground of the switches of one flow in one daemon.
+    """What the switches of one flow work on, in one daemon.
 
     Attributes:
         flow: Its policy.
-        reverse: The flow with both clusters swapped, None where the file has none.
-        source: Its source, which may be out of reach.
+        reverse: The reverse flow, None if the file has none.
+        source: Its source, which may be unreachable.
         target: Its target.
-        admins: Of both.
+        admins: Admin clients of source and target.
         log: The state topic of the target.
-        uid: The flow's.
+        uid: Uid of the flow.
         me: This daemon.
-        copying: The copying, None while it is not up here.
+        copying: Returns the copying, None while it is not up here.
     """
 
     flow: FlowSpec
@@ -98,7 +98,7 @@ class Site:
     _source_log: StateLog | None = field(default=None, init=False)
 
     async def source_log(self) -> StateLog:
-        """Return the state topic of the source, made where there is none, and read to its end.
+        """Return the state topic of the source, created if missing, and read to its end.
 
         Raises:
             KafkaError: The source cannot be asked, or refuses.
@@ -110,7 +110,7 @@ class Site:
         return self._source_log
 
     async def has_source_log(self) -> bool:
-        """Return whether the source has a state topic; it is not made by asking.
+        """Return whether the source has a state topic; asking does not create it.
 
         Raises:
             KafkaError: The source cannot be asked.
@@ -121,7 +121,7 @@ class Site:
         """Return if the source answers.
 
         Raises:
-            KafkaError: It does not, or is not the one that is meant.
+            KafkaError: It does not, or is the wrong cluster.
         """
         try:
             async with asyncio.timeout(SOURCE_SECONDS_MAX):
@@ -133,22 +133,22 @@ class Site:
             ) from None
 
     def reverse_uid(self, log: StateLog) -> str:
-        """Return the uid of the reverse flow, whose state lies on the source.
+        """Return the uid of the reverse flow, whose state is on the source.
 
         Raises:
-            PreflightFailed: There is no such flow, or it was never begun.
+            PreflightFailed: There is no such flow, or it was never started.
         """
         reverse = self.reversed()
         found = state.find_flow(log.records, reverse.name, self.target.cluster_id, self.source.cluster_id)
         if found is None:
             raise PreflightFailed(
-                f"flow {reverse.name!r} was never begun on {self.flow.source}",
+                f"flow {reverse.name!r} was never started on {self.flow.source}",
                 next_step=f"start a daemon that runs it: replicator flow status {reverse.name}",
             )
         return found.uid
 
     async def reverse_records(self) -> tuple[Mapping[bytes, bytes], str | None]:
-        """Return what the source's state topic holds, and the uid of the reverse flow; None where it was never begun.
+        """Return the records of the source's state topic, and the reverse flow's uid; None if it was never started.
 
         Raises:
             KafkaError: The source cannot be asked.
@@ -160,7 +160,7 @@ class Site:
         return records, None if found is None else found.uid
 
     async def reverse_switch(self) -> Journal | None:
-        """Return the switch of the reverse flow that is running; None where that was never begun.
+        """Return the running switch of the reverse flow; None if there is none or the flow was never started.
 
         Raises:
             KafkaError: The source cannot be asked.
@@ -171,7 +171,7 @@ class Site:
     async def reverse_opened(self, switches: Switches, topics: Collection[str]) -> bool:
         """Return whether the reverse flow took over from the last switch of this one, and was opened since.
 
-        Its mirrors note from which switch they began to copy: no clock has to tell what came first.
+        Its mirrors record from which switch they began to copy, so the order of events does not depend on a clock.
 
         Raises:
             KafkaError: The source cannot be asked.
@@ -195,7 +195,7 @@ class Site:
         """
         if self.reverse is None:
             raise PreflightFailed(
-                f"no flow goes back from {self.flow.target} to {self.flow.source}",
+                f"no flow copies back from {self.flow.target} to {self.flow.source}",
                 next_step=f"add a flow with `reverse_of: {self.flow.name}` to the flow file, and reload the daemon "
                 "(SIGHUP)",
             )
@@ -203,12 +203,12 @@ class Site:
 
 
 def takes_over(journal: Journal) -> str:
-    """Return how a mirror of the reverse flow notes from which switch it began to copy."""
+    """Return the text by which a mirror of the reverse flow records from which switch it began to copy."""
     return f"{journal.verb} {journal.id} of {journal.flow}"
 
 
 def _since_last_opened(switches: Switches, topic: str) -> set[str]:
-    """Return how a mirror of the reverse flow would note the last switch that opened a topic, and failbacks since."""
+    """Return the texts (see `takes_over`) of the last switch that opened a topic, and of failbacks since."""
     found: set[str] = set()
     for journal in reversed(switches.all):
         if journal.outcome is not Outcome.DONE or topic not in journal.scope:
@@ -220,9 +220,9 @@ def _since_last_opened(switches: Switches, topic: str) -> set[str]:
 
 
 def mirrors_in(records: Mapping[bytes, bytes], uid: str, scope: Scope) -> list[pb.MirrorRecord]:
-    """Return the mirrors that a switch is about: those of the named source topics, or all that were not switched alone.
+    """Return the mirrors in a switch's scope: those of the named source topics, or all that were not switched alone.
 
-    One that was switched alone has changed hands already: its source is the passive side now.
+    A mirror that was switched alone has already changed hands: its source is now the passive side.
     """
     meant = [one for one in state.mirrors_of(records, uid) if one.source_topic in scope]
     if scope.topics:
@@ -232,23 +232,23 @@ def mirrors_in(records: Mapping[bytes, bytes], uid: str, scope: Scope) -> list[p
 
 
 def switched_alone(records: Mapping[bytes, bytes], uid: str) -> set[str]:
-    """Return the target topics of the mirrors whose side was changed apart from their flow."""
+    """Return the target topics of the mirrors that were switched separately from their flow."""
     return {topic for topic, own in state.own_writers(records, uid).items() if own.role not in COPIES_WITH_THE_FLOW}
 
 
 def target_topics(records: Mapping[bytes, bytes], uid: str, topics: Iterable[str]) -> dict[str, str]:
-    """Return the target topic of each of these source topics that the flow mirrors, or did."""
+    """Return the target topic of each of these source topics that the flow mirrors or has mirrored."""
     named = set(topics)
     return {one.source_topic: one.target_topic for one in state.mirrors_of(records, uid) if one.source_topic in named}
 
 
 async def partitions_of(target: Cluster, mirrors: Iterable[pb.MirrorRecord]) -> dict[TopicPartition, pb.MirrorRecord]:
-    """Return every partition that the target has of these mirrors.
+    """Return every partition of these mirrors on the target.
 
-    A topic that is gone there has none, nor has one that was created again: it is not the one that is recorded.
+    A deleted topic has none, nor has one that was created again: it is not the recorded one.
 
     Raises:
-        KafkaError: The target cannot be asked, or does not tell of a topic or a partition now.
+        KafkaError: The target cannot be asked, or does not report a topic or a partition right now.
     """
     by_name = {one.target_topic: one for one in mirrors}
     topics = await target.existing(by_name)
@@ -261,15 +261,15 @@ async def partitions_of(target: Cluster, mirrors: Iterable[pb.MirrorRecord]) -> 
             if (any(owned.topic_id) and any(topic.topic_id)) or not state.names_its_topic(mirror):
                 continue
             raise NotOurs(
-                f"whether {name} is the mirror that is recorded is not known",
+                f"it is not known whether {name} is the recorded mirror",
                 cluster=target.spec.alias,
                 why=owned.why_not(topic.topic_id),
                 next_step="replicator mirror list",
             )
-        untold = set(mirror.active_partitions) - topic.leaders.keys()
-        if untold:
+        missing = set(mirror.active_partitions) - topic.leaders.keys()
+        if missing:
             raise BrokerRefused(
-                f"{target.spec.alias} does not tell of {TopicPartition(name, min(untold))} now",
+                f"{target.spec.alias} does not report {TopicPartition(name, min(missing))} right now",
                 cluster=target.spec.alias,
                 code=0,
                 api="Metadata",

@@ -1,8 +1,8 @@
-"""What the old source holds beyond the cut: found, exported to the new primary, and read back.
+"""Divergent records: what the old source holds beyond the cut is found, exported to the new primary, and read back.
 
-Each exported record keeps its key, value, headers and time; where it stood and what it was are added as headers. An
-export goes on where it was interrupted: every piece is a transaction, and what is there already tells how far it came.
-Of several daemons that export at once one writes each piece.
+Each exported record keeps its key, value, headers and time; its origin and a digest are added as headers. An export
+resumes where it was interrupted: every piece is a transaction, and what is already there shows how far it got. If
+several daemons export at once, each piece is written by one of them.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ log = get_logger(__name__)
 
 
 def divergent_topic(topic: str, epoch: int) -> str:
-    """Return the topic to which what a source held beyond the cut of a fence is exported."""
+    """Return the topic to which a source's records beyond a fence's cut are exported."""
     return f"{topic}.divergent.{epoch}"
 
 
-class Tails:
-    """Steps with the tails of one flow's old source.
+class Divergent:
+    """The steps that handle the tails of one flow's old source.
 
     Args:
         site: What the switch works on.
@@ -78,7 +78,7 @@ class Tails:
         topics = await self._site.source.existing(cut.topic for cut in cuts)
         unfound = [cut for cut in found if cut.tail_end is None and cut.topic in topics]
         if unfound:
-            # A topic or partition that could not be described when the source was closed: what it holds is not known.
+            # A topic or partition that could not be described when the source was closed: its content is not known.
             raise PreflightFailed(
                 f"{unfound[0].topic}-{unfound[0].partition} was not seen when the old source was closed",
                 why="it could not be described then",
@@ -89,7 +89,7 @@ class Tails:
         return got.TailsFound(tuple(found), ids)
 
     def _cuts(self, journal: Journal) -> tuple[tuple[Cut, ...], int]:
-        """Return where the topics of a failback were cut, and the highest epoch of those fences."""
+        """Return the cuts of a failback's topics, and the highest epoch of those fences."""
         records, uid = self._site.log.records, self._site.uid
         return cuts_of(records, uid, {one.target_topic for one in mirrors_in(records, uid, journal.scope)})
 
@@ -101,7 +101,7 @@ class Tails:
         ends, unseen = await ends_of(source, wanted)
         if unseen:
             return got.NotYet(f"the end of {min(unseen)} is not known")
-        # Of a topic that is gone nothing is left to be found: its tail ends where it was cut.
+        # A deleted topic has nothing left to find: its tail ends where it was cut.
         return got.TailsFound(
             tuple(
                 replace(cut, tail_end=ends.get(TopicPartition(cut.topic, cut.partition), cut.source))
@@ -125,7 +125,7 @@ class Tails:
         return got.Ok()
 
     async def _left(self, cuts: list[Cut]) -> list[Cut]:
-        """Return tails of one topic as far as retention has left them on the old source."""
+        """Return the tails of one topic, as far as retention has left them on the old source."""
         source = self._site.source
         await source.refresh([cuts[0].topic])
         wheres = [TopicPartition(cut.topic, cut.partition) for cut in cuts]
@@ -165,27 +165,27 @@ class Tails:
                     retryable=True,
                 )
 
-        await patiently(led, f"making {topic}")
+        await patiently(led, f"creating {topic}")
 
     async def _export(self, cut: Cut, where: TopicPartition) -> int:
-        """Export one tail; return how many records are there then.
+        """Export one tail; return how many records the export then holds.
 
         Raises:
-            Conflict: Another daemon exports, too: what it has written has to be read again.
+            Conflict: Another daemon is exporting, too: what it has written has to be read again.
         """
         origin = TopicPartition(cut.topic, cut.partition)
         end = cut.tail_end or cut.source
         position, begin = cut.source, 0
         while True:
-            # A piece is a compare-and-set: this fences everybody else, and aborts what they have open. What stands
-            # there then is all there is, and nobody adds to it unless our piece is fenced.
+            # A piece is a compare-and-set: this fences everyone else and aborts their open transactions. What is there
+            # afterwards is all there is, and nobody can add to it without fencing our piece.
             identity = await init_producer_id(self._site.target, export_transactional_id(self._site.uid))
             found, begin = await self._exported(where, begin)
             if any(offset < 0 for offset, _ in found):
                 raise Conflict(
                     f"{where} holds records that were not exported from {origin}",
-                    why="somebody else writes to a topic of that name",
-                    next_step=f"nothing was written to it; move {where.topic} away: the failback goes on by itself",
+                    why="someone else writes to a topic of that name",
+                    next_step=f"nothing was written to it; move {where.topic} away, and the failback goes on by itself",
                 )
             position = found[-1][0] + 1 if found else position
             piece = await self._piece(origin, position, end)
@@ -224,17 +224,17 @@ class Tails:
             raise refused(target.spec, "Produce", answer.error, where.topic)
 
     async def _exported(self, where: TopicPartition, begin: int = 0) -> tuple[list[tuple[int, bytes]], int]:
-        """Return the original offset and the digest of each record exported from an offset on, and where they end."""
+        """Return the original offset and digest of each record exported from an offset on, and where they end."""
         target = self._site.target
         await target.refresh([where.topic])
         end = (await log_ends(target, [where], committed=True))[where]
         return [_origin_of(record) async for record in _records(target, where, begin, end)], end
 
     async def _compare(self, cut: Cut, where: TopicPartition, end: int) -> int:
-        """Read both sides once more.
+        """Read both sides again and compare them.
 
         Raises:
-            Unequal: What was exported is not the tail.
+            Unequal: The export is not equal to the tail.
         """
         origin = TopicPartition(cut.topic, cut.partition)
         wanted = [(record.offset, digest(record)) async for record in self._tail(origin, cut.source, end)]
@@ -242,7 +242,7 @@ class Tails:
         if found != wanted:
             raise Unequal(
                 f"{where} does not hold the records of {origin} from {cut.source} to {end}",
-                why=f"{len(found)} records were found, {len(wanted)} are wanted, or they differ",
+                why=f"{len(found)} records were found, {len(wanted)} were expected, or they differ",
                 next_step=f"delete {where.topic}; the failback goes on and exports it again",
             )
         return len(found)
@@ -254,7 +254,7 @@ async def _records(
     """Yield the committed records of a log between two offsets.
 
     Raises:
-        KafkaError: The broker refuses, or does not give all that is there: what was exported is not compared with that.
+        KafkaError: The broker refuses, or does not return everything: an export must not be compared with that.
     """
     connection = await patiently(partial(cluster.leader_connection, where), f"reading {where}")
     side = Side(cluster, cluster.topic_ids)
@@ -268,7 +268,7 @@ def _with_origin(origin: TopicPartition, record: Record) -> NewRecord:
 
 
 def digest(record: Record) -> bytes:
-    """Return SHA-256 in hex of a record's time, key, value and headers, each with its length; -1 for null."""
+    """Return the SHA-256 (hex) of a record's time, key, value and headers, each with its length; -1 for null."""
     found = hashlib.sha256(b"%d" % record.timestamp)
     for part in (record.key, record.value, *_flat(record.headers)):
         found.update(b";%d:" % (-1 if part is None else len(part)))
@@ -281,9 +281,9 @@ def _flat(headers: Iterable[tuple[bytes, bytes | None]]) -> list[bytes | None]:
 
 
 def _origin_of(record: Record) -> tuple[int, bytes]:
-    # Ours stand last: the record may have had headers of these names.
+    # Ours come last: the record may have had headers of these names itself.
     added = dict(record.headers[-4:])
     offset = added.get(OFFSET_HEADER) or b""
-    # Whoever may write to the export may write anything: what has no offset is none of ours.
+    # Whoever may write to the export may write anything: a record without an offset is not ours.
     known = offset.isdigit() and len(offset) <= _OFFSET_DIGITS_MAX
     return int(offset) if known else -1, added.get(DIGEST_HEADER) or b""

@@ -1,7 +1,7 @@
-"""Carries out one step of a switch after the other, and records each by compare-and-set.
+"""Carries out the steps of a switch one by one, and records each by compare-and-set.
 
-Any daemon of the flow may do it, and several at once: of two that did the same step one records it, the other one reads
-again. So nothing here needs a lease, a coordinator, or to be the only one.
+Any daemon of the flow may do so, even several at once: if two do the same step, one records it and the other reads
+again. So nothing here needs a lease, a coordinator, or exclusive access.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from replicator.core.switch.recording import applied
 from replicator.engine.state.held_back import put_held_back
 from replicator.engine.state.journal import journal_key, lost_left_out, put_switches, switches_of
 from replicator.engine.state.ownership.between import begin_anew
-from replicator.engine.switch.close_source import Closing
+from replicator.engine.switch.close_source import CloseSource
 from replicator.engine.switch.context import SOURCE_SECONDS_MAX
-from replicator.engine.switch.divergent import Tails
-from replicator.engine.switch.failback import Restoring
+from replicator.engine.switch.divergent import Divergent
+from replicator.engine.switch.failback import Failback
 from replicator.engine.switch.fencing import Fencing
 from replicator.engine.switch.high_cuts import lower_high_cuts
 from replicator.engine.switch.locks import SourceLocks
-from replicator.engine.switch.reverse import Turning
+from replicator.engine.switch.reverse import Reverse
 from replicator.engine.switch.settings import Opening
 from replicator.errors import BugError, Conflict, KafkaError, WrongCluster
 from replicator.model.switch.journal import Journal, Switches
@@ -46,7 +46,7 @@ log = get_logger(__name__)
 
 
 class Executor:
-    """Takes the switches of one flow further.
+    """Advances the switches of one flow.
 
     Args:
         site: What they work on.
@@ -55,40 +55,40 @@ class Executor:
     def __init__(self, site: Site) -> None:
         self.locks = SourceLocks(site)
         self.fencing = Fencing(site)
-        self.closing = Closing(site, self.locks, self.fencing.look)
-        self.turning = Turning(site)
+        self.close_source = CloseSource(site, self.locks, self.fencing.look)
+        self.reverse = Reverse(site)
         self._opening = Opening(site)
-        self._tails = Tails(site)
-        self._restoring = Restoring(site, self.turning)
+        self._divergent = Divergent(site)
+        self._failback = Failback(site, self.reverse)
         self._site = site
         self._doers = self._steps()
         self._key = journal_key(site.uid)
         self._parsed: tuple[bytes | None, Switches] = (None, Switches())
 
     def switches(self) -> Switches:
-        """Return the switches of the flow as this daemon knows them; parsed once, for every status asks for them."""
+        """Return the switches of the flow as this daemon knows them; parsed once, since every status needs them."""
         raw = self._site.log.records.get(self._key)
         if raw is not self._parsed[0]:
             self._parsed = raw, switches_of(self._site.log.records, self._site.uid)
-            self._tell_lost()
+            self._warn_of_lost()
         return self._parsed[1]
 
-    def _tell_lost(self) -> None:
+    def _warn_of_lost(self) -> None:
         lost = lost_left_out(self._site.log.records, self._site.uid)
         if lost:
             log.warning(
-                "a daemon of an earlier version carries the switch out as well",
+                "an older daemon is carrying out the switch, too",
                 flow=self._site.flow.name,
-                why=f"it took {len(lost)} topics that are left out, {lost[0].topic} among them, for a part of it",
-                next="end that daemon, or upgrade it: what is left out is kept beside the journal",
+                why=f"it included {len(lost)} topics that are left out, for example {lost[0].topic}",
+                next="stop or upgrade that daemon: the list of what is left out is kept apart from the journal",
             )
 
     async def advance(self) -> str | None:
-        """Do the next step, and record it; return what it waits for, "" if it went on, None if nothing is to be done.
+        """Do the next step and record it; return what it waits for, "" if it went on, None if there is nothing to do.
 
         Raises:
-            Conflict: Somebody else was faster: read again.
-            PreflightFailed: What came of the step forbids to go on.
+            Conflict: Someone else was faster: read again.
+            PreflightFailed: The result of the step does not allow it to go on.
             KafkaError: A cluster refuses, or cannot be reached.
             ReplicatorError: The step failed otherwise.
         """
@@ -127,12 +127,12 @@ class Executor:
     # -- facts ------------------------------------------------------------------------------------------------------
 
     async def _facts(self, journal: Journal) -> Facts:
-        """Return what is seen beside the journal, asking the source no more than the journal makes necessary."""
+        """Return the facts outside the journal, asking the source no more than the journal requires."""
         decision = None
         standing: frozenset[str] = frozenset()
         seen = False
         if self._asks_decision(journal):
-            decision = await self._from_source(self.turning.decision(journal))
+            decision = await self._from_source(self.reverse.decision(journal))
         if journal.finished:
             measures = journal.verb is Verb.FAILOVER and any(cut.tail_end is None for cut in journal.cuts)
             offered = journal.escalated and journal.decision in {None, Decision.UNDECIDED}
@@ -144,7 +144,7 @@ class Executor:
         return Facts(time.time_ns() // 1_000_000, decision, standing, seen)
 
     def _asks_decision(self, journal: Journal) -> bool:
-        """Return whether the source may have decided meanwhile that it opens again."""
+        """Return whether the source may have decided in the meantime to open again."""
         offered = journal.did(StepName.OFFER_WAY_BACK) and journal.direction is Direction.FORWARD
         return offered and not journal.finished and journal.decision is not Decision.FORWARD and not journal.escalated
 
@@ -153,7 +153,7 @@ class Executor:
         return True
 
     async def _from_source(self, asked: Awaitable[T]) -> T | None:
-        """Return what a source that may be gone answers, None if it does not."""
+        """Return the answer of a source that may be gone, or None."""
         try:
             async with asyncio.timeout(SOURCE_SECONDS_MAX):
                 return await asked
@@ -164,7 +164,7 @@ class Executor:
     # -- recording --------------------------------------------------------------------------------------------------
 
     async def _record(self, journal: Journal, step: do.Step, result: got.Result, facts: Facts) -> Journal:
-        """Write what came of a step, together with its effect where that is on the state topic; return the journal."""
+        """Record the result of a step, together with its effect if that is on the state topic; return the journal."""
         site = self._site
         least = await self.fencing.least_epoch() if isinstance(step, do.BeginFence) else None
 
@@ -173,8 +173,8 @@ class Executor:
             current = switches.current
             if current is None or current.id != journal.id:
                 raise Conflict(f"switch {journal.id} was replaced by another")
-            told, effects = self._effect(records, current, step, result, least)
-            after = applied(current, step, told, revision=journal.revision, facts=facts, executor=site.me)
+            final, effects = self._effect(records, current, step, result, least)
+            after = applied(current, step, final, revision=journal.revision, facts=facts, executor=site.me)
             if after == current:
                 return []
             return [*effects, *put_switches(site.uid, replace(switches, current=after))]
@@ -197,7 +197,7 @@ class Executor:
             case do.ResumeCopying():
                 return self.fencing.resume(records, step)
             case do.OpenTarget():
-                # The rules that kept others off are gone by now.
+                # By now, the rules that kept others off are gone.
                 return result, [put_held_back(self._site.uid, self.locks.opened(records, step.scope))]
         return result, []
 
@@ -205,18 +205,18 @@ class Executor:
 
     async def _do(self, journal: Journal, step: do.Step) -> got.Result:
         if do.NAMES[type(step)] in do.ON_STATE:
-            return got.Ok()  # the change that records it does it
+            return got.Ok()  # done by the change that records it
         return await self._doers[type(step)](journal, step)
 
     async def _start_reverse(self, journal: Journal, step: do.StartReverse) -> got.Result:
-        # An executor of an earlier version may have recorded the cuts: the way back begins at the true ones.
+        # An older executor may have recorded the cuts: the reverse flow has to begin at the true ones.
         if await lower_high_cuts(self._site) is not None:
             raise Conflict(f"cuts of switch {journal.id} were too high")
-        return await self.turning.start_reverse(journal, step.locks)
+        return await self.reverse.start_reverse(journal, step.locks)
 
     async def _open_target(self, journal: Journal, step: do.OpenTarget) -> got.Result:
         await self.fencing.forget_groups(step.scope)
-        # Behind a failover the source may be gone, or be anything: what was recorded of it counts.
+        # After a failover the source may be gone, or anything else: what was recorded of it counts.
         await self._opening.release(step.scope, ask_source=journal.verb is Verb.SWITCHOVER)
         return await self.locks.open_target(step.scope)
 
@@ -224,37 +224,37 @@ class Executor:
         if journal.confirmed != step.digest:
             agree = f"`replicator failback {self._site.flow.name} --confirm {step.digest}`"
             return got.NotYet(
-                f"an operator has to agree to what becomes of topics that hold more than was copied: {agree}"
+                f"an operator has to agree to what happens to topics that hold more than was copied: {agree}"
             )
-        opened = await self.closing.source_opened(journal)
+        opened = await self.close_source.source_opened(journal)
         return got.NotYet(f"{opened}: `replicator switch abort {self._site.flow.name}`") if opened else got.Ok()
 
     def _steps(self) -> dict[type[do.Step], _Doer]:
-        """Return who does what, but for what is done on the state topic alone."""
-        closing, fencing, turning, locks = self.closing, self.fencing, self.turning, self.locks
-        tails, restoring = self._tails, self._restoring
+        """Return who does each step, except for those done on the state topic alone."""
+        close, fencing, reverse, locks = self.close_source, self.fencing, self.reverse, self.locks
+        divergent, failback = self._divergent, self._failback
         return {
-            do.Preflight: lambda journal, _: closing.preflight(journal),
+            do.Preflight: lambda journal, _: close.preflight(journal),
             do.PlanLocks: lambda _, step: locks.plan(step),
             do.PlaceLocks: locks.place,
-            do.ProveQuiescence: lambda journal, _: closing.prove_quiescence(journal),
-            do.Drain: lambda _, step: closing.drain(step),
-            do.SyncGroups: closing.sync_groups,
-            do.ClampGroups: lambda journal, _: closing.clamp_groups(journal),
-            do.OfferWayBack: lambda journal, _: turning.decide(journal, Decision.UNDECIDED),
-            do.GiveUpWayBack: lambda journal, _: turning.decide(journal, Decision.FORWARD),
-            do.WithdrawWayBack: lambda journal, _: turning.decide(journal, Decision.WITHDRAWN),
+            do.ProveQuiescence: lambda journal, _: close.prove_quiescence(journal),
+            do.Drain: lambda _, step: close.drain(step),
+            do.SyncGroups: close.sync_groups,
+            do.ClampGroups: lambda journal, _: close.clamp_groups(journal),
+            do.OfferWayBack: lambda journal, _: reverse.decide(journal, Decision.UNDECIDED),
+            do.GiveUpWayBack: lambda journal, _: reverse.decide(journal, Decision.FORWARD),
+            do.WithdrawWayBack: lambda journal, _: reverse.decide(journal, Decision.WITHDRAWN),
             do.Fence: lambda _, step: fencing.fence(step),
             do.VerifyFence: fencing.verify,
             do.OpenTarget: self._open_target,
-            do.PrepareReverse: lambda *_: turning.prepare_reverse(),
+            do.PrepareReverse: lambda *_: reverse.prepare_reverse(),
             do.StartReverse: self._start_reverse,
             do.ReopenSource: locks.remove,
-            do.FindTails: tails.find,
-            do.MeasureTails: lambda _, step: tails.measure(step),
-            do.ExportTails: tails.export,
+            do.FindTails: divergent.find,
+            do.MeasureTails: lambda _, step: divergent.measure(step),
+            do.ExportTails: divergent.export,
             do.Confirm: self._confirm,
-            do.RestoreTopics: restoring.restore,
-            do.CatchUp: lambda journal, _: restoring.catch_up(journal),
-            do.SwitchBack: restoring.switch_back,
+            do.RestoreTopics: failback.restore,
+            do.CatchUp: lambda journal, _: failback.catch_up(journal),
+            do.SwitchBack: failback.switch_back,
         }

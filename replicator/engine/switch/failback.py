@@ -19,25 +19,25 @@ from replicator.model.switch.terms import Away, Cut, LeftOut, Options, Order, Re
 
 if TYPE_CHECKING:
     from replicator.engine.switch.context import Site
-    from replicator.engine.switch.reverse import Turning
+    from replicator.engine.switch.reverse import Reverse
 
 
-class Restoring:
-    """Steps that bring the old source back.
+class Failback:
+    """The steps that bring the old source back.
 
     Args:
         site: What the switch works on.
-        turning: Who starts the reverse flow.
+        reverse: Who starts the reverse flow.
     """
 
-    def __init__(self, site: Site, turning: Turning) -> None:
+    def __init__(self, site: Site, reverse: Reverse) -> None:
         self._site = site
-        self._turning = turning
+        self._reverse = reverse
         self._wanted: dict[str, dict[TopicPartition, int]] = {}
 
     async def restore(self, journal: Journal, step: do.RestoreTopics) -> got.Result:
         """See `do.RestoreTopics`."""
-        await self._turning.prepare_reverse()
+        await self._reverse.prepare_reverse()
         cuts = by_topic(journal.cuts)
         doomed: dict[str, bytes] = {}
         taken: list[Cut] = []
@@ -45,11 +45,11 @@ class Restoring:
             if one.how is Restore.RECREATE:
                 doomed[one.topic] = uuid.UUID(one.topic_id).bytes if one.topic_id else bytes(16)
             taken += [_goes_on_at(cut, one.how) for cut in cuts[one.topic]]
-        await self._turning.take_over(journal, taken, step.locks, doomed)
+        await self._reverse.take_over(journal, taken, step.locks, doomed)
         return got.Ok()
 
     async def catch_up(self, journal: Journal) -> got.Result:
-        """See `do.CatchUp`: it has copied what the new primary held when this was asked first."""
+        """See `do.CatchUp`: it has to copy what the new primary held when this was first asked."""
         site = self._site
         log = await site.source_log()
         uid = site.reverse_uid(log)
@@ -65,7 +65,7 @@ class Restoring:
         where = min(behind)
         return got.NotYet(
             f"flow {site.reversed().name!r} has not caught up in {len(behind)} partitions: {where} is copied up to "
-            f"{behind[where]} of {wanted[where]}; what holds it up: replicator mirror list {site.reversed().name}"
+            f"{behind[where]} of {wanted[where]}; to see why: replicator mirror list {site.reversed().name}"
         )
 
     async def switch_back(self, journal: Journal, step: do.SwitchBack) -> got.Result:
@@ -103,10 +103,10 @@ class Restoring:
         return got.Ok()
 
     def _stays(self, journal: Journal) -> tuple[LeftOut, ...]:
-        """Return what the failback was not about: whatever the reverse flow makes of it, it goes on with that.
+        """Return what the failback leaves out: the reverse flow goes on with it as before.
 
         Topics that were switched alone are still written to on the side that the rest comes back from. The reverse
-        flow may select such a topic without having a mirror of it: it would be waited for as one that came just now.
+        flow may select such a topic without having a mirror of it: the switch would wait for it as for a new one.
         """
         records, own = self._site.log.records, self._site.uid
         apart = switched_alone(records, own)
@@ -115,10 +115,10 @@ class Restoring:
 
 
 def _goes_on_at(cut: Cut, how: Restore) -> Cut:
-    """Return where the mirror of an old source goes on: the same moment in both logs, at the end of its own."""
+    """Return where the mirror of an old source continues: the same moment in both logs, at the end of its own."""
     end = cut.source if cut.tail_end is None else cut.tail_end
     short = max(0, cut.source - end)
     if short and how is not Restore.RECREATE:
-        # It lost records of before the cut, as by an unclean election: they are copied back.
+        # It lost records from before the cut, for example in an unclean election: they are copied back.
         return replace(cut, source=end, target=cut.target - short, mapped=how is Restore.APPEND)
     return replace(cut, source=end, mapped=True) if how is Restore.APPEND else cut

@@ -1,4 +1,4 @@
-"""The middle of a switch: the fence on every partition of the target, what it cut, and the roles around it."""
+"""The middle of a switch: the fence on every partition of the target, its cuts, and the roles around it."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ log = get_logger(__name__)
 
 
 def _ours(records: Mapping[bytes, bytes], uid: str, epoch: int | None) -> Ours:
-    """Return how batches of a flow are told in its target's logs.
+    """Return how to recognize a flow's batches in its target's logs.
 
     Args:
-        records: Of the state topic.
+        records: Records of the state topic.
         uid: The flow.
-        epoch: Of the fence that stands; None where none does.
+        epoch: Epoch of the present fence; None if there is none.
     """
     writer = state.get_writer_record(records, uid)
-    # An id that was never recorded reads as 0, which is an application's.
+    # An id that was never recorded reads as 0, which belongs to an application.
     others = {getattr(writer, name) for name in ("filler_producer_id", "fill_producer_id") if writer.HasField(name)}
     return Ours(writer.producer_id, frozenset(others), epoch, any_marker=epoch is None)
 
 
 class Fencing:
-    """Steps around the fence.
+    """The steps around the fence.
 
     Args:
         site: What the switch works on.
@@ -68,20 +68,20 @@ class Fencing:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    # -- on the state topic: the effect belongs into the change that records it -------------------------------------
+    # -- on the state topic: the effect is part of the change that records it -----------------------------------------
 
     async def least_epoch(self) -> int | None:
-        """Return the epoch that a fence must have at least (`fence.coordinator_epoch`).
+        """Return the lowest epoch that a fence may have (`fence.coordinator_epoch`).
 
         Raises:
             KafkaError: The target refuses.
-            PreflightFailed: No fence of this flow can stand there.
+            PreflightFailed: This flow cannot be fenced there.
         """
         site = self._site
         writer = state.get_writer_record(site.log.records, site.uid)
         if not writer.HasField("producer_id"):
             raise PreflightFailed(
-                f"flow {site.flow.name!r} has no producer to fence: it was never begun",
+                f"flow {site.flow.name!r} has no producer to fence: it was never started",
                 next_step=f"replicator flow status {site.flow.name}",
             )
         at_least = await fencing.coordinator_epoch(site.target, site.uid, writer.producer_id)
@@ -97,7 +97,7 @@ class Fencing:
             for mirror in mirrors_in(records, self._site.uid, step.scope):
                 fresh = [one for one in mirror.active_partitions if (mirror.source_topic, one) not in known]
                 if fresh:
-                    return got.SourceMoved(f"{mirror.source_topic}-{fresh[0]} was found meanwhile"), []
+                    return got.SourceMoved(f"{mirror.source_topic}-{fresh[0]} was found in the meantime"), []
         topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
         epoch, changes = roles.begun(records, self._site.uid, at_least, topics, left_out)
         return got.FenceBegun(epoch), changes
@@ -123,7 +123,7 @@ class Fencing:
         """Return the target topics of mirrors that are switched alone; None for the whole flow.
 
         Raises:
-            PreflightFailed: The flow mirrors one of them no more.
+            PreflightFailed: The flow no longer mirrors one of them.
         """
         if not scope.topics:
             return None
@@ -131,13 +131,13 @@ class Fencing:
         found = target_topics(records, self._site.uid, named)
         if named - found.keys():
             raise PreflightFailed(
-                f"flow {self._site.flow.name!r} mirrors no topic {min(named - found.keys())!r} (any more)",
+                f"flow {self._site.flow.name!r} does not mirror topic {min(named - found.keys())!r}",
                 next_step=f"replicator switch abort {self._site.flow.name}",
             )
         return sorted(found.values())
 
     def _left_out(self, records: Mapping[bytes, bytes], scope: Scope) -> dict[str, bool]:
-        """Return the target topics that are left out of a switch of the whole flow, each with whether it copies on."""
+        """Return the target topics left out of a switch of the whole flow, each with whether it goes on copying."""
         if scope.topics:
             return {}
         found = target_topics(records, self._site.uid, [one.topic for one in scope.left_out])
@@ -168,14 +168,14 @@ class Fencing:
         fence = self._fence(step.epoch)
         missing, unseen = await fence.missing(list(scope))
         if missing:
-            # Brokers forget a producer that was idle for a day: they would take its writes again, so a marker in the
-            # log is no fence any more. A partition may also have come behind the fence.
+            # Brokers forget a producer that was idle for a day and would take its writes again: a marker in the log is
+            # then no longer a fence. A partition may also have been added after the fence.
             await self._check_still_meant(journal)
             log.warning(
-                "the fence is raised once more",
+                "the fence is raised again",
                 flow=self._site.flow.name,
                 switch=journal.id,
-                why=f"{len(missing)} partitions do not show epoch {step.epoch} (any more), {min(missing)} among them",
+                why=f"{len(missing)} partitions do not show epoch {step.epoch}, for example {min(missing)}",
             )
             try:
                 await fence.stand(list(scope), _FENCE_SECONDS)
@@ -186,30 +186,30 @@ class Fencing:
         return got.FenceVerified(await self.cuts(journal, scope, step.epoch))
 
     async def _check_still_meant(self, journal: Journal) -> None:
-        """Return if the switch stands where it stood when the step began: an open target gets no marker of a late one.
+        """Return if the switch is where it was when the step began: a late executor must not mark an open target.
 
         Raises:
-            Conflict: Somebody else has taken it further.
+            Conflict: Someone else has advanced it.
             KafkaError: The state topic cannot be read.
         """
         site = self._site
         await site.log.read_to_end()
         current = switches_of(site.log.records, site.uid).current
         if current is None or (current.id, current.revision) != (journal.id, journal.revision):
-            raise Conflict(f"switch {journal.id} was taken further by somebody else", next_step="read it again")
+            raise Conflict(f"switch {journal.id} was advanced by someone else", next_step="read it again")
 
     async def cuts(
         self, journal: Journal, scope: Mapping[TopicPartition, pb.MirrorRecord], epoch: int | None
     ) -> tuple[Cut, ...]:
-        """Return where each log ends in terms of the source, with what the source is, or was, seen to hold.
+        """Return where each log ends in terms of the source, with the source's end as now or last seen.
 
         Args:
-            journal: The switch; one without an epoch only looks what a switch would find now.
+            journal: The switch.
             scope: The partitions of the target, each with its mirror.
-            epoch: Of the markers that do not count.
+            epoch: Epoch of the fence, whose markers do not count; None to only see what a switch would find now.
 
         Raises:
-            KafkaError: A log cannot be read; of a switchover also the source.
+            KafkaError: A log cannot be read; for a switchover also one of the source.
         """
         proven = {}
         if journal.verb is Verb.SWITCHOVER and epoch is not None:
@@ -239,8 +239,8 @@ class Fencing:
         own = await OwnPlaces(site.target, site.admins[1], ours).find(stretches)
         strange = {where: stretches[where] for where, one in own.items() if one.strangers}
         if strange:
-            # Fills by transactions are written under ids that no record tells. To ask for one ends what is open under
-            # it: behind the fence nothing may be.
+            # Fills by transactions are written under ids that are not recorded. Asking for such an id aborts what is
+            # open under it; after the fence nothing may be open.
             ours = replace(ours, others=ours.others | await self._ids_of_fills())
             own |= await OwnPlaces(site.target, site.admins[1], ours).find(strange)
         return [observed.cut(where, scope[where], own[where]) for where in ends]
@@ -254,7 +254,7 @@ class Fencing:
         return frozenset(found)
 
     async def _seen_now(self, cuts: list[Cut]) -> list[Cut]:
-        """Return cuts with the source's ends as they are, if it can be asked at all."""
+        """Return cuts with the source's present ends, if it answers at all."""
         try:
             async with asyncio.timeout(SOURCE_SECONDS_MAX / 4):
                 return await self._seen(cuts)
@@ -265,7 +265,7 @@ class Fencing:
         source = self._site.source
         await source.refresh(sorted({cut.topic for cut in cuts}))
         wanted = [TopicPartition(cut.topic, cut.partition) for cut in cuts]
-        now_ms = time.time_ns() // 1_000_000  # before the answer, which may be heard late
+        now_ms = time.time_ns() // 1_000_000  # before the answer, which may arrive late
         ends, _ = await ends_of(source, wanted)
         return [
             replace(cut, observed_end=ends[where], observed_ms=now_ms) if where in ends else cut
@@ -281,10 +281,10 @@ class Fencing:
         return await self.cuts(journal, await self._scope(journal.scope), None)
 
     async def forget_groups(self, scope: Scope) -> None:
-        """Let what stands on the target be its consumers' own.
+        """Leave the commits on the target to its consumers.
 
         Args:
-            scope: The mirrors that are opened.
+            scope: The mirrors being opened.
 
         Raises:
             KafkaError: It could not be recorded.

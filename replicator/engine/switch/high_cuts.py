@@ -1,8 +1,8 @@
-"""What an earlier version broke: it cut a partition above the marker of its fence, where that marker began a segment.
+"""Repairs what an earlier version broke: it cut a partition above its fence's marker if that marker began a segment.
 
-The cut counted the marker, and after a failover one record of the old source, as copied. Both logs tell it without a
-guess: the marker stands below the cut, under the fence's epoch. Such a cut is recorded anew, one offset lower; what the
-way back was told of it, too, so that the record which was passed over is compared, and found.
+The cut counted the marker, and after a failover one record of the old source, as copied. The log shows it without any
+guessing: the marker is below the cut, under the fence's epoch. Such a cut is recorded again, one offset lower, and so
+is what the reverse flow took from it, so that the skipped record is compared and found.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ class High:
 
 
 async def lower_high_cuts(site: Site) -> str | None:
-    """Record cuts anew that an earlier version recorded too high; return what was found, None for nothing.
+    """Lower cuts that an earlier version recorded too high; return what was found, None if nothing.
 
-    Each record is looked at once. Where the way back may have begun at such a cut, its cluster has to answer first.
+    Each record is checked once. If the reverse flow may have begun at such a cut, its cluster has to answer first.
 
     Raises:
         KafkaError: A cluster cannot be asked.
-        Conflict: Others were faster, again and again.
+        Conflict: Others kept changing the records.
     """
     await site.log.read_to_end()
     unlooked = unlooked_cuts(site.log.records, site.uid)
@@ -77,16 +77,16 @@ async def lower_high_cuts(site: Site) -> str | None:
     more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
     text = (
         f"an earlier version cut {len(high)} partitions above the marker of its fence: {', '.join(names[:_NAMED_MAX])}"
-        f"{more}; after a failover what {site.flow.source} held there was never copied"
+        f"{more}; after a failover, what {site.flow.source} held there was never copied"
     )
     log.warning("cuts were too high", flow=site.flow.name, why=text)
     return text
 
 
 async def _high_in(site: Site, record: pb.CutRecord) -> list[High]:
-    """Return the cuts of one topic below which markers of their own fence stand.
+    """Return the cuts of one topic that have markers of their own fence just below them.
 
-    Where offsets are mapped it cannot be told whether the source's side counted them.
+    If offsets are mapped, it is unknown whether the source's side counted them.
     """
     target = site.target
     cuts = [cut for cut in cuts_in(record) if not cut.mapped]
@@ -121,10 +121,10 @@ async def _high_in(site: Site, record: pb.CutRecord) -> list[High]:
 def lowering(
     records: Mapping[bytes, bytes], uid: str, unlooked: Mapping[str, pb.CutRecord], high: Iterable[High]
 ) -> list[Change]:
-    """Return the change of the target's records: cuts that were looked at, and the last switch.
+    """Return the change of the target's records: the checked cuts, and the last switch.
 
-    One that is under way goes on from the true cuts: an earlier version may have recorded others, and ended before the
-    way back began at them, or while a failback waits for the operator.
+    A switch that is under way goes on from the true cuts: an earlier version may have recorded others, and ended before
+    the reverse flow began at them, or while a failback waits for the operator.
     """
     lowered = {one.cut: one.lowered for one in high}
     changes: list[Change] = []
@@ -142,7 +142,7 @@ def lowering(
 
 
 def _lowered(journal: Journal, lowered: Mapping[Cut, Cut]) -> Journal:
-    """Return the last switch with the true cuts; a failback that compared tails with others does so once more."""
+    """Return the last switch with the true cuts; a failback that compared tails with other cuts does so again."""
     known = {(cut.topic, cut.partition, cut.source, cut.target): one.source for cut, one in lowered.items()}
     cuts = []
     for cut in journal.cuts:
@@ -152,12 +152,12 @@ def _lowered(journal: Journal, lowered: Mapping[Cut, Cut]) -> Journal:
     if journal.finished or journal.verb is not Verb.FAILBACK or journal.direction is not Direction.FORWARD:
         return after
     if journal.did(StepName.CONFIRM):
-        return journal  # what the operator agreed to is being done
+        return journal  # what the operator agreed to is being carried out
     return replace(after, reached=StepName.PROVE_QUIESCENCE, confirmed="")
 
 
 async def _lower_way_back(site: Site, high: Iterable[High]) -> None:
-    """Let the way back compare what stands above the true cuts, where it began at the others."""
+    """Make the reverse flow compare from the true cuts on, if it began at the others."""
     if site.reverse is None or not await site.has_source_log():
         return
     source_log = await site.source_log()
@@ -168,7 +168,7 @@ async def _lower_way_back(site: Site, high: Iterable[High]) -> None:
 
 
 def lowering_way_back(records: Mapping[bytes, bytes], uid: str, high: Iterable[High]) -> list[Change]:
-    """Return the change of the source's records: mirrors of the way back that were taken over at cuts too high."""
+    """Return the change of the source's records: mirrors of the reverse flow that were taken over at too high cuts."""
     changed: dict[str, pb.MirrorRecord] = {}
     for one in high:
         cut, lowered = one.cut, one.lowered

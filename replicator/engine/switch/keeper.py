@@ -1,7 +1,7 @@
 """Keeps the switches of one flow going in one daemon, and takes the operator's orders for them.
 
-A daemon works on a running switch if it took the order, if it works on the flow's first shard, or if nobody has taken
-it further for a while.
+A daemon works on a running switch if it took the order, if it works on the flow's first shard, or if nobody has
+advanced the switch for a while.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 1.0
 _LATER_SECONDS = 15.0
-"""How often a switch that has ended is looked at: for a source that comes back, and for locks that came late."""
+"""How often a finished switch is checked: for a source that comes back, and for locks that were placed late."""
 _PAUSE_SECONDS = 0.1
 _PAUSE_SECONDS_MAX = 2.0
 _STALLED_SECONDS = 6.0
@@ -67,11 +67,11 @@ class SwitchKeeper:
     """The switches of one flow.
 
     Attributes:
-        trouble: What the running switch waits for, None for nothing.
+        problem: What the running switch waits for, None for nothing.
     """
 
     def __init__(self, site: Site) -> None:
-        self.trouble: str | None = None
+        self.problem: str | None = None
         self._site = site
         self._executor = Executor(site)
         self._orders = Orders(site, self._executor)
@@ -91,16 +91,16 @@ class SwitchKeeper:
         return self._executor.switches()
 
     def statuses(self) -> tuple[SwitchStatus, ...]:
-        """Return all switches as an operator is shown them, newest last."""
+        """Return the status of all switches, newest last."""
         return tuple(self.status_of(one) for one in self.switches().all)
 
     @property
     def under_way(self) -> str | None:
-        """The running switch in a few words, None where there is none."""
+        """The running switch in a few words, None if there is none."""
         running = self.switches().running
         if running is None:
             return None
-        waits = f", waits for: {self.trouble}" if self.trouble else ""
+        waits = f", waits for: {self.problem}" if self.problem else ""
         return f"{running.verb} {running.id} has reached {running.reached or 'nothing yet'}{waits}"
 
     async def both_sides(self, switch_id: str, other: Copying | None) -> BothSides:
@@ -118,7 +118,7 @@ class SwitchKeeper:
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Take switches further until cancelled."""
+        """Advance switches until cancelled."""
         backoff = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
         while True:
             self._kick.clear()
@@ -130,15 +130,15 @@ class SwitchKeeper:
                     continue
                 running = self.switches().running
                 seconds = _LOOK_SECONDS if running is not None else _LATER_SECONDS
-                if self.trouble is not None:
+                if self.problem is not None:
                     seconds = backoff.next_seconds()
             except Conflict as error:
-                log.debug("switch was taken further by another daemon", why=str(error))
+                log.debug("switch was advanced by another daemon", why=str(error))
                 seconds = _PAUSE_SECONDS
             except ReplicatorError as error:
                 self._troubled(error)
                 seconds = backoff.next_seconds()
-            except Exception as error:  # noqa: BLE001 - the copy beside it goes on, and the step is tried again
+            except Exception as error:  # noqa: BLE001 - copying goes on meanwhile, and the step is retried
                 self._troubled(BugError(f"unexpected {type(error).__name__}: {error}"))
                 bugs.note(error, "a step of a switch failed unexpectedly", flow=self._site.flow.name)
                 seconds = _LATER_SECONDS
@@ -150,10 +150,10 @@ class SwitchKeeper:
         """Do a step if it is ours to do; return whether the switch went on."""
         journal = self.switches().current
         if journal is None or not self._is_mine(journal):
-            self.trouble = None
+            self.problem = None
             return False
         waits = await self._executor.advance()
-        self.trouble = waits or None
+        self.problem = waits or None
         return waits == ""
 
     def _is_mine(self, journal: Journal) -> bool:
@@ -168,18 +168,18 @@ class SwitchKeeper:
 
     def _troubled(self, error: ReplicatorError) -> None:
         text = f"{error}; {error.next_step}" if error.next_step else str(error)
-        if text != self.trouble:
+        if text != self.problem:
             log.warning("switch waits", flow=self._site.flow.name, why=str(error), next=error.next_step)
-        self.trouble = text
+        self.problem = text
 
     # -- orders -----------------------------------------------------------------------------------------------------
 
     async def plan(self, order: Order) -> SwitchPlan:
-        """Return what an order would do, and what forbids it; nothing is changed.
+        """Return what an order would do, and what prevents it; nothing is changed.
 
         Raises:
             Conflict: Another switch of this flow is running.
-            PreflightFailed: The flow is not where such a switch begins.
+            PreflightFailed: The flow is not in a state from which this switch can begin.
             UsageError: The order contradicts itself.
             KafkaError: The target cannot be asked.
         """
@@ -188,10 +188,10 @@ class SwitchKeeper:
         begun = self._orders.begun(self.switches(), order, await self._orders.other_side(order, self.switches()))
         journal = begun.switches.current
         if journal is None:
-            raise BugError("an order was taken, and there is no switch")
+            raise BugError("an order was taken, but there is no switch")
         if begun.already:
             return plan_of(journal, names=self._names(), already=True)
-        problems = await self._executor.closing.problems(journal)
+        problems = await self._executor.close_source.problems(journal)
         cuts: tuple[Cut, ...] = ()
         if journal.verb is Verb.FAILOVER:
             cuts = await patiently(partial(self._executor.fencing.look, journal), "the look", _ORDER_SECONDS)
@@ -207,7 +207,7 @@ class SwitchKeeper:
         )
 
     async def foreign(self) -> tuple[tuple[str, int, int], ...]:
-        """Return where somebody else wrote to mirrors that are copied to: source topic, partition, offsets.
+        """Return where someone else wrote to mirrors that are being copied to: source topic, partition, offsets.
 
         Raises:
             KafkaError: The target cannot be read.
@@ -221,11 +221,11 @@ class SwitchKeeper:
         return tuple((cut.topic, cut.partition, cut.foreign) for cut in cuts if cut.foreign)
 
     async def start(self, order: Order) -> tuple[Journal | None, bool]:
-        """Take an order; return the switch, and whether it was under way or done already.
+        """Take an order; return the switch, and whether it was already under way or done.
 
         Raises:
             Conflict: Another switch of this flow is running.
-            PreflightFailed: The flow is not where such a switch begins.
+            PreflightFailed: The flow is not in a state from which this switch can begin.
             UsageError: The order contradicts itself.
             KafkaError: The target cannot be asked.
         """
@@ -234,7 +234,7 @@ class SwitchKeeper:
         other = await self._orders.other_side(order, self.switches())
         closed = self._orders.left_closed()
         if order.verb is Verb.FAILOVER and closed:
-            # The flow never copied: what keeps its target closed is the other flow's, and goes as its own would.
+            # The flow never copied: the locks on its target are the other flow's, and are removed as its own would be.
             await site.log.change(site.uid, lambda records: with_locks(records, site.uid, closed))
         already = False
 
@@ -262,7 +262,7 @@ class SwitchKeeper:
         """Undo the running switch.
 
         Raises:
-            Conflict: It cannot be undone any more.
+            Conflict: It can no longer be undone.
             UsageError: None is running.
             KafkaError: A cluster refuses.
         """
@@ -280,30 +280,30 @@ class SwitchKeeper:
         return journal
 
     async def _recorded(self, change: Callable[[Switches], Switches]) -> Switches:
-        """Change the switches, by compare-and-set; return them.
+        """Change the switches by compare-and-set; return them.
 
-        One of several brokers may have died this very moment, most of all where a failover is ordered: until another
-        one leads, an order is not lost. The same order again changes nothing, so it may be repeated.
+        A broker may have died this very moment, above all if a failover is ordered: we wait until another one leads.
+        The same order again changes nothing, so it may be repeated.
         """
         site = self._site
         return await patiently(partial(change_switches, site.log, site.uid, change), "the order", _ORDER_SECONDS)
 
     async def _changed(self, change: Callable[[Switches], Switches]) -> Journal:
-        """Change the present switch, and go on with it; return it."""
+        """Change the current switch, and go on with it; return it."""
         journal = (await self._recorded(change)).current
         if journal is None:
-            raise BugError("a switch went while it was changed")
+            raise BugError("a switch disappeared while it was changed")
         self._kick.set()
         return journal
 
     def status_of(self, journal: Journal) -> SwitchStatus:
-        """Return a switch as an operator is shown it."""
+        """Return the status of a switch."""
         running = self.switches().running
-        waits_for = self.trouble if running is not None and running.id == journal.id else self._unmeasured(journal)
+        waits_for = self.problem if running is not None and running.id == journal.id else self._unmeasured(journal)
         return status_of(journal, names=self._names(), waits_for=waits_for)
 
     def _unmeasured(self, journal: Journal) -> str | None:
-        """Return why the tail of a failover's old source cannot be measured though its address answers."""
+        """Return why the tail of a failover's old source cannot be measured even though its address answers."""
         another, current = self._site.source.another, self.switches().current
         waits = journal.outcome is Outcome.DONE and any(cut.tail_end is None for cut in journal.cuts)
         if another is None or journal.verb is not Verb.FAILOVER or not waits:
@@ -316,8 +316,8 @@ class SwitchKeeper:
         """Agree to what a failback found.
 
         Raises:
-            UsageError: Nothing waits for it.
-            PreflightFailed: It was agreed to something else.
+            UsageError: Nothing waits for a confirmation.
+            PreflightFailed: The operator agreed to something else.
             KafkaError: The target refuses.
         """
 

@@ -38,7 +38,7 @@ class SourceLocks:
         self._target = AuthorizerOf(site.target, site.admins[1])
 
     async def problems(self, journal: Journal) -> list[str]:
-        """Return what keeps the source from being closed.
+        """Return what prevents closing the source.
 
         Raises:
             KafkaError: The source cannot be asked.
@@ -46,18 +46,18 @@ class SourceLocks:
         if journal.options.close is Close.STATED:
             return []
         source = self._site.flow.source
-        helps = "stop its producers, and state it with --producers-stopped"
+        helps = "stop its producers, and say so with --producers-stopped"
         ours = frozenset(_noted(journal))
         try:
             authorizer = await self._source.read()
             if authorizer is None:
-                return [f"{source} has no authorizer, so it cannot be closed by rules: {helps}"]
-            # All that the step itself will ask: what it could not find out later, nobody would ever answer it.
+                return [f"{source} has no authorizer, so it cannot be closed by ACLs: {helps}"]
+            # Everything that the step itself will ask: what it could not find out then would block it for good.
             plan = await self._source.lock_plan(authorizer, self._topics(journal.scope), ours)
             if plan.rules and not plan.problems:
                 await self._source.check_placing()
         except AuthorizationFailed as error:
-            return [f"{source} cannot be closed by rules ({error}): {error.next_step}; or {helps}"]
+            return [f"{source} cannot be closed by ACLs ({error}): {error.next_step}; or {helps}"]
         return [f"{source} cannot be closed: {problem}; {helps}" for problem in plan.problems]
 
     def _topics(self, scope: Scope) -> list[str]:
@@ -72,11 +72,11 @@ class SourceLocks:
         ours = frozenset(parse(one) for one in step.ours)
         plan = await self._source.lock_plan(authorizer, topics, ours)
         if plan.problems:
-            return got.NotYet(f"{'; '.join(plan.problems)}: abort, stop the producers and state --producers-stopped")
+            return got.NotYet(f"{'; '.join(plan.problems)}: abort, stop the producers and use --producers-stopped")
         return got.LocksPlanned(tuple(rule.text() for rule in plan.rules))
 
     async def place(self, journal: Journal, step: do.PlaceLocks) -> got.Result:
-        """See `do.PlaceLocks`. Whether they hold is seen by the proof that follows: nobody writes any more."""
+        """See `do.PlaceLocks`. The proof that follows shows whether they hold: nobody writes any more."""
         wanted = [parse(one) for one in step.locks]
         if not wanted:
             return got.Ok()
@@ -84,7 +84,7 @@ class SourceLocks:
         await asyncio.sleep(TAKES_EFFECT_SECONDS)
         standing = await self._source.acls.rules({one.name for one in wanted}.__contains__) or ()
         missing = sorted(set(wanted) - set(standing))
-        return got.NotYet(f"rule does not stand yet: {missing[0]}") if missing else got.Ok()
+        return got.NotYet(f"this rule is not in place yet: {missing[0]}") if missing else got.Ok()
 
     async def remove(self, journal: Journal, step: do.ReopenSource) -> got.Result:
         """See `do.ReopenSource`."""
@@ -92,7 +92,7 @@ class SourceLocks:
         return got.Ok()
 
     def opened(self, records: Mapping[bytes, bytes], scope: Scope) -> HeldBack:
-        """Return what is held back on the target once the mirrors of a switch are opened."""
+        """Return what is still held back on the target once the mirrors of a switch are opened."""
         uid, held = self._site.uid, held_back_of(records, self._site.uid)
         if scope.topics:
             return held.opened({one.target_topic for one in mirrors_in(records, uid, scope)})
@@ -100,20 +100,20 @@ class SourceLocks:
         return held.opened(None, but=left_out.values())
 
     async def open_target(self, scope: Scope) -> got.Result:
-        """Open the target by its rules: what kept others off goes, what was withheld comes and is ours from then on.
+        """Open the target's ACLs: remove what kept others off, add what was withheld, which is ours from then on.
 
         Args:
-            scope: The mirrors that are opened.
+            scope: The mirrors being opened.
         """
         site = self._site
         await site.log.read_to_end()
         held, after = held_back_of(site.log.records, site.uid), self.opened(site.log.records, scope)
-        # Also what an executor that died had recorded, and not placed yet.
+        # Also what an executor that died had recorded but not yet placed.
         missing = set(after.made)
         if missing:
             missing -= set(await self._target.acls.rules({one.name for one in missing}.__contains__) or ())
 
-        # Recorded first: of a rule that stands and is not known as ours nobody would ever be rid.
+        # Recorded first: a rule in place that is not known as ours would never be removed.
         def change(records: Mapping[bytes, bytes]) -> list[Change]:
             known = held_back_of(records, site.uid)
             after = replace(self.opened(records, scope), locks=known.locks)
@@ -125,7 +125,7 @@ class SourceLocks:
         return got.Ok()
 
     async def standing(self, ours: frozenset[str]) -> frozenset[str]:
-        """Return those of the locks that stand on the source.
+        """Return which of the locks are in place on the source.
 
         Raises:
             KafkaError: The source cannot be asked.
@@ -136,10 +136,10 @@ class SourceLocks:
 
 
 def _noted(journal: Journal) -> tuple[Rule, ...]:
-    """Return the locks that are noted as ours on the source."""
+    """Return the locks on the source that are recorded as ours."""
     return tuple(parse(one) for one in (*journal.locks, *journal.inherited_locks))
 
 
 def _allowing_first(rules: Iterable[Rule]) -> list[Rule]:
-    """Return rules in an order in which nobody is shut out who should not be: what allows before what denies."""
+    """Return rules in an order that never shuts out the wrong ones: Allow before Deny."""
     return sorted(rules, key=lambda rule: (rule.permission, rule.principal.endswith("*")))

@@ -1,8 +1,8 @@
-"""What an earlier version broke: a failback of a way back that was never begun took the role of the flow that is open.
+"""Repairs what an earlier version broke: a failback of a reverse flow that never ran took the role of the open flow.
 
 That failback restored nothing, and let the other flow copy again, to the side that applications write to. The records
-tell it without a guess: the flow was opened last by a switch of its own, the way back never had a mirror, so nothing
-can have come back from there since. Such a flow stands by again.
+show it without any guessing: the flow was last opened by its own switch, and the reverse flow never had a mirror, so
+nothing can have come back from there since. Such a flow is put on standby again.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ log = get_logger(__name__)
 
 
 async def give_back_role(site: Site) -> str | None:
-    """Let a flow stand by again whose role was taken; return what was found, None for nothing.
+    """Put a flow whose role was taken on standby again; return what was found, None if nothing.
 
     Raises:
         KafkaError: A cluster cannot be asked.
-        Conflict: Others were faster, again and again.
+        Conflict: Others kept changing the records.
     """
     opened = opened_and_copying(site.log.records, site.uid)
     if opened is None:
@@ -42,15 +42,15 @@ async def give_back_role(site: Site) -> str | None:
     await site.log.change(site.uid, lambda records: standing_by(records, site.uid))
     name, target = site.flow.name, site.flow.target
     text = (
-        f"a failback of the way back, which was never begun, had let {name!r} copy to {target} again, which "
-        f"{opened.verb} {opened.id} had opened: it stands by again; `replicator failback {name}` brings it back"
+        f"a failback of the reverse flow, which was never started, had let {name!r} copy to {target} again, which "
+        f"{opened.verb} {opened.id} had opened: it is on standby again; `replicator failback {name}` brings it back"
     )
     log.warning("the role of an open flow was given back", flow=site.flow.name, why=text)
     return text
 
 
 def opened_and_copying(records: Mapping[bytes, bytes], uid: str) -> Journal | None:
-    """Return the switch that opened a flow last which copies all the same, with the very epoch of that switch."""
+    """Return the last switch that opened a flow, if the flow copies nevertheless, with that very switch's epoch."""
     writer, switches = state.get_writer(records, uid), switches_of(records, uid)
     if writer is None or writer.role is not Role.COPYING or switches.running is not None:
         return None
@@ -61,14 +61,14 @@ def opened_and_copying(records: Mapping[bytes, bytes], uid: str) -> Journal | No
 
 
 def only_failed_back(records: Mapping[bytes, bytes], reverse: str) -> bool:
-    """Return whether a flow never had a mirror, and was failed back all the same."""
+    """Return whether a flow never had a mirror but was failed back."""
     if any(True for _ in state.mirrors_of(records, reverse)):
         return False
     return any(one.verb is Verb.FAILBACK and one.outcome is Outcome.DONE for one in switches_of(records, reverse).all)
 
 
 def standing_by(records: Mapping[bytes, bytes], uid: str) -> list[Change]:
-    """Return the change that lets the flow stand by; none where somebody else was faster."""
+    """Return the change that puts the flow on standby; none if someone else was faster."""
     if opened_and_copying(records, uid) is None:
         return []
     record = state.get_writer_record(records, uid)

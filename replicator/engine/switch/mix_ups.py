@@ -1,8 +1,8 @@
-"""What an earlier version broke: it took a flow whose source did not answer for another one of the same name.
+"""Repairs what an earlier version broke: it confused a flow whose source did not answer with another of the same name.
 
-So it carried out steps of that flow's switch on a source that was none of its business, and let the way back there
-begin. The records tell it without a guess: on the source stands what a switch left that belongs to a flow from
-elsewhere. Such a way back stands by again; what it wrote meanwhile is named, and left for the operator to judge.
+So it carried out steps of that flow's switch on the wrong source, and started the reverse flow there. The records show
+it without any guessing: the source has what a switch of a flow from elsewhere left. Such a reverse flow is put on
+standby again; what it wrote in the meantime is reported, for the operator to judge.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """Another flow of the same name on the target, and what its switches are called in records."""
+    """Another flow of the same name on the target, and the names of its switches in records."""
 
     record: pb.FlowRecord
     reasons: frozenset[str]
 
 
 async def undo_mix_ups(site: Site) -> str | None:
-    """Let a way back stand by that began with another flow's switch; return what was found, None for nothing.
+    """Put a reverse flow that another flow's switch started on standby; return what was found, None if nothing.
 
     Raises:
         KafkaError: A cluster cannot be asked.
-        Conflict: Others were faster, again and again.
+        Conflict: Others kept changing the records.
     """
     foreign = foreign_switches(site.log.records, site.uid, site.flow.name, site.source.cluster_id)
     if not foreign or not await site.has_source_log():
@@ -51,12 +51,12 @@ async def undo_mix_ups(site: Site) -> str | None:
     if site.reverse is not None:
         known = state.find_flow(source_log.records, site.reverse.name, site.target.cluster_id, site.source.cluster_id)
         back = known.uid if known is not None else ""
-    told = what_they_left(source_log.records, back, foreign)
-    if not told:
+    left = what_they_left(source_log.records, back, foreign)
+    if not left:
         return None
     await source_log.change(back or site.uid, lambda records: undoing(records, back, foreign))
     text = f"{site.flow.source} holds what switches of another flow named {site.flow.name!r} left: "
-    text += "; ".join(told[:_NAMED_MAX])
+    text += "; ".join(left[:_NAMED_MAX])
     log.warning("switches of another flow were carried out here", flow=site.flow.name, why=text)
     return text
 
@@ -65,10 +65,10 @@ def foreign_switches(records: Mapping[bytes, bytes], uid: str, name: str, source
     """Return the flows of this name from other sources that were ever switched.
 
     Args:
-        records: Of the target's state topic.
-        uid: This flow's.
-        name: This flow's.
-        source_id: Of the cluster that this flow copies from.
+        records: Records of the target's state topic.
+        uid: Uid of this flow.
+        name: Name of this flow.
+        source_id: Id of the cluster that this flow copies from.
     """
     found = []
     for one in state.flows_named(records, name):
@@ -81,25 +81,25 @@ def foreign_switches(records: Mapping[bytes, bytes], uid: str, name: str, source
 
 
 def what_they_left(records: Mapping[bytes, bytes], back: str, foreign: Iterable[Foreign]) -> list[str]:
-    """Return what of other flows' switches stands on a source that is not theirs.
+    """Return what other flows' switches left on a source that is not theirs.
 
     Args:
-        records: Of the source's state topic.
-        back: Uid of the flow that goes back to this source, empty where there is none.
+        records: Records of the source's state topic.
+        back: Uid of the reverse flow to this source, empty if there is none.
         foreign: What `foreign_switches` found.
     """
-    told = [f"a copy of {_said(one)}" for one in foreign if copy_of(records, one.record.uid) is not None]
+    left = [f"a copy of {_said(one)}" for one in foreign if copy_of(records, one.record.uid) is not None]
     for mirror, whose in _taken(records, back, foreign):
         places = ", ".join(f"{number} from {known.judged_from}" for number, known in sorted(mirror.maps.items()))
-        told.append(
+        left.append(
             f"topic {mirror.target_topic}, taken over by {_said(whose)}: it may hold that flow's records (partition "
-            f"{places}); the way back stands by"
+            f"{places}); the reverse flow is on standby"
         )
-    return told
+    return left
 
 
 def undoing(records: Mapping[bytes, bytes], back: str, foreign: Iterable[Foreign]) -> list[Change]:
-    """Return the change that lets the way back stand by where another flow's switch began it, and drops its copies."""
+    """Return the change that puts a reverse flow started by another flow's switch on standby, and drops its copies."""
     changes: list[Change] = [
         (copy_key(one.record.uid), None) for one in foreign if copy_of(records, one.record.uid) is not None
     ]
@@ -118,7 +118,7 @@ def _said(one: Foreign) -> str:
 def _taken(
     records: Mapping[bytes, bytes], back: str, foreign: Iterable[Foreign]
 ) -> Iterator[tuple[pb.MirrorRecord, Foreign]]:
-    """Return which topics the way back took over last for another flow's switch, and for whose."""
+    """Yield the topics that the reverse flow last took over for another flow's switch, and that flow."""
     for mirror in state.mirrors_of(records, back):
         last = taken_by(mirror)
         whose = next((one for one in foreign if last in one.reasons), None)

@@ -1,4 +1,4 @@
-"""What an order to switch means here and now: completed with what only this side knows, then `core.switch.orders`."""
+"""Completes an order to switch with what only this side knows; `core.switch.orders` then decides."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OtherSide:
-    """What a failback has to know of the reverse flow.
+    """What a failback has to know about the reverse flow.
 
     Attributes:
-        running: Its switch that is under way.
+        running: Its running switch.
         opened: Whether it took over from the last switch of this flow, and was opened since.
     """
 
@@ -49,50 +49,49 @@ class Orders:
         self._executor = executor
 
     async def completed(self, order: Order, *, only_looks: bool = False) -> Order:
-        """Return an order with what only this side knows; whoever only looks makes no state topic on the source.
+        """Return an order completed with what only this side knows; with `only_looks` no state topic is created.
 
         Raises:
-            UsageError: It names what cannot be meant.
-            KafkaError: Whether the reverse flow copies, which a failback depends on, is not told now.
+            UsageError: It makes no sense.
+            KafkaError: A failback depends on whether the reverse flow copies, and that cannot be found out now.
         """
         site, options = self._site, order.options
         order = replace(order, flow=site.flow.name)
         if order.verb is Verb.FAILOVER:
-            # Nothing is asked of the source, and nothing left there.
+            # The source is asked nothing, and nothing is left there.
             options = replace(options, close=Close.STATED, reverse_flow="", way_back=False)
             return replace(order, options=options, left_out=await self._left_out(order))
         if options.reverse_flow or order.verb is Verb.FAILBACK:
             if site.reverse is None:
                 raise UsageError(
-                    f"flow {site.flow.name!r} has no way back in the flow file",
+                    f"flow {site.flow.name!r} has no reverse flow in the flow file",
                     next_step=f"add a flow with `reverse_of: {site.flow.name}`, and reload the daemon (SIGHUP)",
                 )
             options = replace(options, reverse_flow=site.reverse.name)
         try:
             await site.reach_source()
-        except ReplicatorError:  # the preflight tells why the source cannot be asked
+        except ReplicatorError:  # the preflight says why the source cannot be asked
             return replace(order, options=options)
         if order.verb is Verb.FAILBACK and (not only_looks or await site.has_source_log()):
-            # What is not known is not "no": a mirror that is copied to would be taken for an old source that came back.
-            options = replace(options, restored=await self._executor.turning.reverse_copies(order.topics))
+            # Unknown is not "no": a mirror that is being copied to would pass for an old source that came back.
+            options = replace(options, restored=await self._executor.reverse.reverse_copies(order.topics))
         with contextlib.suppress(ReplicatorError):
             order = replace(order, left_out=await self._left_out(order))
             if options.way_back and (not only_looks or await site.has_source_log()):
-                options = replace(options, way_back=await self._executor.closing.offers_way_back())
+                options = replace(options, way_back=await self._executor.close_source.offers_way_back())
         return replace(order, options=options)
 
     async def _left_out(self, order: Order) -> tuple[LeftOut, ...]:
-        """Return which mirrors a switch of this flow cannot be about, and those that the order itself leaves out."""
+        """Return the mirrors that cannot take part in a switch of this flow, and those that the order leaves out."""
         found = {one.topic: one for one in (*self._stayed(order), *order.left_out)}
         scope = Scope(order.topics, tuple(found.values()))
-        found |= {one.topic: one for one in await self._executor.closing.left_out(order.verb, scope)}
+        found |= {one.topic: one for one in await self._executor.close_source.left_out(order.verb, scope)}
         return tuple(sorted(found.values()))
 
     def _stayed(self, order: Order) -> tuple[LeftOut, ...]:
-        """Return which mirrors a failback cannot be about, as the switch that it comes back from left them out.
+        """Return the mirrors that a failback leaves out because the switch it comes back from left them out.
 
-        They were not cut, and a flow that selects them again changes nothing of it: nothing tells where they would
-        come back from.
+        They were not cut, even if the flow selects them again by now: it is unknown from where they would come back.
         """
         if order.verb is not Verb.FAILBACK:
             return ()
@@ -103,16 +102,16 @@ class Orders:
         return tuple(one for one in away if one.topic in there and there[one.topic] not in apart)
 
     async def other_side(self, order: Order, switches: Switches) -> OtherSide:
-        """Return what a failback has to know of the other flow; asked for after all that depends on its role."""
+        """Return what a failback has to know about the other flow; asked after everything that depends on its role."""
         if order.verb is Verb.FAILBACK:
-            with contextlib.suppress(ReplicatorError):  # the preflight tells why the source cannot be asked
+            with contextlib.suppress(ReplicatorError):  # the preflight says why the source cannot be asked
                 await self._site.reach_source()
                 running = await self._site.reverse_switch()
                 return OtherSide(running, opened=await self._site.reverse_opened(switches, order.topics))
         return OtherSide()
 
     def begun(self, before: Switches, order: Order, other: OtherSide) -> Begun:
-        """Return the record once an order is taken; whether there is anything to switch, a running one does not ask."""
+        """Return the record once an order is taken; a running switch needs no check whether there is one to begin."""
         records, uid = self._site.log.records, self._site.uid
         writers = state.writers_of(records, uid)
         is_open = False
@@ -140,10 +139,10 @@ class Orders:
         return tuple(sorted(one.source_topic for one in state.mirrors_of(records, uid) if one.target_topic in alone))
 
     def left_closed(self) -> tuple[Rule, ...]:
-        """Return the rules that keep the target of a flow closed which was never begun; none for any other flow.
+        """Return the rules that keep the target of a flow closed that was never started; none for any other flow.
 
-        A switchover of the reverse flow placed them, and its journal was lost with the side that it opened. What it
-        left here says which they are.
+        A switchover of the reverse flow placed them, and its journal was lost with the side that it opened. The copy
+        that it left here names them.
         """
         site, records = self._site, self._site.log.records
         if site.reverse is None or any(True for _ in state.mirrors_of(records, site.uid)):
@@ -154,7 +153,7 @@ class Orders:
         return () if last is None else tuple(parse(text) for text in (*last.locks, *last.inherited_locks))
 
     def meant(self, journal: Journal) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:
-        """Return the topics of a switch, and those that it is not about because they were switched alone before."""
+        """Return the topics of a switch, and those that it leaves out because they were switched alone before."""
         records, uid = self._site.log.records, self._site.uid
         topics = tuple(sorted(one.source_topic for one in mirrors_in(records, uid, journal.scope)))
         if journal.topics:

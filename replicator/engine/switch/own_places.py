@@ -1,8 +1,8 @@
-"""Looks into target logs for the end of our own part, from the last place that was proven on.
+"""Reads target logs to find the end of our own part, starting at the last proven position.
 
 `core.offsets.own_place` decides.
 
-Only what came since then is read: a few seconds' worth where data flows, the fence's marker where it does not.
+Only what was written since is read: a few seconds of data if the topic is busy, else only the fence's marker.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 _LOOKS_AT_ONCE = 32
 _STEP_FIRST, _STEP_FACTOR, _STEP_MAX = 64, 16, 1 << 20
-"""Offsets by which a search goes back from the end of a log."""
+"""Offsets by which a search steps back from the end of a log."""
 _REST = 1024
-"""Offsets at the end of a log in which the marker of a fence is looked for once a batch of somebody else was found."""
+"""Offsets at the end of a log to search for a fence's marker once someone else's batch was found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """What has to be looked at of one log.
+    """The part of one log to search.
 
     Attributes:
-        end: Where it ends.
-        begin: Up to where it was proven to be ours, None where nothing tells.
-        floor: Offset below which nothing needs to be looked at: what stands there was taken over.
-        is_active: Whether anything of ours may be there at all.
+        end: The log's end.
+        begin: Up to where it was proven to be ours, None if not known.
+        floor: Offset below which nothing needs to be read: what is there was taken over.
+        is_active: Whether there may be any of our batches at all.
     """
 
     end: int
@@ -52,12 +52,12 @@ class Stretch:
 
 
 class OwnPlaces:
-    """The looks into the logs of one cluster.
+    """Searches the logs of one cluster.
 
     Args:
         cluster: The target, its topics just described.
-        admin: Tells which topics are compacted, should one of them end in a hole.
-        ours: How our batches are told.
+        admin: Says which topics are compacted, should one of them end in a hole.
+        ours: How to recognize our batches.
     """
 
     def __init__(self, cluster: Cluster, admin: TopicAdmin, ours: Ours) -> None:
@@ -71,8 +71,8 @@ class OwnPlaces:
         """Return where our own part of each log ends.
 
         Raises:
-            KafkaError: A log cannot be read, or not all of it now: a marker of the fence that its leader has appended
-                stands above the high watermark until the followers have it, and so may records of ours below it.
+            KafkaError: A log cannot be read, or not yet all of it: a fence's marker that the leader has appended is
+                above the high watermark until the followers have it, and so may be our records below it.
         """
         starts, _ = await starts_of(self._side, stretches)
 
@@ -88,7 +88,7 @@ class OwnPlaces:
         try:
             return await self._search(connection, where, stretch, start, compacted=False)
         except BrokerRefused as error:
-            # Only the cleaner leaves nothing at the end of a log; whether it runs is asked where that is found alone.
+            # Only the cleaner leaves the end of a log empty; we ask whether it runs only if we find that.
             if error.code or not await compacted_topics(self._admin, [where.topic]):
                 raise
         return await self._search(connection, where, stretch, start, compacted=True)
@@ -101,13 +101,13 @@ class OwnPlaces:
             found = await self._from(connection, where, begin, start, end, compacted=compacted)
             if found.is_fenced or self._ours.fence_epoch is None or compacted:
                 return found
-        # The log lost its end since that place was proven, or none ever was: our last batch is looked for.
+        # The log lost its end since that position was proven, or none ever was: search for our last batch.
         floor = min(end, max(start, stretch.floor))
         begin = floor
         if stretch.is_active:
             begin = await self._back(connection, where, floor, end, compacted=compacted)
         found = await self._from(connection, where, begin, start, end, compacted=compacted)
-        # Retention may have taken a marker that stands long since; else it must be there.
+        # Retention may have taken an old marker; otherwise it must be there.
         if not (found.is_fenced or compacted or self._ours.fence_epoch is None) and start <= (stretch.begin or 0):
             raise _not_shown(connection, where, end)
         return found
@@ -131,14 +131,14 @@ class OwnPlaces:
     async def _back(
         self, connection: Connection, where: TopicPartition, floor: int, end: int, *, compacted: bool
     ) -> int:
-        """Return an offset at which a batch of ours stands, the last one that a few looks find, or `floor`."""
+        """Return an offset with one of our batches, the last that a few reads find, or `floor`."""
         upper, step = end, _STEP_FIRST
         while upper > floor:
             lower = max(floor, upper - step)
             async for _, header, _ in batches_between(
                 self._side, connection, where, lower, upper, committed=False, compacted=compacted
             ):
-                # The first one alone: one of ours that landed behind somebody else's proves nothing of what is before.
+                # Only the first one: ours after someone else's batch proves nothing about what precedes it.
                 if self._ours.surely_wrote(header) and not self._ours.is_fence(header):
                     return lower
                 break
@@ -148,10 +148,10 @@ class OwnPlaces:
 
 def _not_shown(connection: Connection, where: TopicPartition, end: int) -> KafkaError:
     return BrokerRefused(
-        f"the marker of the fence is not below the high watermark {end} of {where} yet",
+        f"the marker of the fence is not yet below the high watermark {end} of {where}",
         cluster=connection.cluster.alias,
         code=0,
         api="Fetch",
-        why="its followers do not have it yet; what was written before it may not be counted as missing",
+        why="its followers do not have it yet, and what was written before it must not count as missing",
         retryable=True,
     )

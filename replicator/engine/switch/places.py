@@ -1,4 +1,4 @@
-"""Where the logs of a target end in terms of its source: what a switch cuts, or would cut now."""
+"""Where a target's logs end in terms of the source's offsets: what a switch cuts, or would cut now."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def log_ends(
         KafkaError: The cluster, or one of the leaders, cannot be asked.
     """
     ends, unseen = await ends_of(cluster, partitions, committed=committed)
-    await _check_told(cluster, unseen, "end")
+    await _check_seen(cluster, unseen, "end")
     return ends
 
 
@@ -45,11 +45,11 @@ async def log_starts(cluster: Cluster, partitions: Iterable[TopicPartition]) -> 
         KafkaError: The cluster, or one of the leaders, cannot be asked.
     """
     starts, unseen = await starts_of(Side(cluster, cluster.topic_ids), partitions)
-    await _check_told(cluster, unseen, "start")
+    await _check_seen(cluster, unseen, "start")
     return starts
 
 
-async def _check_told(cluster: Cluster, unseen: Mapping[TopicPartition, str], what: str) -> None:
+async def _check_seen(cluster: Cluster, unseen: Mapping[TopicPartition, str], what: str) -> None:
     if not unseen:
         return
     where, why = next(iter(unseen.items()))
@@ -65,11 +65,11 @@ async def _check_told(cluster: Cluster, unseen: Mapping[TopicPartition, str], wh
 
 
 class Observed:
-    """What daemons have recorded of a flow's source: its ends as they were last seen, and what was copied.
+    """What daemons have recorded about a flow's source: its ends as last seen, and what was copied.
 
     Args:
         log: The state topic of the flow's target.
-        uid: The flow's.
+        uid: Uid of the flow.
     """
 
     def __init__(self, log: StateLog, uid: str) -> None:
@@ -81,27 +81,27 @@ class Observed:
         for shard in range(shards):
             block = state.source_end_block(log.records, state.source_end_key(uid, shard))
             for one in block.entries:
-                # Records of before have one time, at which they were written.
+                # Older records have one time, at which they were written.
                 at_ms = one.observed_ms if one.HasField("observed_ms") else block.observed_ms
                 self._ends[TopicPartition(one.topic, one.partition)] = (one.end, at_ms)
 
     def end(self, where: TopicPartition) -> tuple[int, int] | tuple[None, None]:
-        """Return the end of a source partition as it was last seen, and when (ms)."""
+        """Return the end of a source partition as last seen, and when (ms)."""
         return self._ends.get(where, (None, None))
 
     def copied(self, where: TopicPartition) -> int | None:
-        """Return up to which source offset a partition was recorded as copied."""
+        """Return the source offset up to which a partition is recorded as copied."""
         place = self._copied.place(where)
         return place.source if place is not None else None
 
     def stretch(self, where: TopicPartition, mirror: pb.MirrorRecord, end: int, proven: int | None = None) -> Stretch:
-        """Return what of a target log has to be looked at to find where our own part of it ends.
+        """Return which part of a target log to search for the end of our own part.
 
         Args:
             where: The partition of the target.
-            mirror: Which feeds it.
-            end: Where its log ends.
-            proven: Source offset up to which it was proven to hold all, None where a switch has not proven any.
+            mirror: Its mirror.
+            end: The end of its log.
+            proven: Source offset up to which a switch has proven it to hold everything, None if none has.
 
         Raises:
             CorruptRecords: Its offset map is damaged.
@@ -111,10 +111,10 @@ class Observed:
         place = self._copied.place(TopicPartition(mirror.source_topic, where.partition))
         if place is not None and (recorded is None or offsets is not None):
             stands_at = place.target if offsets is None else offsets.straight_to_source(place.target)
-            place = place if place.source == stands_at else None  # else it is of another history of this mirror
+            place = place if place.source == stands_at else None  # else it belongs to an earlier life of this mirror
         begins = [place.target] if place is not None else []
         if recorded is not None:
-            # It was proven, and is recorded before anything is copied behind it.
+            # It was proven, and is recorded before anything is copied after it.
             begins.append(recorded.base.target_end)
         if proven is not None and (recorded is None or offsets is not None):
             begins.append(proven if offsets is None else offsets.straight_to_target(proven))
@@ -122,11 +122,11 @@ class Observed:
         return Stretch(end, max(begins, default=None), floor, where.partition in mirror.active_partitions)
 
     def cut(self, where: TopicPartition, mirror: pb.MirrorRecord, own: OwnPlace) -> Cut:
-        """Return a partition's cut at the end of our own part of its log, with what its source was last seen to hold.
+        """Return a partition's cut at the end of our own part of its log, with its source's end as last seen.
 
         Args:
             where: The partition of the target.
-            mirror: Which feeds it.
+            mirror: Its mirror.
             own: Where our own part ends.
 
         Raises:
@@ -158,9 +158,9 @@ class Observed:
         return recorded_map(self._log.records, self._uid, where, recorded)
 
     def _mapped(self, source: TopicPartition, where: TopicPartition, recorded: pb.PartitionMap, own: OwnPlace) -> int:
-        """Return at least which source offset stands at the end of our part: offsets are only ever left out.
+        """Return a lower bound of the source offset at the end of our part: offsets are only ever left out.
 
-        Records alone are counted: a marker behind the last of them stands for no offset of the source.
+        Only records are counted: a marker after the last of them corresponds to no offset of the source.
         """
         known = self._copied.known(source, where, 0)
         end = Place(recorded.base.source_end, recorded.base.target_end)
@@ -172,5 +172,5 @@ class Observed:
 
 
 def _map_of(mirror: pb.MirrorRecord, partition: int) -> pb.PartitionMap | None:
-    # A look-up alone would add an empty one to the message.
+    # A plain lookup would add an empty one to the message.
     return mirror.maps[partition] if partition in mirror.maps else None  # noqa: SIM401

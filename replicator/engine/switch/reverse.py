@@ -1,4 +1,4 @@
-"""The end of a switch, and its ways out: who decides on the source, its markers, and the reverse flow."""
+"""The end of a switch, and its ways out: the decision on the source, its markers, and the reverse flow."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 _MARK_SECONDS = 15.0
 _RUNS_MAX = 4096
-"""Of a partition's map that are taken along: they lie in one record with those of the topic's other partitions."""
+"""Segments of a partition's map that are carried over: they share one record with those of the other partitions."""
 
 log_ = get_logger(__name__)
 
 
-class Turning:
-    """Steps on the source's side once the source is closed.
+class Reverse:
+    """The steps on the source's side once the source is closed.
 
     Args:
         site: What the switch works on.
@@ -58,7 +58,7 @@ class Turning:
     # -- who decides ------------------------------------------------------------------------------------------------
 
     async def decide(self, journal: Journal, wanted: Decision) -> got.Result:
-        """Write a decision to the source's copy unless another stands there; return what does."""
+        """Write a decision to the source's copy unless there is another; return the one that counts."""
         log = await self._site.source_log()
         target_id = self._site.target.cluster_id or ""
 
@@ -71,7 +71,7 @@ class Turning:
         return got.Decided(copy.decision)
 
     async def decision(self, journal: Journal) -> Decision | None:
-        """Return what the source's copy of a switch says; None where there is none.
+        """Return the decision in the source's copy of a switch; None if there is no copy.
 
         Raises:
             KafkaError: The source cannot be asked.
@@ -84,8 +84,8 @@ class Turning:
     async def mark_source(self, uid: str, step: do.MarkSource) -> got.Result:
         """See `do.MarkSource`.
 
-        The markers are of a producer of their own: the target's producer id could be that of an application here.
-        Whoever was interrupted finds by the ends which partitions it had marked.
+        The markers have their own producer: the target's producer id could be an application's here. After an
+        interruption, the ends show which partitions were already marked.
         """
         source = self._site.source
         ends = {TopicPartition(end.topic, end.partition): end.source for end in step.ends}
@@ -104,7 +104,7 @@ class Turning:
     # -- the reverse flow ---------------------------------------------------------------------------------------------
 
     async def prepare_reverse(self) -> got.Result:
-        """See `do.PrepareReverse`: the flow exists, whether its daemon was ever started or not."""
+        """See `do.PrepareReverse`: create the flow's record, even if its daemon was never started."""
         site = self._site
         await establish(site.reversed(), site.target.cluster_id or "", site.source, await site.source_log(), site.me)
         return got.Ok()
@@ -113,7 +113,7 @@ class Turning:
         """Return whether the reverse flow copies now.
 
         Args:
-            topics: Source topics of the mirrors that are meant; none for the whole flow.
+            topics: Source topics of the mirrors in question; none for the whole flow.
 
         Raises:
             KafkaError: The source cannot be asked.
@@ -128,7 +128,7 @@ class Turning:
         return all(writers.copies(name) for name in named)
 
     async def start_reverse(self, journal: Journal, locks: Iterable[str]) -> got.Result:
-        """See `do.StartReverse`: it goes on where the switch cut, at the same moment in both logs."""
+        """See `do.StartReverse`: it starts where the switch cut, at the same moment in both logs."""
         await self.take_over(journal, journal.cuts, locks)
         return got.Ok()
 
@@ -139,13 +139,13 @@ class Turning:
 
         Args:
             journal: The switch.
-            cuts: The same moment in both logs, per partition; `source` is a place of the old source.
-            locks: Of writers on the old source.
-            doomed: Ids of topics of the old source that are deleted and mirrored anew.
+            cuts: The same moment in both logs, per partition; `source` is an offset of the old source.
+            locks: Locks that keep writers off the old source.
+            doomed: Ids of topics on the old source to delete and mirror again.
 
         Raises:
             KafkaError: A cluster refuses.
-            Conflict: The reverse flow copies already, from elsewhere.
+            Conflict: The reverse flow already copies, from elsewhere.
         """
         site = self._site
         log = await site.source_log()
@@ -164,7 +164,7 @@ class Turning:
         )
 
     async def _takeovers(self, journal: Journal, cuts: Iterable[Cut], doomed: Mapping[str, bytes]) -> list[Takeover]:
-        """Return the topics as the reverse flow sees them: what was cut on our target is its source."""
+        """Return the topics as the reverse flow sees them: its source is what was cut on our target."""
         site = self._site
         topics = by_topic(cuts)
         own = by_place(journal.cuts)
@@ -178,7 +178,7 @@ class Turning:
                 log_.warning("topic is gone from the new primary, it is left out", topic=there)
                 continue
             if name not in old and name not in doomed:
-                log_.warning("topic is gone from the old source, it is mirrored anew", topic=name)
+                log_.warning("topic is gone from the old source, it is mirrored again", topic=name)
                 continue
             found.append(
                 Takeover(
@@ -189,13 +189,13 @@ class Turning:
                     {cut.partition: Place(cut.target, cut.source) for cut in some},
                     {cut.partition: self._known(mirror, own[cut.topic, cut.partition]) for cut in some},
                     mapped=any(cut.mapped for cut in some),
-                    anew=name in doomed,
+                    recreate=name in doomed,
                 )
             )
         return found
 
     def _known(self, mirror: pb.MirrorRecord | None, cut: Cut) -> OffsetMap:
-        """Return this flow's map up to the cut with both sides swapped: so groups are translated below it, too."""
+        """Return this flow's map up to the cut with both sides swapped, so that groups can be translated below it."""
         records, uid = self._site.log.records, self._site.uid
         end = Place(cut.source, cut.target)
         offsets = OffsetMap(Place(0, 0))
@@ -213,7 +213,7 @@ class Turning:
 
 
 def with_locks(records: Mapping[bytes, bytes], uid: str, locks: Iterable[Rule]) -> list[Change]:
-    """Return the change that makes locks of a passive side the flow's own; none where they are."""
+    """Return the change that makes locks of a passive side the flow's own; none if they already are."""
     held = held_back_of(records, uid)
     after = replace(held, locks=tuple(sorted({*held.locks, *locks})))
     return [put_held_back(uid, after)] if after != held else []
@@ -223,14 +223,14 @@ async def take_way_back(log: StateLog, uid: str, why: str) -> Journal:
     """Decide on the source that it opens again; return its copy.
 
     Raises:
-        Conflict: The target was opened, or may be any moment, or there is no copy.
+        Conflict: The target was opened, or may open any moment, or there is no copy.
         KafkaError: The source refuses.
     """
 
     def change(copy: Journal | None) -> Journal:
         if copy is None:
             raise Conflict(
-                "the source holds no copy of a running switch: there is no way back", next_step="replicator flow status"
+                "the source has no copy of a running switch: there is no way back", next_step="replicator flow status"
             )
         return way_back(copy, why)
 
@@ -243,7 +243,7 @@ async def record_on_copy(
     """Record a step of the way back on the source's copy; return it.
 
     Raises:
-        Conflict: Somebody else was faster.
+        Conflict: Someone else was faster.
         KafkaError: The source refuses.
     """
 

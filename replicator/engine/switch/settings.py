@@ -1,4 +1,4 @@
-"""The settings of mirrors that are opened: what was held back while they were copied to is set, and seen to stand."""
+"""The settings of opened mirrors: what was held back while they were copied to is set and verified."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 _CONFIGS_AT_ONCE = 16
 _ROUNDS_MAX = 3
-"""Another daemon of the flow may still be setting what a mirror needs: a pass that began before the fence."""
+"""Another daemon of the flow may still be setting what a mirror needs, in a pass that began before the fence."""
 _ROUND_SECONDS = 0.5
 _NAMED_MAX = 10
 _AGAIN_SECONDS = 30.0
-"""How often it is asked whether somebody has decided about topics of which nothing tells."""
+"""How often we check whether someone has decided about the topics that cannot be judged."""
 _POLICY = "cleanup.policy"
 _POLICIES = (_POLICY, "retention.ms", "retention.bytes")
 
@@ -41,7 +41,7 @@ log = get_logger(__name__)
 
 
 class Opening:
-    """Opens the settings of mirrors.
+    """Sets the settings of mirrors being opened.
 
     Args:
         site: What the switch works on.
@@ -53,13 +53,13 @@ class Opening:
     async def release(self, scope: Scope, *, ask_source: bool) -> None:
         """Give mirrors the settings that were held back while they were copied to, and read them back.
 
-        What the target refuses, or somebody else sets again, is reported and left: an open side is worth more than a
+        What the target refuses, or someone else sets again, is reported and left: an open side is worth more than a
         setting.
 
         Args:
-            scope: The mirrors that are opened.
-            ask_source: Whether the source can be asked for its settings of now; else those that were recorded count,
-                which are up to half a minute old.
+            scope: The mirrors being opened.
+            ask_source: Whether the source can be asked for its present settings; else the recorded ones count, which
+                are up to half a minute old.
 
         Raises:
             KafkaError: The target cannot be asked.
@@ -84,14 +84,14 @@ class Opening:
             log.warning(
                 "settings not released",
                 topic=name,
-                why=str(refused.get(name, "they were set again by somebody else")),
+                why=str(refused.get(name, "someone else set them again")),
                 next=_command(name, to_set, remove),
             )
 
     async def _left(
         self, mirrors: Mapping[str, pb.MirrorRecord], source: Mapping[str, TopicConfig]
     ) -> dict[str, tuple[dict[str, str], tuple[str, ...]]]:
-        """Return what has to be set and removed so that mirrors are open, as the target has them now."""
+        """Return what still has to be set and removed on the target so that mirrors are open."""
         site = self._site
         present = await site.admins[1].describe_configs(sorted(mirrors))
         await site.target.refresh(sorted(present))
@@ -118,7 +118,7 @@ class Opening:
         )
 
     async def _source_configs(self, mirrors: Iterable[pb.MirrorRecord]) -> dict[str, TopicConfig]:
-        """Return the settings of the topics that the mirrors were made of, as far as the source tells them now."""
+        """Return the settings of the mirrors' source topics, as far as the source reports them now."""
         source = self._site.source
         by_name = {one.source_topic: one for one in mirrors}
         if not by_name:
@@ -134,7 +134,7 @@ class Opening:
                 return await self._site.admins[0].describe_configs(sorted(same)) if same else {}
         except (KafkaError, TimeoutError) as error:
             log.warning(
-                "the source does not tell its settings, those last seen are set",
+                "the source does not report its settings, those last seen are set",
                 flow=self._site.flow.name,
                 why=str(error),
             )
@@ -163,19 +163,20 @@ class Opening:
 
 
 class OpenedLook:
-    """Looks once, after a start or a switch, at how opened mirrors stand.
+    """Checks the settings of opened mirrors once after a start or a switch.
 
     An earlier version did not record the cleanup policy that it held back, and opened a compacted topic as one that
-    keeps everything. Where the old source still tells that it is compacted, that is made good. Where a way back has
-    given it the settings of the open side meanwhile, nothing tells any more: such topics are named, with what to do.
+    keeps everything. If the old source still shows that it is compacted, this is repaired. If a reverse flow has given
+    it the settings of the open side in the meantime, nothing shows it any more: such topics are reported, with what to
+    do.
 
     Attributes:
-        untold: Those topics in words, None for none.
+        untold: Text about those topics, None if there are none.
 
     Args:
-        uid: The flow's.
+        uid: Uid of the flow.
         source: Its source, the passive side of what is opened.
-        admins: Of both sides.
+        admins: Admin clients of both sides.
         state_log: The state topic of the target.
     """
 
@@ -192,7 +193,7 @@ class OpenedLook:
         self._roles: object = None
 
     async def look(self) -> None:
-        """Look at mirrors that were opened and were not looked at since; those that cannot be judged wait."""
+        """Check mirrors opened since the last check; those that cannot be judged are checked again later."""
         try:
             await self._look()
         except KafkaError as error:
@@ -229,11 +230,11 @@ class OpenedLook:
         ]
         if suspects:
             self._unknown |= await self._compact(suspects)
-        self._tell_unknown()
+        self._report_unknown()
         self._judged |= opened
         self._roles = roles
 
-    def _tell_unknown(self) -> None:
+    def _report_unknown(self) -> None:
         names = sorted(self._unknown)
         if not names:
             self.untold = None
@@ -243,15 +244,15 @@ class OpenedLook:
         keep = _command(names[0], {"retention.bytes": LONG_MAX}, ())
         text = (
             f"it is not known whether {', '.join(names[:_NAMED_MAX])}{more} should be compacted: an earlier version "
-            "opened such topics with `cleanup.policy=delete`, and the way back took that over; if it should: "
-            f"`{compact}`; if it should keep everything: `{keep}`, which is the same and is not asked about"
+            "opened such topics with `cleanup.policy=delete`, and the reverse flow took that over; if so: "
+            f"`{compact}`; if it should keep everything: `{keep}`, which changes nothing but ends this warning"
         )
         if text != self.untold:
             log.warning("opened topics may have lost their cleanup policy", why=text, next=compact)
         self.untold = text
 
     async def _given_away(self) -> frozenset[str]:
-        """Return the topics of the old source to which a flow gave, or may have given, what a mirror has for a seed."""
+        """Return the old source's topics to which a flow gave, or may have given, the settings of a mirror's seed."""
         if await self._source.describe(STATE_TOPIC) is None:
             return frozenset()
         if self._source_log is None:
@@ -264,45 +265,45 @@ class OpenedLook:
         )
 
     async def _compact(self, suspects: list[pb.MirrorRecord]) -> set[str]:
-        """Give those the cleanup policy of their old source of which that still tells that they are compacted.
+        """Give suspects their old source's cleanup policy, if that still shows that they are compacted.
 
         Returns:
-            The target topics of which nothing tells whether they should be.
+            The target topics for which nothing shows whether they should be.
         """
         by_name = {one.source_topic: one for one in suspects}
         await self._source.refresh(sorted(by_name))
         there = await self._admins[0].describe_configs([name for name in by_name if name in self._source.topics])
         given_away = await self._given_away()
-        told = set()
+        decided = set()
         for name, config in sorted(there.items()):
             mirror = by_name[name]
             policy = {key: value for key, value in effective_of(config).items() if key in _POLICIES}
-            described = self._source.topics.get(name)  # others describe the source as well: it may be gone by now
+            described = self._source.topics.get(name)  # others describe the source, too: it may be gone by now
             same = described is not None and described.topic_id == mirror.source_topic_id
             if same and ("compact" in policy.get(_POLICY, "") or name not in given_away):
-                told.add(name)
+                decided.add(name)
             if not same or "compact" not in policy.get(_POLICY, ""):
                 continue
             await self._admins[1].alter_configs(recorded(mirror.target_topic, mirror.target_topic_id), policy)
             log.warning("topic was opened before it was compacted, made good", topic=mirror.target_topic, set=policy)
-        return {mirror.target_topic for name, mirror in by_name.items() if name not in told}
+        return {mirror.target_topic for name, mirror in by_name.items() if name not in decided}
 
 
 def _report_held_back(mirror: pb.MirrorRecord, config: TopicConfig) -> None:
-    """Report what an opened mirror still has of ours that its source had otherwise."""
+    """Report settings of ours that an opened mirror still has and its source had otherwise."""
     to_set, remove = at_promotion(mirror.managed, mirror.held_back, config.dynamic)
     ours = {name for name, value in config.dynamic.items() if mirror.managed.get(name) == value}
     left = {name: value for name, value in to_set.items() if name in ours}
     if left or remove:
         log.warning(
-            "an opened topic has settings of a mirror",
+            "an opened topic still has settings of a mirror",
             topic=mirror.target_topic,
             next=_command(mirror.target_topic, left, remove),
         )
 
 
 def _command(topic: str, to_set: Mapping[str, str], remove: Iterable[str]) -> str:
-    """Return the command of Kafka's own tool that does the same."""
+    """Return the command of Kafka's own tool that makes this change."""
     command = f"kafka-configs --alter --topic {topic}"
     if to_set:
         command += " --add-config " + ",".join(f"{name}=[{value}]" for name, value in sorted(to_set.items()))

@@ -1,7 +1,7 @@
 """Which side of a pair of flows is open once a switch is done, and whether the other one follows.
 
-The journal of the reverse flow, and how far that has copied, stand on the other cluster: whoever carries out a switch
-reaches both, so nobody has to ask another daemon.
+The journal and the progress of the reverse flow are recorded on the other cluster: whoever carries out a switch reaches
+both clusters, so there is no need to ask another daemon.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from replicator.model.switch.journal import Journal, Switches
 
 _ASKED_MAX = 16
-"""Switches whose ends are remembered: those that somebody waits for, at most a few at a time."""
+"""Switches whose ends are remembered: those that someone waits for, at most a few at a time."""
 _MANY = "partitions are not copied up to their ends"
 
 
@@ -45,12 +45,12 @@ class Sides:
         self._ends: dict[tuple[str, str], dict[TopicPartition, int]] = {}
 
     async def look(self, switches: Switches, switch_id: str, other: Copying | None) -> BothSides:
-        """Return how a switch left both sides; asked again, whether the other side has come to where it was first.
+        """Return how a switch left both sides; later calls compare the other side with the ends of the first call.
 
         Args:
-            switches: Of the flow.
+            switches: The flow's switches.
             switch_id: The switch.
-            other: The copying of the reverse flow where this daemon does that too: it knows better than records tell.
+            other: The copying of the reverse flow if this daemon runs it, too: it knows more than the records say.
 
         Raises:
             UsageError: The flow has no such switch.
@@ -81,7 +81,7 @@ class Sides:
     async def _follows(
         self, journal: Journal, records: Mapping[bytes, bytes], reverse: str | None, other: Copying | None
     ) -> tuple[str, str]:
-        """Return the side that is open, empty while none is, and what keeps the other one from following."""
+        """Return the open side, empty while there is none, and what keeps the other one from following."""
         site, ours = self._site, self._site.log.records
         writers = state.writers_of(ours, site.uid)
         mirrors = mirrors_in(ours, site.uid, journal.scope)
@@ -92,7 +92,7 @@ class Sides:
             waits = waits or await self._behind(journal, site.flow.source, topics, site.log, site.uid, site.copying())
             return site.flow.source, waits
         if roles != {Role.PROMOTED}:
-            shown = ", ".join(sorted(roles)) or "no topic is meant"
+            shown = ", ".join(sorted(roles)) or "it has no topics"
             return "", f"flow {site.flow.name!r} is between its sides: {shown}"
         return site.flow.target, await self._goes_back(journal, mirrors, records, reverse, other)
 
@@ -126,7 +126,7 @@ class Sides:
         uid: str,
         copying: Copying | None,
     ) -> str:
-        """Return what is not copied yet of what the open side held when this was asked first; nothing for none."""
+        """Return what is not yet copied of what the open side held at the first call; empty if nothing."""
         site = self._site
         cluster = site.source if side == site.flow.source else site.target
         asked = (journal.id, side)
@@ -136,7 +136,7 @@ class Sides:
             there = [topic for topic in topics if topic in cluster.topics]
             wanted = [TopicPartition(topic, number) for topic in there for number in cluster.topics[topic].leaders]
             ends = await log_ends(cluster, wanted)
-        # Who asks for another switch in between must not let the ends of this one be read anew: they would be moving.
+        # A question about another switch in between must not cause these ends to be read again: they would move.
         self._ends[asked] = ends
         while len(self._ends) > _ASKED_MAX:
             del self._ends[next(iter(self._ends))]
@@ -144,7 +144,7 @@ class Sides:
         if not behind:
             return ""
         where, why = min(behind.items())
-        return f"{len(behind)} {_MANY} on {side}, {where} among them: {why}"
+        return f"{len(behind)} {_MANY} on {side}, for example {where}: {why}"
 
 
 def _state(records: Mapping[bytes, bytes], uid: str, switches: Switches) -> str:

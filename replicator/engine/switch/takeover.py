@@ -1,7 +1,7 @@
-"""Makes mirrors of topics that were a source until now: the flow that goes back begins in place, at exact offsets.
+"""Turns topics that were a source until now into mirrors: the reverse flow begins in place, at exact offsets.
 
-What such a topic holds was written by applications, not by us. It is taken over as it stands: below a place that was
-proven to be the same moment in both logs nothing is compared any more, and copying goes on from there.
+Applications, not we, wrote what such a topic holds. It is taken over as it is: nothing is compared below a position
+that was proven to be the same moment in both logs, and copying goes on from there.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Takeover:
     """One topic that becomes a mirror.
 
     Attributes:
-        source_topic: Where it is copied from, on the new primary.
+        source_topic: The topic it is copied from, on the new primary.
         target_topic: Its own name.
-        source_topic_id: Id of the former, 16 bytes, zero where the cluster has none.
-        target_topic_id: Its own.
-        places: Per partition, the same moment in both logs: nothing behind it was written to this topic.
-        known: Per partition, what stands for what below its place, as far as that is known.
+        source_topic_id: Id of `source_topic`, 16 bytes, zero if the cluster has none.
+        target_topic_id: Id of `target_topic`.
+        places: Per partition, the same moment in both logs: nothing was written to this topic after it.
+        known: Per partition, the offset map below its place, as far as known.
         mapped: Whether offsets differ from there on, and those without a record are left out.
-        anew: Whether the topic is deleted, if it still has that id, and mirrored from the beginning.
+        recreate: Whether to delete the topic, if it still has that id, and mirror it from the beginning.
     """
 
     source_topic: str
@@ -50,7 +50,7 @@ class Takeover:
     places: Mapping[int, Place]
     known: Mapping[int, OffsetMap] = field(default_factory=dict)
     mapped: bool = False
-    anew: bool = False
+    recreate: bool = False
 
 
 async def take_over(
@@ -64,22 +64,22 @@ async def take_over(
     alone: bool = False,
     also: Callable[[Mapping[bytes, bytes]], list[Change]] = lambda _: [],
 ) -> None:
-    """Record that the flow copies from these places on, and may: one change, that does nothing the second time.
+    """Record that the flow copies from these places on, and is allowed to, in one idempotent change.
 
-    A take-over of nothing changes nothing.
+    A takeover of nothing changes nothing.
 
     Args:
         state_log: The state topic of the flow's target.
-        uid: The flow that goes back.
+        uid: The reverse flow.
         topics: What it takes over.
         epoch: The producer epoch it writes with; every partition refuses a lower one.
-        reason: Why, for the record; the same one again is the same order again.
-        actor: Who wanted it.
+        reason: Why, for the record; the same reason again is the same order.
+        actor: Who ordered it.
         alone: Whether only these topics change hands, and the rest of the flow stays as it is.
-        also: What else belongs into the change.
+        also: What else is part of the change.
 
     Raises:
-        Conflict: The flow copies already, from other places.
+        Conflict: The flow already copies, from other places.
         KafkaError: The state topic cannot be changed.
     """
     now_ms = time.time_ns() // 1_000_000
@@ -95,27 +95,27 @@ async def take_over(
                 continue
             if writers is not None and writers.copies(topic.target_topic):
                 raise Conflict(
-                    f"flow {uid} copies to {topic.target_topic} already, and did not take it over from there",
+                    f"flow {uid} already copies to {topic.target_topic}, and did not take it over for this switch",
                     next_step="replicator flow status",
                 )
             changes.append(state.put(key, _record(records, uid, stored, topic, _resolution(now_ms, reason, actor))))
             changes += [(old, None) for number in topic.places for old in blocks.get((topic.target_topic, number), ())]
         if not changes:
-            # Nothing is taken over, or it was: this may be late, and the flow switched again since. Either way it must
-            # not copy (once more): the side it copies to may be the open one.
+            # There is nothing to take over, or it was done: this may be late, and the flow switched again since. Either
+            # way it must not start copying: the side it copies to may be the open one.
             return []
         changes += copying(records, uid, epoch, [topic.target_topic for topic in topics], alone=alone)
         return [*changes, *_resumed(records, uid, now_ms, reason, actor), *also(records)]
 
     await state_log.change(uid, decide)
     if not topics:
-        log.warning("nothing to take over: the flow goes on as it was", uid=uid, why=reason, actor=actor)
+        log.warning("nothing to take over, the flow goes on as it was", uid=uid, why=reason, actor=actor)
         return
     log.warning("topics taken over", uid=uid, topics=[topic.target_topic for topic in topics], why=reason, actor=actor)
 
 
 def _resumed(records: Mapping[bytes, bytes], uid: str, now_ms: int, reason: str, actor: str) -> list[Change]:
-    """Return the change that resumes a flow that was paused before its sides changed: it is ordered to copy now."""
+    """Return the change that resumes a flow that was paused before the switch: it is to copy now."""
     flow = state.get_flow(records, uid)
     if flow.desired != pb.DESIRED_PAUSED:
         return []
@@ -129,12 +129,12 @@ def _resolution(now_ms: int, reason: str, actor: str) -> pb.Resolution:
 
 
 def _is_taken(stored: pb.MirrorRecord, reason: str) -> bool:
-    """Return whether that was recorded by an executor that died before it could say so."""
+    """Return whether it was already recorded, for example by an executor that died before it could report it."""
     return any(one.how == _HOW and one.why == reason for one in stored.resolutions)
 
 
 def taken_by(stored: pb.MirrorRecord) -> str | None:
-    """Return the reason for which a topic was taken over last, None where it never was, or was resolved since."""
+    """Return the reason of a topic's last takeover, None if it never was taken over, or was resolved since."""
     last = stored.resolutions[-1] if stored.resolutions else None
     return last.why if last is not None and last.how == _HOW else None
 
@@ -154,7 +154,7 @@ def _record(
     record.source_topic, record.target_topic = topic.source_topic, topic.target_topic
     record.resolutions.append(resolution)
     record.generation += 1
-    if topic.anew:
+    if topic.recreate:
         state.begin_anew(record, topic.target_topic_id)
         record.mode = "identical"
         return record
@@ -167,7 +167,7 @@ def _record(
     del record.active_partitions[:]
     record.active_partitions.extend(sorted(topic.places))
     del record.leader_epochs[:]
-    # What stands there was set by applications: nothing of what we set, or held back, when it was a mirror before.
+    # Its settings are the applications': none of those that we set or held back when it was a mirror before.
     decided_before = (record.given_up, record.tombstones_ok_ms, record.epochs_unproven)
     for field_of_before in (record.managed, record.held_back, record.seeded, record.maps, *decided_before):
         field_of_before.clear()

@@ -1,4 +1,4 @@
-"""Opens a closed source again whose target is lost."""
+"""Reopens a closed source whose target is lost."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _WAY_BACK_SECONDS = 60.0
 
 
 async def way_back_of(site: Site, target_cluster_id: str | None, why: str) -> SwitchStatus:
-    """Open a closed source again whose target is lost behind the fence; return its copy of the switch.
+    """Reopen a closed source whose target was lost after the fence; return its copy of the switch.
 
-    Of the site only its source is asked.
+    Only the source is asked.
 
     Args:
         site: What the switch works on.
-        target_cluster_id: Of the target that is lost: other flows of this name may go to other targets.
+        target_cluster_id: Id of the lost target: other flows of this name may go to other targets.
         why: For the record.
 
     Raises:
-        Conflict: The target was opened, or may be any moment, or the source holds no copy of a running switch.
-        TimedOut: It is not done yet; the same order again goes on with it.
+        Conflict: The target was opened, or may open any moment, or the source has no copy of a running switch.
+        TimedOut: It is not done yet; the same order continues it.
         KafkaError: The source refuses.
     """
     state_log = await site.source_log()
@@ -50,30 +50,30 @@ async def way_back_of(site: Site, target_cluster_id: str | None, why: str) -> Sw
         result: Result
         match step:
             case MarkSource():
-                result = await executor.turning.mark_source(uid, step)
+                result = await executor.reverse.mark_source(uid, step)
             case ReopenSource():
                 result = await executor.locks.remove(copy, step)
             case _:
-                raise BugError(f"{type(step).__name__} is no step of the way back on the source")
+                raise BugError(f"{type(step).__name__} is not a step of the way back on the source")
         copy = await record_on_copy(state_log, uid, step, result, asked=copy, facts=facts, executor=site.me)
         if asyncio.get_running_loop().time() >= deadline:
             raise TimedOut(
                 f"the way back of switch {copy.id} is not complete yet",
-                next_step=f"the same command again goes on with it: replicator switch abort {flow} --target-lost",
+                next_step=f"to continue, repeat the command: replicator switch abort {flow} --target-lost",
             )
     return status_of(copy, names=(site.flow.source, site.flow.target))
 
 
 def _copied_flow(found: list[tuple[str, Journal]], flow: FlowSpec, target_cluster_id: str | None) -> str:
-    """Return the uid of the flow that the source holds a copy of a switch of.
+    """Return the uid of the flow whose switch has a copy on the source.
 
     Raises:
-        Conflict: There is none, or nothing tells which of several flows of one name is meant.
+        Conflict: There is none, or it is unknown which of several flows of one name is meant.
     """
     if not found:
         raise Conflict(
-            f"the source holds no copy of a switch of flow {flow.name!r} to {flow.target}: there is no way back",
-            why="" if target_cluster_id else f"it is not known which cluster {flow.target} is while it does not answer",
+            f"the source has no copy of a switch of flow {flow.name!r} to {flow.target}: there is no way back",
+            why="" if target_cluster_id else f"while {flow.target} does not answer, its cluster id is not known",
             next_step=f"once {flow.target} answers: replicator switch abort {flow.name}; if it is lost for good, "
             f"remove the Deny rules with which the switch closed topics of {flow.source} (kafka-acls --list shows them)"
             if target_cluster_id
@@ -83,8 +83,8 @@ def _copied_flow(found: list[tuple[str, Journal]], flow: FlowSpec, target_cluste
     flows = {uid for uid, _ in exact or found}
     if len(flows) > 1:
         raise Conflict(
-            f"the source holds copies of switches of {len(flows)} flows named {flow.name!r}",
-            why=f"their uids are {', '.join(sorted(flows))}; nothing tells which of them goes to {flow.target}",
+            f"the source has copies of switches of {len(flows)} flows named {flow.name!r}",
+            why=f"their uids are {', '.join(sorted(flows))}; it is not known which of them goes to {flow.target}",
             next_step=f"bring {flow.target} back, then replicator switch abort {flow.name}",
         )
     return flows.pop()

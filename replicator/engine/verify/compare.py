@@ -4,8 +4,8 @@ Records of both clusters are read one by one (`engine.logs.partition_reader`), w
 use.
 
 Both ends move while this runs, so the order of events matters: the source's ends are read first, the target is
-given time to reach them, then the target's ends are read. Only where a target's end lies beyond the source's end
-is the latter read again: what the source still does not have by then was never the source's, and every record
+given time to reach them, then the target's ends are read. Only where a target's end is above the source's end
+is the source's end read again: what the source still does not have by then was never the source's, and every record
 there is reported as extra.
 """
 
@@ -40,7 +40,7 @@ from replicator.wire.room import Room
 _POLL_SECONDS = 0.5
 
 Views: TypeAlias = Mapping[TopicPartition, MapView]
-"""By partition of the target: those whose offsets are not the source's own."""
+"""Maps of offsets, by partition of the target, for partitions whose offsets differ from the source's."""
 LoadViews: TypeAlias = Callable[[], Awaitable[Views]]
 
 _Pool: TypeAlias = Pool[Task, tuple[PartitionVerdict, RecordDiff]]
@@ -51,11 +51,11 @@ class VerifyOptions:
     """How to compare.
 
     Attributes:
-        isolation: Which records of the source count; the flow's own. The target is read with the same.
-        wait_seconds: How long the target may take to reach the ends the source had when this began.
+        isolation: The isolation level of the flow; both sides are read with it.
+        wait_seconds: How long the target may take to reach the ends that the source had at the start.
         first_max: How many differences are kept for each topic.
-        workers: Partitions compared at a time; each has one reader for each side.
-        fetch_bytes: What each reader asks for at a time.
+        workers: How many partitions are compared at a time; each has one reader for each side.
+        fetch_bytes: How much each reader asks for at a time.
     """
 
     isolation: Isolation = Isolation.READ_COMMITTED
@@ -71,7 +71,7 @@ async def flow_topics(source: ClusterSpec, flow: FlowSpec, target: ClusterSpec |
     Args:
         source: The cluster to ask.
         flow: The flow.
-        target: Its target; None where it is not to be asked, and then copies of its own topics are not told apart.
+        target: Its target; None if it is not to be asked: copies of its own topics are then not recognized.
 
     Raises:
         KafkaError: A cluster cannot be asked.
@@ -102,7 +102,7 @@ async def verify(
     """Compare topics (source name -> target name) of two clusters.
 
     `progress` is called on the event loop, about twice a second and once at the end.
-    `load_views` returns where offsets stand that are not the source's own; without, all are taken to be.
+    `load_views` returns the maps of partitions whose offsets differ from the source's; without it, none are taken to.
 
     Raises:
         KafkaError: A cluster cannot be read.
@@ -183,7 +183,7 @@ async def reached(
 ) -> tuple[dict[TopicPartition, int], Views]:
     """Return the target's ends in offsets of the source, once all are as far as wanted or the time is up.
 
-    With them, where offsets stand that are not the source's own.
+    The maps of partitions whose offsets differ from the source's are returned with them.
 
     Raises:
         KafkaError: A cluster cannot be asked.
@@ -198,7 +198,7 @@ async def reached(
             return ends, views
         await asyncio.sleep(min(_POLL_SECONDS, left))
         if load_views is not None and any(view.mapped for view in views.values()):
-            views = await load_views()  # such a map tells only what was there when it was read
+            views = await load_views()  # such a map covers only what was there when it was read
 
 
 def topic_problem(topic: str, name: str, counts: Mapping[str, int], target_counts: Mapping[str, int]) -> str | None:
@@ -213,11 +213,11 @@ def topic_problem(topic: str, name: str, counts: Mapping[str, int], target_count
 
 
 async def compacted_topics(admin: TopicAdmin, topics: Iterable[str]) -> set[str]:
-    """Return those whose cleaner may take records from inside the log, as far as this user may know."""
+    """Return the topics whose cleaner may remove records from inside the log, as far as this user may see."""
     try:
         configs = await admin.describe_configs(sorted(topics))
     except AuthorizationFailed:
-        return set()  # reading settings is a right of its own; without it every one-sided record counts
+        return set()  # reading settings is a separate right; without it every one-sided record counts
     policies = {name: config.effective.get("cleanup.policy") for name, config in configs.items()}
     return {name for name, policy in policies.items() if policy and "compact" in (policy.value or "")}
 
@@ -225,7 +225,7 @@ async def compacted_topics(admin: TopicAdmin, topics: Iterable[str]) -> set[str]
 def open_reader(
     cluster: ClusterSpec, options: VerifyOptions, stop: Event, room: Room, *, rereads: bool = True
 ) -> closing[PartitionReader]:
-    """Return a reader of one side, closed behind the block; what it waits for ends with `stop`."""
+    """Return a reader of one side, closed at the end of the `with` block; `stop` ends whatever it waits for."""
     reader = PartitionReader(
         cluster, options.isolation, fetch_bytes=options.fetch_bytes, stop=stop, room=room, rereads=rereads
     )
@@ -233,7 +233,7 @@ def open_reader(
 
 
 def _work(source: ClusterSpec, target: ClusterSpec, options: VerifyOptions, pool: _Pool, turns: Turns) -> None:
-    """Compare partitions until none is left; runs in a thread of its own."""
+    """Compare partitions until none is left; runs in its own thread."""
     meter = pool.meter()
     with (
         Turn(turns) as room,

@@ -1,8 +1,8 @@
-"""Compares source and target by digests of offset ranges; only one side, too, so that no record crosses a slow line.
+"""Compares source and target by digests of offset ranges; or digests one side only: no record crosses a slow line.
 
-The order of events is that of `engine.verify.compare`. Where one side's digests come from a file they are the older
-ones: a file of the source is compared once the target has had time to reach its ends; a file of the target with a
-source that was read later, so that whatever the target had and the source has not is extra.
+The order of events is that of `engine.verify.compare`. If one side's digests come from a file, they are the older
+ones: a file of the source is compared once the target has had time to reach its ends; a file of the target is compared
+with a source that was read later, so whatever the target had and the source does not have is extra.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ _Sides: TypeAlias = Pool[SideTask, PartitionDigests]
 
 @dataclass(frozen=True, slots=True)
 class DigestOptions:
-    """How to read, as in `verify`, and how many offsets make a range."""
+    """How to read, as in `verify`, and how many offsets are in a range."""
 
     reading: VerifyOptions = field(default_factory=VerifyOptions)
     range_offsets: int = RANGE_OFFSETS_DEFAULT
 
 
 async def topics_by_target(target: ClusterSpec, flow: FlowSpec) -> dict[str, str]:
-    """Return the topics of a flow as its target has them, without a look at the source: source name -> target name.
+    """Return the topics of a flow that its target has, without asking the source: source name -> target name.
 
     Raises:
-        UsageError: The flow renames by a regular expression, which cannot be turned back.
+        UsageError: The flow renames by a regular expression, which cannot be reversed.
         KafkaError: The target cannot be asked.
     """
     rename = flow.rename
     if rename.regex is not None:
         raise UsageError(
-            f"which topics of {flow.target} belong to flow {flow.name} cannot be told from their names",
+            f"cannot tell from the names which topics on {flow.target} belong to flow {flow.name}",
             why="topics.rename is a regular expression",
             next_step="name the source topics with --topic, or give the source's digests with --against",
         )
@@ -103,7 +103,7 @@ async def verify_digests(
 
 
 def _compare(source: ClusterSpec, target: ClusterSpec, options: DigestOptions, pool: _Pairs, turns: Turns) -> None:
-    """Compare partitions until none is left; runs in a thread of its own."""
+    """Compare partitions until none is left; runs in its own thread."""
     meter, reading = pool.meter(), options.reading
     with (
         Turn(turns) as room,
@@ -123,7 +123,7 @@ async def digest_one_side(
     options: DigestOptions,
     progress: Progress | None = None,
 ) -> SideDigests:
-    """Digest one side of topics (source name -> target name), as far as its logs reach now.
+    """Digest one side of topics (source name -> target name), up to the present ends of its logs.
 
     Raises:
         UsageError: A topic does not exist there.
@@ -139,7 +139,7 @@ async def verify_against(
     options: DigestOptions,
     progress: Progress | None = None,
 ) -> DigestResult:
-    """Compare the side that a file does not hold, read now from its cluster, with the digests of the file.
+    """Compare the digests of a file with the other side, which is read from its cluster now.
 
     Raises:
         KafkaError: The cluster cannot be read.
@@ -165,12 +165,14 @@ async def verify_against(
 def _judged(file: SideName, there: TopicDigests, here: TopicDigests) -> tuple[PartitionDigestVerdict, ...]:
     source, target = (there, here) if file is SideName.SOURCE else (here, there)
     return tuple(
-        judged(_said_of("source", left), _said_of("target", right), file, compacted=there.compacted or here.compacted)
+        judged(
+            _with_side("source", left), _with_side("target", right), file, compacted=there.compacted or here.compacted
+        )
         for left, right in zip(source.partitions, target.partitions, strict=True)
     )
 
 
-def _said_of(side: str, part: PartitionDigests) -> PartitionDigests:
+def _with_side(side: str, part: PartitionDigests) -> PartitionDigests:
     return part if part.problem is None else replace(part, problem=f"on the {side}, {part.problem}")
 
 
@@ -235,11 +237,11 @@ _Bounds: TypeAlias = dict[TopicPartition, tuple[int, int]]
 async def _bounds(
     admin: TopicAdmin, names: Mapping[str, str], options: DigestOptions, file: SideDigests | None
 ) -> _Bounds:
-    """Return log start and end of every partition; a target gets time to reach the ends of its source's file."""
+    """Return log start and end of every partition; a target gets time to reach the ends in its source's file."""
     counts = await admin.topics()
     for name in names.values():
         if name not in counts:
-            raise UsageError(f"topic {name} does not exist", next_step="`--topic` names topics of the source")
+            raise UsageError(f"topic {name} does not exist", next_step="give `--topic` the name on the source")
     parts = [TopicPartition(name, number) for name in names.values() for number in range(counts[name])]
     if file is not None and file.side is SideName.SOURCE:
         wanted = {
@@ -256,7 +258,7 @@ async def _bounds(
 
 
 def _tasks(topic: str, name: str, bounds: _Bounds, file: SideDigests | None) -> list[SideTask]:
-    """Return what to read of one topic: all of it, or what the file covers as well."""
+    """Return what to read of one topic: all of it, or what the file covers too."""
     here = sorted(part for part in bounds if part.topic == name)
     if file is None:
         return [SideTask(topic, part, *bounds[part], bounds[part][1]) for part in here]
@@ -276,7 +278,7 @@ def _covered(found: PartitionDigests, bounds: tuple[int, int]) -> PartitionDiges
 
 
 def _read(cluster: ClusterSpec, options: DigestOptions, pool: _Sides, turns: Turns) -> None:
-    """Digest partitions until none is left; runs in a thread of its own."""
+    """Digest partitions until none is left; runs in its own thread."""
     meter, reading = pool.meter(), options.reading
     with Turn(turns) as room, open_reader(cluster, reading, pool.stop, room) as reader:
         while (task := pool.take()) is not None:

@@ -1,4 +1,4 @@
-"""The digests of one side, and the JSON file in which they travel: digests and offsets, no record."""
+"""The digests of one side, and the JSON file that carries them: digests and offsets, no records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VERSION = 1
 class PartitionDigests:
     """One partition: the offsets [start, end) that are covered, and their ranges.
 
-    `problem` is why nothing behind the last range is covered, though the log goes on up to `end`; None where all is.
+    `problem` is why nothing after the last range is covered, though the log continues to `end`; None if all is.
     """
 
     partition: int
@@ -39,7 +39,7 @@ class PartitionDigests:
 
 @dataclass(frozen=True, slots=True)
 class TopicDigests:
-    """One topic, by both its names. `compacted`: whether a cleaner takes records from inside this side's log."""
+    """One topic, by both its names. `compacted`: whether a cleaner removes records from inside this side's log."""
 
     topic: str
     target_topic: str
@@ -59,7 +59,7 @@ class SideDigests:
 
     @property
     def unread(self) -> tuple[tuple[str, PartitionDigests], ...]:
-        """Partitions that are not covered to their ends, each with the name that its topic has on this side."""
+        """Partitions that are not covered to their ends, each with its topic's name on this side."""
         return tuple(
             (topic.topic if self.side is SideName.SOURCE else topic.target_topic, part)
             for topic in self.topics
@@ -71,7 +71,7 @@ class SideDigests:
 def to_json(digests: SideDigests) -> dict[str, Any]:
     """Return the JSON object; a range is [start, end, records, digest].
 
-    Where `problem` is not null, what lies behind the last range of that partition is not covered.
+    If `problem` is not null, nothing after the last range of that partition is covered.
     """
     return {
         "schema_version": _VERSION,
@@ -105,7 +105,7 @@ def read(path: Path) -> SideDigests:
     """Return the digests of a file.
 
     Raises:
-        UsageError: It cannot be read, or does not hold the digests of one side.
+        UsageError: It cannot be read, or does not contain the digests of one side.
     """
     try:
         text = path.read_text()
@@ -115,7 +115,7 @@ def read(path: Path) -> SideDigests:
         return from_json(json.loads(text))
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"--against: {path} does not hold the digests of one side",
+            f"--against: {path} does not contain the digests of one side",
             why=f"{type(error).__name__}: {error}",
             next_step="write it with `replicator verify FLOW -c FILE --digest --side source -o json`",
         ) from None
@@ -152,9 +152,9 @@ def _partition(value: Any) -> PartitionDigests:
         RangeDigest(_count(start), _count(end), _count(records), str(digest))
         for start, end, records, digest in value["ranges"]
     )
-    problem = value.get("problem")  # files of earlier versions cover all that they tell of
+    problem = value.get("problem")  # files of earlier versions cover all that they list
     if problem is not None and not isinstance(problem, str):
-        raise ValueError(f"{problem!r} is no text")
+        raise ValueError(f"{problem!r} is not text")
     bounds = _count(value["start"]), _count(value["end"])
     return PartitionDigests(_count(value["partition"]), *bounds, ranges, said(problem) if problem else problem)
 

@@ -31,12 +31,12 @@ class SideTask:
 def digest_side(
     task: SideTask, reader: PartitionReader, meter: Meter, range_offsets: int, stop: threading.Event
 ) -> PartitionDigests:
-    """Digest one side, and go on further up where retention overtakes the reading.
+    """Digest one side, and continue at the log start where retention overtakes the reading.
 
-    A batch that cannot be read ends it, and is told: the ranges below it are covered.
+    A batch that cannot be read ends it and is reported: the ranges below it are covered.
 
     Raises:
-        OutOfRange: The log was cut below what had been read.
+        OutOfRange: The log was truncated below what had been read.
         KafkaError: The cluster cannot be read.
     """
     digester = RangeDigester(task.start, range_offsets)
@@ -49,7 +49,7 @@ def digest_side(
                 meter.records += len(rows)
                 meter.offsets += reader.position - position
                 position = reader.position
-                del rows  # what is large in them keeps its answer, and the next one is about to be read
+                del rows  # large fields keep their answer in memory, and the next one is about to be read
             break
         except OutOfRange as error:
             start = reader.log_start(task.where)
@@ -79,12 +79,12 @@ class DigestComparison:
         self._target = RangeDigester(task.start, range_offsets)
 
     def run(self, stop: threading.Event) -> PartitionDigestVerdict:
-        """Compare to the end, or until told to stop; of a compacted topic what differs is compared record by record.
+        """Compare to the end, or until stopped; ranges of a compacted topic that differ are compared record by record.
 
-        A batch that cannot be read ends it, and is told in the verdict: the ranges below it were compared.
+        A batch that cannot be read ends it and is named in the verdict: the ranges below it were compared.
 
         Raises:
-            OutOfRange: A log was cut below what had been read.
+            OutOfRange: A log was truncated below what had been read.
             KafkaError: A cluster cannot be read.
         """
         task = self._task
@@ -102,7 +102,7 @@ class DigestComparison:
                 self._target.restart(position)
             except CorruptRecords as error:
                 return self._unread(source_start, target_start, error)
-        # The target may be longer than the source: what stands there is extra, and the source's range is empty.
+        # The target may be longer than the source: what is there is extra, and the source's range is empty.
         self._source.finish(end)
         self._target.finish(end)
         verdict = judged(
@@ -114,7 +114,7 @@ class DigestComparison:
         return verdict
 
     def _unread(self, source_start: int, target_start: int, error: CorruptRecords) -> PartitionDigestVerdict:
-        """Return what the ranges say that were read on both sides."""
+        """Return the verdict on the ranges that were read on both sides."""
         task, problem = self._task, error.with_next_step()
         return judged(
             PartitionDigests(task.source.partition, source_start, task.source_end, self._source.ranges, problem),
@@ -127,20 +127,20 @@ class DigestComparison:
         sides.open(start, task.end, task.target_end)
         while not stop.is_set() and not (sides.source_done and sides.target_done):
             before = sides.source_position
-            # The one that is behind, so that both read a moment of about the same age.
+            # The one that is behind, so that both sides are read at about the same point.
             if not sides.source_done and (sides.target_done or before <= sides.target_position):
                 rows = sides.source_rows()
                 self._source.feed(rows)
                 self._meter.records += len(rows)
                 self._meter.offsets += min(sides.source_position, task.end) - min(before, task.end)
-                del rows  # what is large in them keeps its answer, and the other side's is about to be read
+                del rows  # large fields keep their answer in memory, and the other side's is about to be read
             else:
                 self._target.feed(sides.target_rows())
 
     def _explained(self, verdict: PartitionDigestVerdict, stop: threading.Event) -> PartitionDigestVerdict:
         """Compare record by record from the first range that differs to the end.
 
-        To the end, because the record that explains why another is gone may stand in any later range.
+        To the end, because the record that explains why another is gone may be in any later range.
         """
         start = verdict.different[0].start
         found: set[int] = set()
@@ -150,31 +150,31 @@ class DigestComparison:
             *self._readers,
             Meter(),
             first_max=1,
-            tell=lambda difference: found.add(difference.offset // self._size),
+            report=lambda difference: found.add(difference.offset // self._size),
         ).run(stop)
         different = tuple(pair for pair in verdict.different if pair.start // self._size in found)
-        if explained.problem is not None:  # nothing is known of what follows
+        if explained.problem is not None:  # nothing is known about what follows
             rest = tuple(pair for pair in verdict.different if pair not in different)
-            return replace(verdict, different=different, untold=rest, problem=explained.problem)
+            return replace(verdict, different=different, undecided=rest, problem=explained.problem)
         return replace(verdict, different=different, excused=len(verdict.different) - len(different))
 
 
 def judged(
     source: PartitionDigests, target: PartitionDigests, file: SideName | None = None, *, compacted: bool = False
 ) -> PartitionDigestVerdict:
-    """Return what the digests of two sides say.
+    """Return the verdict that follows from the digests of two sides.
 
     Args:
         source: The source's: what it covers, and its ranges.
         target: The target's.
-        file: The side whose digests were made before and elsewhere, if one was.
-        compacted: Whether a range that differs may do so because of compaction, and nobody can look at its records.
+        file: The side whose digests come from a file, if one does.
+        compacted: Whether a range may differ because of compaction, with its records out of reach.
     """
     pairs = paired(source.ranges, target.ranges)
     start = max(source.start, target.start)
     reached = pairs[-1].end if pairs else start
     problem = source.problem or target.problem
-    if problem is not None:  # what follows was not read, on one side at least
+    if problem is not None:  # what follows was not read on at least one side
         source, target = replace(source, end=reached), replace(target, end=reached)
     differing = tuple(pair for pair in pairs if not pair.equal)
     below = sum(max(0, min(start, side.end) - side.start) for side in (source, target))
@@ -188,7 +188,7 @@ def judged(
         records=sum(pair.source.records for pair in pairs),
         equal_ranges=len(pairs) - len(differing),
         different=() if compacted else differing,
-        untold=differing if compacted else (),
+        undecided=differing if compacted else (),
         behind=max(0, source.end - reached) if is_behind else 0,
         not_covered=max(0, target.end - source.end) if file is SideName.SOURCE else 0,
         not_comparable=below + max(0, holes),

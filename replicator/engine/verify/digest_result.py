@@ -7,7 +7,7 @@ from typing import Any
 
 from replicator.core.verify.range_digest import RangeDigest, RangePair
 
-CANNOT_BE_TOLD = "cannot be told for a compacted topic"
+UNDECIDED_COMPACTED = "undecided: the topic is compacted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class PartitionDigestVerdict:
         records: Records of the source in the ranges compared.
         equal_ranges: Ranges with equal digests.
         different: Ranges that differ.
-        excused: Ranges whose digests differ, and whose records differ only by what compaction explains.
-        untold: Ranges whose digests differ where nobody can tell whether that is compaction.
-        behind: Offsets the target had not reached, or that lie in a range it had not reached the end of.
+        excused: Ranges whose digests differ, but whose records differ only by what compaction explains.
+        undecided: Ranges whose digests differ, perhaps by compaction only.
+        behind: Offsets that the target had not reached, or in a range whose end it had not reached.
         not_covered: Offsets of the target above what the file of the source's digests covers.
         not_comparable: Offsets below the higher log start, or in a range that a moving log start cut.
-        problem: Why what follows `end` was not compared, though both sides hold it; None where all was.
+        problem: Why what follows `end` was not compared, though both sides hold it; None if all was.
     """
 
     partition: int
@@ -36,7 +36,7 @@ class PartitionDigestVerdict:
     equal_ranges: int
     different: tuple[RangePair, ...] = ()
     excused: int = 0
-    untold: tuple[RangePair, ...] = ()
+    undecided: tuple[RangePair, ...] = ()
     behind: int = 0
     not_covered: int = 0
     not_comparable: int = 0
@@ -45,7 +45,7 @@ class PartitionDigestVerdict:
 
 @dataclass(frozen=True, slots=True)
 class TopicDigestVerdict:
-    """One topic. `problem` is set where it cannot be compared at all: no topic, another number of partitions."""
+    """One topic. `problem` is set if it cannot be compared at all: no topic, a different number of partitions."""
 
     topic: str
     target_topic: str
@@ -54,20 +54,20 @@ class TopicDigestVerdict:
 
     @property
     def equal(self) -> bool | None:
-        """Whether every range compared is equal; None where that cannot be told, or nothing was compared."""
+        """Whether every range compared is equal; None if that cannot be decided, or nothing was compared."""
         if self.problem is not None or any(part.different for part in self.partitions):
             return False
-        return None if self.untold or self.unread or self._unseen else True
+        return None if self.undecided or self.unread or self._unseen else True
 
     @property
     def unread(self) -> tuple[PartitionDigestVerdict, ...]:
-        """Partitions that were not compared to their end, as a batch of theirs cannot be read."""
+        """Partitions that were not compared to their end, because one of their batches cannot be read."""
         return tuple(part for part in self.partitions if part.problem is not None)
 
     @property
-    def untold(self) -> bool:
-        """Whether ranges differ that may differ."""
-        return any(part.untold for part in self.partitions)
+    def undecided(self) -> bool:
+        """Whether ranges differ that may differ by compaction."""
+        return any(part.undecided for part in self.partitions)
 
     @property
     def _unseen(self) -> bool:
@@ -76,13 +76,13 @@ class TopicDigestVerdict:
 
     @property
     def outcome(self) -> str:
-        """What came of it, in a few words."""
+        """The outcome in a few words."""
         if self.equal is False:
             return self.problem or "DIFFERENT"
-        if self.untold:
-            return CANNOT_BE_TOLD
+        if self.undecided:
+            return UNDECIDED_COMPACTED
         if self.unread:
-            return "cannot be told"
+            return "undecided"
         if self.behind:
             return "behind"
         return "not compared" if self.equal is None else "equal"
@@ -104,14 +104,14 @@ class TopicDigestVerdict:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on what was not compared, or compared in another way."""
+        """Sentences about what was not compared, or was compared differently."""
         below = sum(part.not_comparable for part in self.partitions)
         beyond = sum(part.not_covered for part in self.partitions)
         excused = sum(part.excused for part in self.partitions)
         said = (
-            (below, f"not compared: {below} offsets below a log start of one side, or below the place of a takeover"),
+            (below, f"not compared: {below} offsets below the log start of one side, or below a takeover"),
             (beyond, f"not compared: {beyond} offsets of the target above what the file covers"),
-            (excused, f"{excused} ranges differ by what compaction explains"),
+            (excused, f"{excused} ranges differ only by compaction"),
         )
         unread = (f"not compared to its end: partition {part.partition}: {part.problem}" for part in self.unread)
         return (*(text for count, text in said if count), *unread)
@@ -127,11 +127,11 @@ class DigestResult:
 
     @property
     def equal(self) -> bool | None:
-        """Whether every range compared is equal; None where that cannot be told, or nothing was compared."""
+        """Whether every range compared is equal; None if that cannot be decided, or nothing was compared."""
         found = {topic.equal for topic in self.topics}
         if False in found:
             return False
-        return None if self.untold or self.unread or found == {None} else True
+        return None if self.undecided or self.unread or found == {None} else True
 
     @property
     def unread(self) -> tuple[tuple[str, PartitionDigestVerdict], ...]:
@@ -139,9 +139,9 @@ class DigestResult:
         return tuple((topic.topic, part) for topic in self.topics for part in topic.unread)
 
     @property
-    def untold(self) -> bool:
-        """Whether ranges differ that may differ."""
-        return any(topic.untold for topic in self.topics)
+    def undecided(self) -> bool:
+        """Whether ranges differ that may differ by compaction."""
+        return any(topic.undecided for topic in self.topics)
 
     @property
     def behind(self) -> int:
@@ -155,7 +155,7 @@ class DigestResult:
 
 
 def to_json(result: DigestResult) -> dict[str, Any]:
-    """Return the JSON object of `verify --digest -o json`; `equal` is null where it cannot be told."""
+    """Return the JSON object of `verify --digest -o json`; `equal` is null if it cannot be decided."""
     return {
         "schema_version": 1,
         "equal": result.equal,
@@ -191,7 +191,7 @@ def _partition(part: PartitionDigestVerdict) -> dict[str, Any]:
         "ranges_equal": part.equal_ranges,
         "ranges_excused_by_compaction": part.excused,
         "different": [_pair(pair) for pair in part.different],
-        "cannot_be_told": [_pair(pair) for pair in part.untold],
+        "cannot_be_told": [_pair(pair) for pair in part.undecided],
         "behind": part.behind,
         "not_covered": part.not_covered,
         "not_comparable": part.not_comparable,

@@ -1,4 +1,4 @@
-"""Verifies two clusters again and again without a daemon: rounds over all partitions of a flow, for as long as wanted.
+"""Verifies two clusters continuously without a daemon, in rounds over all partitions of a flow.
 
 The order of events in each round is that of `engine.verify.compare`.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from replicator.admin.topics import TopicAdmin
 from replicator.core.verify.track import VerifyTrack
 from replicator.engine.verify.compare import LoadViews, VerifyOptions, survey
-from replicator.engine.verify.continuous import Place, Verifier
+from replicator.engine.verify.continuous import Verifier, VerifyRange
 from replicator.errors import KafkaError
 from replicator.model.names import TopicPartition
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """One partition after a round. Offsets are next records; `age_seconds` None: never yet verified to its end."""
+    """One partition after a round. Offsets are next records; `age_seconds` None: not yet verified to its end."""
 
     where: TopicPartition
     through: int | None
@@ -41,7 +41,7 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round found; `problems` are topics that cannot be compared, with the reason."""
+    """What one round found; `problems` say which topics cannot be compared, and why."""
 
     partitions: tuple[Followed, ...]
     problems: tuple[str, ...]
@@ -53,7 +53,7 @@ class Round:
 
     @property
     def left(self) -> int:
-        """Offsets that both sides hold and that were not compared yet."""
+        """Offsets that both sides hold and that are not compared yet."""
         return sum(max(0, part.end - (part.through or 0)) for part in self.partitions)
 
     @property
@@ -63,7 +63,7 @@ class Round:
 
     @property
     def age_seconds(self) -> float | None:
-        """How long ago all that both sides held then had been compared, in the worst partition; None if never."""
+        """Age of the last moment up to which everything was compared, in the worst partition; None if there is none."""
         ages = [part.age_seconds for part in self.partitions]
         known = [age for age in ages if age is not None]
         return max(known) if known and len(known) == len(ages) else None
@@ -83,8 +83,8 @@ class Follower:
         topics: Returns the topics to compare now: source name -> target name.
         isolation: Which records count.
         bytes_per_second: Bound over both sides; None for none.
-        load_views: Returns where offsets stand that are not the source's own.
-        round_seconds: A round is told of at least this often, also before it has come to every end.
+        load_views: Returns the maps of partitions whose offsets differ from the source's.
+        round_seconds: A round is reported at least this often, even before it has reached every end.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Follower:
         self._tasks: list[Task] = []
 
     async def rounds(self) -> AsyncGenerator[Round, None]:
-        """Yield what each round found, without end; a cluster that cannot be reached is a problem of that round.
+        """Yield what each round found, forever; a cluster that cannot be reached is a problem of that round.
 
         Raises:
             KafkaError: A cluster refuses to be read.
@@ -134,27 +134,27 @@ class Follower:
                 await admin.close()
 
     async def _round(self, deadline: float) -> tuple[str, ...]:
-        """Compare what is new until all of it was, or the time is up; return what cannot be compared."""
+        """Compare what is new until nothing is left or the time is up; return what cannot be compared."""
         self._tasks, verdicts = await survey(*self._admins, await self._topics(), self._options, self._load_views)
-        await self._until([self._place(task) for task in self._tasks], deadline)
+        await self._until([self._span(task) for task in self._tasks], deadline)
         return tuple(verdict.problem for verdict in verdicts.values() if verdict.problem)
 
-    def _place(self, task: Task) -> Place:
+    def _span(self, task: Task) -> VerifyRange:
         track = self._tracks.setdefault(task.source, VerifyTrack(task.source.partition))
         floor = task.view.floor
-        return Place(track, task.source, task.target, task.end, task.target_end, floor, task.compacted, task.view)
+        return VerifyRange(track, task.source, task.target, task.end, task.target_end, floor, task.compacted, task.view)
 
-    async def _until(self, places: list[Place], deadline: float) -> None:
+    async def _until(self, spans: list[VerifyRange], deadline: float) -> None:
         """Let partitions take turns until all are at their ends, or the time is up."""
         loop = asyncio.get_running_loop()
-        while places:
+        while spans:
             left = []
-            for place in places:
-                if await self._verifier.look(place):
-                    left.append(place)
+            for span in spans:
+                if await self._verifier.look(span):
+                    left.append(span)
                 if loop.time() >= deadline:
                     return
-            places = left
+            spans = left
 
     def _followed(self, task: Task, now: float) -> Followed:
         track = self._tracks[task.source]

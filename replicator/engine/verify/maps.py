@@ -1,4 +1,4 @@
-"""The offset maps of a flow as they are recorded, brought up to the target's ends, for a comparison from outside."""
+"""The recorded offset maps of a flow, brought up to the target's ends, for a comparison outside the daemon."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 async def map_views(flow: FlowSpec, source: ClusterSpec, target: ClusterSpec) -> Mapping[TopicPartition, MapView]:
-    """Return what is known of the partitions whose offsets are not the source's own, by their names on the target.
+    """Return the maps of partitions whose offsets differ from the source's, by their names on the target.
 
     Raises:
         KafkaError: A cluster cannot be asked.
@@ -77,28 +77,28 @@ async def _views(flow: FlowSpec, uid: str, log: StateLog, source: Side, target: 
                 there = await open_log(source, origin, committed=committed, given_up=given_up)
                 here = await open_log(target, where, committed=False)
                 if there is not None and here is not None:
-                    offsets = await _up_to_ends(offsets, there, here, anew=flow.both_ways)
+                    offsets = await _up_to_ends(offsets, there, here, from_logs=flow.both_ways)
             views[where] = MapView(
                 offsets, known.mapped, compared_from(known), given_up, flow.both_ways and known.mapped
             )
     return views
 
 
-async def _up_to_ends(offsets: OffsetMap, there: Log, here: Log, *, anew: bool) -> OffsetMap:
+async def _up_to_ends(offsets: OffsetMap, there: Log, here: Log, *, from_logs: bool) -> OffsetMap:
     """Return a map brought up to the ends of both logs.
 
     Args:
         offsets: What is recorded; it may be changed.
         there: The source's log.
         here: The target's.
-        anew: Whether the map decides what is compared at all. Then it is not taken from what was recorded by whoever is
-            judged: the logs are paired from their first record on, where retention has not taken it.
+        from_logs: Whether the map decides what is compared at all. Then the recorded one is not trusted, as the flow
+            under test wrote it: the logs are paired from their first record on, unless retention has removed it.
     """
     begin = offsets.begin
-    if anew and there.start <= begin.source and here.start <= begin.target:
+    if from_logs and there.start <= begin.source and here.start <= begin.target:
         offsets = await paired(begin, there, here)
         place: Place | None = offsets.end
-        if offsets.end.source > there.end:  # what is too many on the target stands there
+        if offsets.end.source > there.end:  # surplus records of the target are there
             return offsets
     else:
         place = (await walk(offsets, there, here)).place

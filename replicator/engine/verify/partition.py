@@ -1,4 +1,4 @@
-"""Compares one partition of two clusters, both sides in step and in bounded memory."""
+"""Compares one partition of two clusters, reading both sides in step and in bounded memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from replicator.model.names import TopicPartition
 class Task:
     """One partition to compare: its names, log starts and ends in offsets of the source.
 
-    `compacted`: a cleaner runs on one side. `view`: where its offsets stand on the target. `floor`: below it nothing is
+    `compacted`: a cleaner runs on one side. `view`: maps its offsets to the target's. `floor`: nothing below it is
     compared.
     """
 
@@ -56,7 +56,7 @@ class Meter:
 
 
 class Comparison:
-    """Compares one partition, and goes on further up where retention overtakes it.
+    """Compares one partition, and continues at the log start where retention overtakes it.
 
     Attributes:
         diff: What was found so far.
@@ -70,24 +70,24 @@ class Comparison:
         meter: Meter,
         *,
         first_max: int,
-        tell: Callable[[Difference], None] | None = None,
+        report: Callable[[Difference], None] | None = None,
     ) -> None:
-        self.diff = RecordDiff(task.source.partition, compacted=task.compacted, first_max=first_max, tell=tell)
+        self.diff = RecordDiff(task.source.partition, compacted=task.compacted, first_max=first_max, report=report)
         self._task = task
         self._sides = TwoSides(left, right, task.source, task.target, task.view)
         self._meter = meter
 
     def run(self, stop: threading.Event) -> PartitionVerdict:
-        """Compare to the end, or until told to stop; a batch that cannot be read ends it, and is told in the verdict.
+        """Compare to the end, or until stopped; a batch that cannot be read ends it and is named in the verdict.
 
         Raises:
-            OutOfRange: A log was cut below what had been read.
+            OutOfRange: A log was truncated below what had been read.
             KafkaError: A cluster cannot be read.
         """
         task = self._task
         source_start, target_start = task.source_start, task.target_start
         position, problem = task.start, None
-        # The target may be longer than the source: what stands there is extra.
+        # The target may be longer than the source: what is there is extra.
         while position < max(task.end, task.target_end):
             try:
                 self._compare(position, stop)

@@ -1,4 +1,4 @@
-"""Worker threads that take partitions from a queue, and what they tell of their progress."""
+"""Worker threads that take partitions from a queue, and reports of their progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POLL_SECONDS = 0.5
 
 
 class Piece(Protocol):
-    """What a worker does at a time: offsets [start, end) of one partition."""
+    """One unit of work: offsets [start, end) of one partition."""
 
     @property
     def start(self) -> int:
@@ -33,7 +33,7 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, slots=True)
 class VerifyProgress:
-    """How far it has come. `offsets_total` counts offsets to compare, an upper bound of the records."""
+    """How far it got. `offsets_total` counts offsets to compare, an upper bound of the records."""
 
     partitions_done: int
     partitions_total: int
@@ -51,7 +51,7 @@ class Pool(Generic[_Piece, _Found]):
 
     Attributes:
         done: What was found, by piece.
-        stop: Set once nobody waits for the result any more.
+        stop: Set once nobody waits for the result.
     """
 
     def __init__(self, pieces: Iterable[_Piece], progress: Progress | None = None) -> None:
@@ -72,7 +72,7 @@ class Pool(Generic[_Piece, _Found]):
         return made
 
     def take(self) -> _Piece | None:
-        """Return the next piece; None once there is none, or it was told to stop."""
+        """Return the next piece; None once there is none, or it was stopped."""
         if self.stop.is_set():
             return None
         try:
@@ -81,7 +81,7 @@ class Pool(Generic[_Piece, _Found]):
             return None
 
     async def run(self, work: Callable[[], None], workers: int) -> None:
-        """Run `work` in that many threads and tell of their progress; on any way out, stop them and wait for them.
+        """Run `work` in that many threads and report their progress; on every way out, stop them and wait for them.
 
         Raises:
             ReplicatorError: What a worker raised.
@@ -93,14 +93,14 @@ class Pool(Generic[_Piece, _Found]):
                 finished, _ = await asyncio.wait(running, timeout=_POLL_SECONDS)
                 for worker in finished:
                     worker.result()
-                self._tell()
+                self._report()
                 if len(finished) == len(running):
                     break
         finally:
             self.stop.set()
             await asyncio.gather(*running, return_exceptions=True)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         if self._progress is None:
             return
         self._progress(

@@ -23,11 +23,11 @@ class PartitionVerdict:
         differences: How many records differ.
         source_only: Offsets below the target's log start; not comparable.
         target_only: Offsets below the source's log start; not comparable.
-        taken_over: Offsets that both logs have and that are not compared: below the place where the mirror was taken
-            over, as by a switch of the other flow.
-        behind: Offsets the target had not reached when waiting for it ended.
-        excused: Records on one side only that log compaction explains.
-        problem: Why what follows was not compared, though both sides hold it; None where all was.
+        taken_over: Offsets that both logs have and that are not compared: below the offset where the mirror was taken
+            over, for example by a switch of the other flow.
+        behind: Offsets that the target had not reached when the wait for it ended.
+        excused: Records on one side only, explained by log compaction.
+        problem: Why what follows was not compared, though both sides hold it; None if all was.
     """
 
     partition: int
@@ -47,7 +47,7 @@ class PartitionVerdict:
 
 @dataclass(frozen=True, slots=True)
 class TopicVerdict:
-    """One topic. `problem` is set where the target cannot be compared at all: no topic, too few partitions."""
+    """One topic. `problem` is set if it cannot be compared at all: no topic, a different number of partitions."""
 
     topic: str
     target_topic: str
@@ -58,9 +58,9 @@ class TopicVerdict:
 
     @property
     def equal(self) -> bool | None:
-        """Whether every record compared is equal; None where there are records, and none was compared.
+        """Whether every record compared is equal; None if there are records, but none was compared.
 
-        It says nothing of offsets not reached yet (`behind`).
+        It says nothing about offsets not reached yet (`behind`).
         """
         if self.problem is not None or any(part.differences for part in self.partitions):
             return False
@@ -68,7 +68,7 @@ class TopicVerdict:
 
     @property
     def unread(self) -> tuple[PartitionVerdict, ...]:
-        """Partitions that were not compared to their end, as a batch of theirs cannot be read."""
+        """Partitions that were not compared to their end, because one of their batches cannot be read."""
         return tuple(part for part in self.partitions if part.problem is not None)
 
     @property
@@ -94,7 +94,7 @@ class TopicVerdict:
 
     @property
     def behind(self) -> int:
-        """Offsets the target had not reached."""
+        """Offsets that the target had not reached."""
         return sum(part.behind for part in self.partitions)
 
     @property
@@ -104,11 +104,11 @@ class TopicVerdict:
 
     @property
     def outcome(self) -> str:
-        """What came of it, in a few words."""
+        """The outcome in a few words."""
         if self.equal is False:
             return self.problem or "DIFFERENT"
         if self.unread:
-            return "cannot be told"
+            return "undecided"
         if self.behind:
             return "behind"
         if self.equal is None:
@@ -117,7 +117,7 @@ class TopicVerdict:
 
     @property
     def not_comparable(self) -> str | None:
-        """A sentence on what was not compared, or None."""
+        """A sentence about what was not compared, or None."""
         parts = []
         if below := sum(part.source_only for part in self.partitions):
             parts.append(f"{below} offsets of the source are below the target's log start")
@@ -125,7 +125,7 @@ class TopicVerdict:
             parts.append(f"{below} offsets of the target are below the source's log start")
         said = [f"not comparable: {' and '.join(parts)}"] if parts else []
         if self.taken_over:
-            said.append(f"not compared: {self.taken_over} offsets below the place where the mirror was taken over")
+            said.append(f"not compared: {self.taken_over} offsets below the offset where the mirror was taken over")
         said += [f"not compared to its end: partition {part.partition}: {part.problem}" for part in self.unread]
         return "; ".join(said) or None
 
@@ -141,7 +141,7 @@ class VerifyResult:
     def equal(self) -> bool | None:
         """Whether every record compared is equal.
 
-        None where there are records, and none of any topic was compared, or where a batch cannot be read.
+        None if there are records but none of any topic was compared, or if a batch cannot be read.
         """
         found = {topic.equal for topic in self.topics}
         if False in found:
@@ -155,7 +155,7 @@ class VerifyResult:
 
     @property
     def behind(self) -> int:
-        """Offsets the target had not reached when waiting for it ended."""
+        """Offsets that the target had not reached when the wait for it ended."""
         return sum(topic.behind for topic in self.topics)
 
     @property
@@ -178,7 +178,7 @@ def summed(counters: list[Counter[Any]]) -> tuple[tuple[str, int], ...]:
 def to_json(result: VerifyResult) -> dict[str, Any]:
     """Return the JSON object of `verify -o json`: snake_case, integers for offsets and sizes.
 
-    `equal` is null where nothing could be compared, or a batch cannot be read.
+    `equal` is null if nothing could be compared, or a batch cannot be read.
     """
     return {
         "schema_version": 1,

@@ -1,4 +1,4 @@
-"""What large answers are taken out of while records are compared: their memory has one bound, whoever reads them."""
+"""Bounds the memory of large answers while records are compared, whichever thread reads them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _ANSWER_SECONDS: Final = 1.0
 
 
 class Turns:
-    """Lets one worker at a time hold large answers: each of its sides one at most, whatever the number of workers."""
+    """Lets one worker at a time hold large answers, at most one for each side, however many workers there are."""
 
     def __init__(self) -> None:
-        # Reentrant, as memory may be dropped, and room with it, wherever an object is made.
+        # Reentrant: memory, and room with it, may be released wherever an object is created.
         self.lock = threading.RLock()
         self.holder: Turn | None = None
 
@@ -46,7 +46,7 @@ class Turn:
             self._end()
 
     def take(self, size: int) -> bool:
-        """Return whether it is this worker's turn; then it stays so until all is given back."""
+        """Return whether it is this worker's turn; it stays so until all is given back."""
         with self._turns.lock:
             if self._turns.holder not in {None, self}:
                 return False
@@ -55,7 +55,7 @@ class Turn:
             return True
 
     def give_back(self, size: int) -> None:
-        """Take back what was held; the last of it ends the turn."""
+        """Take back what was held; giving back the last of it ends the turn."""
         with self._turns.lock:
             self._held_bytes -= size
             if self._held_bytes <= 0:
@@ -68,14 +68,14 @@ class Turn:
 
 
 class Borrowed:
-    """Room within the frames of a flow, for a thread beside the event loop that they belong to.
+    """Room within the frames of a flow, for a thread other than the event loop that owns them.
 
-    The copy is not held up for it: where its frames leave no room, none is taken.
+    The copy is not held up for it: if its frames leave no room, none is taken.
 
     Args:
         frames: The flow's frames.
-        loop: The event loop that they belong to.
-        when_returned: Called there once room was given back: others may wait for it.
+        loop: The event loop that owns them.
+        when_returned: Called there once room was given back: others may be waiting for it.
     """
 
     def __init__(self, frames: FramePool, loop: asyncio.AbstractEventLoop, when_returned: Callable[[], object]) -> None:
@@ -85,21 +85,21 @@ class Borrowed:
         self._lent_bytes = 0
 
     def take(self, size: int) -> bool:
-        """Return whether the frames leave room; it waits for their event loop to tell, for a second at most."""
-        told: concurrent.futures.Future[bool] = concurrent.futures.Future()
+        """Return whether the frames leave room; wait for the answer of their event loop, for a second at most."""
+        answer: concurrent.futures.Future[bool] = concurrent.futures.Future()
 
         def lend() -> None:
-            if told.set_running_or_notify_cancel():
-                told.set_result(self._lend(size))
+            if answer.set_running_or_notify_cancel():
+                answer.set_result(self._lend(size))
 
         try:
             self._loop.call_soon_threadsafe(lend)
         except RuntimeError:  # it is closed: whoever waits is about to be stopped
             return False
         try:
-            return told.result(_ANSWER_SECONDS)
+            return answer.result(_ANSWER_SECONDS)
         except TimeoutError:
-            return not told.cancel() and told.result()
+            return not answer.cancel() and answer.result()
 
     def give_back(self, size: int) -> None:
         """Give back what was lent."""

@@ -20,7 +20,7 @@ class TwoSides:
         right: Reads the target.
         source: The partition on the source.
         target: The partition on the target.
-        view: What is known of its offsets.
+        view: Maps its offsets to the target's.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class TwoSides:
         self._alike_up_to = 0
 
     def more(self, ours: list[Row], theirs: list[Row]) -> tuple[list[Row], list[Row]]:
-        """Return rows of source and target that were left over, or the next ones of a side of which none were.
+        """Return the rows of each side that were left over, or its next rows if none were.
 
         Raises:
             OutOfRange: A log does not hold the next offset.
@@ -52,14 +52,14 @@ class TwoSides:
             rows = self._left.chunk()
             self._alike_bytes += self._left.opened_bytes - before
             return rows, rows
-        # The target first: of what is large in it nothing is kept, while the source's stays until it is digested.
+        # The target first: none of its large fields are kept, while the source's stay until they are digested.
         theirs = theirs or self.target_rows()
         return ours or self.source_rows(), theirs
 
     def _are_alike(self) -> bool:
-        """Return whether the source's next records are the target's as well, which is passed over for them.
+        """Return whether the target's next records are the same as the source's; if so, the target skips them.
 
-        A copied batch keeps its bytes behind the header, so it need not be opened on both sides.
+        A copied batch keeps the bytes after its header, so it need not be opened on both sides.
         """
         if self._left.position < self._alike_up_to and self._left.is_inside_batch:
             return True
@@ -81,7 +81,7 @@ class TwoSides:
         self._right.open(self._target, self._view.to_target(start), self._view.to_target(target_end))
 
     def source_rows(self) -> list[Row]:
-        """Return the source's next records, but for those that need not be copied; none at its end."""
+        """Return the source's next records except those that need not be copied; none at its end."""
         rows = self._left.chunk()
         view = self._view
         while rows and view.is_partial:
@@ -92,7 +92,7 @@ class TwoSides:
         return rows
 
     def target_rows(self) -> list[Row]:
-        """Return the target's next records that are ours, each at its offset on the source; none at its end."""
+        """Return the next records of the target that we wrote, each at its offset on the source; none at its end."""
         rows = self._right.chunk()
         view = self._view
         while rows and view.others_write:
@@ -106,12 +106,12 @@ class TwoSides:
 
     @property
     def source_position(self) -> int:
-        """Every record of the source below it was handed out."""
+        """Every record of the source below it was returned."""
         return self._left.position
 
     @property
     def target_position(self) -> int:
-        """Every record of the target below it was handed out."""
+        """Every record of the target below it was returned."""
         return self._view.to_source(self._right.position)
 
     @property
@@ -135,7 +135,7 @@ class TwoSides:
         return self._left.is_inside_batch or self._right.is_inside_batch
 
     def starts(self) -> tuple[int, int]:
-        """Return the log starts of source and target, as they are now; what is compared may begin above both.
+        """Return the present log starts of source and target; the comparison may begin above both.
 
         Raises:
             KafkaError: A cluster refuses, or does not answer.
@@ -144,7 +144,7 @@ class TwoSides:
         return source, self._view.log_start(self._right.log_start(self._target), source)
 
     def high_watermark(self) -> int:
-        """Return the higher of both log ends, as they are now.
+        """Return the higher of the present log ends.
 
         Raises:
             KafkaError: A cluster refuses, or does not answer.
@@ -158,7 +158,7 @@ class TwoSides:
         Nothing at or above the offset that failed has been compared by then, so nothing is compared twice.
 
         Raises:
-            OutOfRange: Neither did: that log was cut below what had been read.
+            OutOfRange: Neither did: that log was truncated below what had been read.
             KafkaError: A cluster refuses, or does not answer.
         """
         starts = self.starts()

@@ -1,4 +1,4 @@
-"""Compares one piece of a partition, of bounded size and at a bounded rate, and says how far it came."""
+"""Compares one piece of a partition, of bounded size and at a bounded rate, and reports how far it got."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _BATCH_SHARES = 8
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What to compare: from `start` up to what each side holds, no more than about `bytes_max` over both sides.
+    """What to compare: from `start` up to what each side holds, about `bytes_max` over both sides at most.
 
-    A batch that was begun is compared to its end, as what is opened of it would have to be opened again, unless that
+    A batch that was started is compared to its end, since it would have to be opened again otherwise, unless that
     takes `_BATCH_SHARES` times as much.
     """
 
@@ -37,10 +37,10 @@ def compare_slice(
     stop: threading.Event,
     advanced: Callable[[int], None],
 ) -> bool:
-    """Compare what both sides hold; return whether that was all. Runs in a thread of its own.
+    """Compare what both sides hold; return whether that was all. Runs in its own thread.
 
-    `advanced` is told the first offset that was not compared, again and again, and always before an error is raised:
-    there a slice that ended early is gone on with, and no record is compared twice.
+    `advanced` is called with the first offset that was not compared, after each chunk and so before any error is
+    raised: a slice that ended early continues there, and no record is compared twice.
 
     Raises:
         OutOfRange: A log does not hold the next offset.
@@ -64,6 +64,6 @@ def compare_slice(
             return True
         size = sides.opened_bytes - before
         used += size
-        # In small pieces: a long one at full speed would keep the interpreter from those who copy.
+        # In small pieces: a long one at full speed would keep the copy from the interpreter.
         stop.wait(pace.rest_seconds(size, time.monotonic()))
     return False

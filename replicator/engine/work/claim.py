@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from replicator.engine.state.log import Change, StateLog
 
 _PAUSE_SECONDS_MAX = 5.0
-_TELL_EVERY_SECONDS = 60.0
+_REPORT_EVERY_SECONDS = 60.0
 
 log = get_logger(__name__)
 
 
 class ClaimKeeper:
-    """The claim of one shard, as one daemon sees and works it.
+    """The claim on one shard, as one daemon sees and keeps it.
 
     What was seen of it, what is ours of it and until when change together, in a callback of the state topic or between
     two awaits of a step: they stand side by side so that each step reads as one decision.
@@ -41,7 +41,7 @@ class ClaimKeeper:
         now: Monotonic time.
 
     Attributes:
-        trouble: Why it cannot be worked, with the next step; None while it can.
+        problem: Why it cannot be kept, with the next step; None while it can.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class ClaimKeeper:
         self._timing = timing
         self._doubt_seconds = doubt_seconds
         self._known_dead = known_dead
-        self.trouble: str | None = None
-        self._told_at = 0.0
+        self.problem: str | None = None
+        self._reported_at = 0.0
         self._lease_epoch = 0
         self._kicked = asyncio.Event()
         self._working = asyncio.Lock()
@@ -88,7 +88,7 @@ class ClaimKeeper:
 
     @property
     def number(self) -> int:
-        """The number of the claim that is ours, 0 for none."""
+        """The number of our claim, 0 for none."""
         return self._held
 
     @property
@@ -98,7 +98,7 @@ class ClaimKeeper:
 
     @property
     def seen_number(self) -> int:
-        """The number of the claim as last seen, whoever holds it; 0 where there never was one."""
+        """The number of the claim as last seen, whoever holds it; 0 if there never was one."""
         return self._seen.number if self._seen is not None else 0
 
     # -- watching -------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class ClaimKeeper:
             renewal = state.get_renewal(self._log.records, self._uid, self._shard)
         except DamagedRecord as error:
             self._damaged = error
-            self._held = 0  # whose it is by now is not known
+            self._held = 0  # who holds it now is unknown
             return
         self._damaged = None
         if claim is None:
@@ -144,13 +144,13 @@ class ClaimKeeper:
         self._valid_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
 
     def want(self, lease_epoch: int) -> None:
-        """Take the claim as soon as it may be taken, under a lease of that epoch; until it is given back."""
+        """Take the claim as soon as possible under a lease of that epoch, and keep it until it is given back."""
         if lease_epoch != self._lease_epoch:
             self._lease_epoch = lease_epoch
             self._kicked.set()
 
     async def run(self) -> None:
-        """Work the claim until cancelled."""
+        """Keep the claim until cancelled."""
         every = self._timing.renew_every_seconds
         backoff = Backoff(every, _PAUSE_SECONDS_MAX)
         while True:
@@ -159,7 +159,7 @@ class ClaimKeeper:
                 await self.step()
             except ReplicatorError as error:
                 self._failed(error)
-                # A claim that still holds is worth every try; one that has ended is not taken again sooner by them.
+                # While the claim is valid every try counts; once it has ended, more tries would not regain it sooner.
                 pause = every if self.effective_since() is not None else backoff.next_seconds()
             else:
                 self._works()
@@ -170,16 +170,16 @@ class ClaimKeeper:
                     await self._kicked.wait()
 
     def _failed(self, error: ReplicatorError) -> None:
-        """Say why once, and again only where it is another reason; two that take turns are not told at each try."""
-        before, self.trouble = self.trouble, error.with_next_step()
-        if before is None or (before != self.trouble and self._now() - self._told_at >= _TELL_EVERY_SECONDS):
-            self._told_at = self._now()
+        """Log the reason once, and a different one again; two that alternate are not logged at every try."""
+        before, self.problem = self.problem, error.with_next_step()
+        if before is None or (before != self.problem and self._now() - self._reported_at >= _REPORT_EVERY_SECONDS):
+            self._reported_at = self._now()
             log.warning("claim not worked", shard=self._shard, why=str(error), next=error.next_step)
 
     def _works(self) -> None:
-        if self.trouble is not None:
+        if self.problem is not None:
             log.info("claim worked again", shard=self._shard)
-        self.trouble = None
+        self.problem = None
 
     async def step(self) -> None:
         """Do the one thing that is due now."""
@@ -210,10 +210,10 @@ class ClaimKeeper:
             taken = 0
             claim = state.get_claim(records, self._uid, self._shard)
             self._look()
-            # Decided anew on what stands now: the claim we judged may have been renewed or taken meanwhile.
+            # Decided again on the present records: the claim we judged may have been renewed or taken meanwhile.
             if self._seen != judged:
                 return []
-            # Numbers and lease epochs rise together, so that either of them tells who came later.
+            # Numbers and lease epochs rise together, so either of them shows who came later.
             taken = max((claim.number if claim is not None else 0) + 1, self._lease_epoch)
             record = pb.ClaimRecord(shard=self._shard, number=taken, holder=self._me)
             return [state.put(state.claim_key(self._uid, self._shard), record)]
@@ -241,9 +241,9 @@ class ClaimKeeper:
             self._valid_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
 
     async def give_back(self, *, drained: bool) -> None:
-        """End holding. With nothing outstanding the next holder has no doubt to wait out."""
+        """Give up the claim. If nothing is outstanding, the next holder has no doubt to wait out."""
         held, self._held, self._lease_epoch = self._held, 0, 0
-        async with self._working:  # it may just be being taken
+        async with self._working:  # a take may be under way
             held, self._held = max(held, self._held), 0
             if held and drained:
                 await self._release(held)

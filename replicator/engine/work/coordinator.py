@@ -1,6 +1,6 @@
 """The coordinator: grants leases, from a store that several coordinators may share (`core.work.lease` decides).
 
-What is alive is judged by this process's monotonic clock: a daemon whose beat was not seen to rise for a TTL is dead.
+Liveness is judged by this process's monotonic clock: a daemon whose beat did not rise for a TTL is dead.
 A coordinator that has just started has seen nobody yet, so everyone gets a whole TTL from then.
 """
 
@@ -26,11 +26,11 @@ from replicator.store.lease_store import LeaseStore
 
 _PREFIX = "leases/"
 _FLOWS_PREFIX = "flows/"
-"""Which flow each uid belongs to, beside the leases: coordinators of older versions read those, and not these."""
+"""Which flow each uid belongs to, next to the leases: coordinators of older versions read only the leases."""
 _UIDS_PER_FLOW_MAX = 256
-"""Flows of one name: sites that share a flow file, and clusters that were rebuilt."""
+"""Flows of one name: sites that share a flow file, and rebuilt clusters."""
 _UIDS_MAX = 2048
-"""Of all names together: who may ask for a glob of names would make ever more of them."""
+"""Of all names together: a caller with rights on a glob of names could create any number of them."""
 _FORMAT = 1
 _Stored = TypeVar("_Stored", Member, Lease, LeaseTable)
 _MEMBERS_MAX = 64
@@ -41,7 +41,7 @@ log = get_logger(__name__)
 
 
 class Coordinator:
-    """A coordinator; it is a `rpc.lease_port.LeasePort`.
+    """A coordinator; implements `rpc.lease_port.LeasePort`.
 
     Args:
         store: Where leases are kept.
@@ -81,7 +81,7 @@ class Coordinator:
 
     async def tables(self) -> Sequence[LeaseTable]:
         """See `LeasePort.tables`."""
-        async with self._listing:  # long where there are many; several at once would hold up the loop together
+        async with self._listing:  # slow if there are many; several at once would hold up the event loop
             turns = Turns()
             tables = []
             for key, raw in (await self._store.read_all(_PREFIX)).items():
@@ -114,20 +114,20 @@ class Coordinator:
             after = change(lease.balanced(joined))
             written = await self._store.compare_and_set(key, _pack(after), stored.revision if stored else 0)
             if written is not None:
-                _tell(before, after)
+                _log_changes(before, after)
                 self._living(after)
                 return LeaseAnswer(after, self._ttl_seconds, lease.offered(after, caller))
         raise _contested(caller.flow)
 
     async def _bind(self, caller: Caller) -> None:
-        """Return if the caller's uid is that of its flow; note it where nobody has told yet.
+        """Return if the caller's uid belongs to its flow; record that if nothing is recorded yet.
 
         Raises:
-            Conflict: It is another flow's, or the flow has too many of them.
-            StoreError: What is noted cannot be read.
+            Conflict: It belongs to another flow, or the flow has too many uids.
+            StoreError: The record cannot be read.
         """
         known = self._bindings.get(caller.flow_uid)
-        with contextlib.suppress(Conflict):  # the store is the judge: somebody may have mended it
+        with contextlib.suppress(Conflict):  # the store decides: somebody may have repaired it
             if known is not None and lease_calls.bound(known, caller) == known:
                 return
         key = _FLOWS_PREFIX + caller.flow_uid
@@ -145,10 +145,10 @@ class Coordinator:
         raise _contested(caller.flow)
 
     async def _named_before(self, caller: Caller) -> Binding | None:
-        """Return whose the leases of a uid are that nobody was bound to: a coordinator of an older version kept them.
+        """Return the flow of leases whose uid has no binding: a coordinator of an older version wrote them.
 
         Raises:
-            Conflict: There are none, and the flow, or all flows, have as many uids as they may have.
+            Conflict: There are none, and the flow, or all flows together, have reached the limit of uids.
         """
         stored = await self._store.read(_PREFIX + caller.flow_uid)
         if stored is not None and (name := _parse(caller.flow_uid, stored).flow):
@@ -159,12 +159,12 @@ class Coordinator:
             known = f"are named {caller.flow!r}" if count >= _UIDS_PER_FLOW_MAX else "are known"
             raise Conflict(
                 f"{count if count >= _UIDS_PER_FLOW_MAX else len(every)} flows {known} in the coordinator's store",
-                next_step=f"delete the keys {_FLOWS_PREFIX}UID and {_PREFIX}UID there of those that are gone",
+                next_step=f"delete the keys {_FLOWS_PREFIX}UID and {_PREFIX}UID of flows that are gone from the store",
             )
         return None
 
     def _living(self, table: LeaseTable, but: str | None = None) -> LeaseTable:
-        """Note every new beat; return the table without those that were silent for a TTL (`but` is just calling)."""
+        """Note every new beat; return the table without daemons silent for a TTL (`but` is calling now, and stays)."""
         now = self._now()
         before = self._seen.get(table.flow_uid, {})
         seen: dict[str, tuple[int, float]] = {}
@@ -188,8 +188,8 @@ def _contested(flow: str) -> Conflict:
     )
 
 
-def _tell(before: LeaseTable, after: LeaseTable) -> None:
-    """Log who holds what from now on."""
+def _log_changes(before: LeaseTable, after: LeaseTable) -> None:
+    """Log each lease that changed hands."""
     old = {one.shard: one.holder for one in before.leases}
     for one in after.leases:
         if one.holder != old.get(one.shard, ""):
@@ -211,17 +211,17 @@ def _binding(flow_uid: str, stored: Versioned) -> Binding:
         return Binding(str(raw["flow"]), str(raw["source_cluster_id"]), str(raw["target_cluster_id"]))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreError(
-            f"which flow {flow_uid} is cannot be read from the coordinator's store",
+            f"the name of flow {flow_uid} in the coordinator's store cannot be read",
             why=str(error),
-            next_step=f"delete the key {_FLOWS_PREFIX}{flow_uid.removeprefix(_FLOWS_PREFIX)} there: it is noted anew",
+            next_step=f"delete the key {_FLOWS_PREFIX}{flow_uid.removeprefix(_FLOWS_PREFIX)} there: it is rewritten",
         ) from error
 
 
 def _typed(value: _Stored) -> _Stored:
-    """Return what was read, if each of its fields is of its type: JSON holds any.
+    """Return what was read, if each of its fields has its type: JSON can hold any.
 
     Raises:
-        TypeError: One is not.
+        TypeError: A field has another type.
     """
     for one in fields(value):
         found = type(getattr(value, one.name)).__name__
@@ -246,11 +246,11 @@ def _parse(flow_uid: str, stored: Versioned) -> LeaseTable:
         raise StoreError(
             f"the leases of flow {flow_uid} in the coordinator's store cannot be read",
             why=str(error),
-            next_step=f"delete the key {_PREFIX}{flow_uid} there: daemons acquire their leases anew",
+            next_step=f"delete the key {_PREFIX}{flow_uid} there: daemons acquire their leases again",
         ) from error
     if not known:
         raise StoreError(
-            f"the leases of flow {flow_uid} in the coordinator's store are of a newer version",
+            f"the leases of flow {flow_uid} in the coordinator's store come from a newer version",
             next_step="upgrade this coordinator",
         )
     return table

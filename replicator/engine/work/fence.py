@@ -1,11 +1,11 @@
-"""The fence: no write of this flow that is still on its way is taken by the target any more.
+"""The fence: from then on the target refuses every write of this flow that is still on its way.
 
-One control marker under a higher producer epoch in every target partition. From then on a broker refuses the old epoch
-there, whoever sends it and whenever (KAFKA_FACTS K10). It counts only when *every* partition shows the higher epoch: an
-epoch that the transaction coordinator gives stops nothing by itself.
+It is one control marker under a higher producer epoch in every target partition. From then on a broker refuses the old
+epoch there, whoever sends it and whenever (KAFKA_FACTS K10). It counts only once *every* partition shows the higher
+epoch: an epoch from the transaction coordinator stops nothing by itself.
 
-Markers go in bulk (WriteTxnMarkers) where that is allowed, else by one empty transaction of the data id. A second
-marker of the same epoch does no harm to a fence, so a lost answer is looked at and, where it is missing, repeated.
+Markers go in bulk (WriteTxnMarkers) where that is allowed, otherwise by one empty transaction of the data id. A second
+marker of the same epoch does a fence no harm, so after a lost answer missing markers are simply written again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 COPIES_WITH_THE_FLOW = frozenset({pb.WRITER_ROLE_UNSPECIFIED, pb.WRITER_ROLE_COPYING})
 """Roles of a mirror's own with which it is switched as a part of its flow."""
 EPOCH_MAX = 32_766
-"""Kafka keeps the last one for itself; a producer id whose epochs are used up gets a new id."""
+"""Kafka reserves the last one; a producer whose epochs are used up gets a new id."""
 _PARTITIONS_PER_REQUEST = 500
 _LOOK_SECONDS = 0.05
 _LOOK_SECONDS_MAX = 1.0
@@ -51,11 +51,11 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """A fence that stands.
+    """A complete fence.
 
     Attributes:
-        epoch: What every partition shows at least.
-        ends: Where the log of each partition ends behind its marker.
+        epoch: The least epoch that every partition shows.
+        ends: Where the log of each partition ends, after its marker.
     """
 
     epoch: int
@@ -63,12 +63,12 @@ class Fenced:
 
 
 async def coordinator_epoch(target: Cluster, uid: str, producer_id: int) -> int | None:
-    """Return the epoch that a fence has to have at least; None where any will do (markers in bulk are allowed).
+    """Return the least epoch that a fence must have; None if any will do (markers in bulk are allowed).
 
-    A fence by transactions can only use what the transaction coordinator gives; asking for it fences nothing yet.
+    A fence by transactions needs an epoch from the transaction coordinator; asking for it fences nothing yet.
 
     Raises:
-        PreflightFailed: The data id has another producer by now: no transaction of it can fence this flow.
+        PreflightFailed: The data id has another producer by now, so none of its transactions can fence this flow.
         KafkaError: The target refuses.
     """
     verdict = await may_write_markers(await target.any_connection())
@@ -77,9 +77,9 @@ async def coordinator_epoch(target: Cluster, uid: str, producer_id: int) -> int 
     identity = await init_producer_id(target, data_transactional_id(uid))
     if identity.producer_id != producer_id:
         raise PreflightFailed(
-            f"{data_transactional_id(uid)} has producer {identity.producer_id} by now, the flow's is {producer_id}",
-            why="the target forgot the id while it was not used, or its epochs were used up",
-            next_step=f"grant ClusterAction on cluster {target.spec.alias}: a fence in bulk needs no id",
+            f"{data_transactional_id(uid)} now has producer {identity.producer_id}, not the flow's {producer_id}",
+            why="the target forgot the id while it was unused, or its epochs were used up",
+            next_step=f"grant ClusterAction on cluster {target.spec.alias}: a fence by bulk markers needs no id",
         )
     return identity.producer_epoch
 
@@ -92,7 +92,7 @@ class Fence:
         uid: The flow.
         producer_id: Whose writes are fenced.
         epoch: The epoch of the fence.
-        in_bulk: Whether markers go in bulk; None asks the target each time whether they may.
+        in_bulk: Whether markers go in bulk; with None the target is asked each time.
     """
 
     def __init__(self, target: Cluster, uid: str, producer_id: int, epoch: int, *, in_bulk: bool | None = None) -> None:
@@ -107,7 +107,7 @@ class Fence:
         """Append a marker wherever the epoch does not show, until it shows everywhere.
 
         Raises:
-            TimedOut: Some partition does not show it yet; asking again goes on.
+            TimedOut: Some partition does not show it yet; another call continues.
             KafkaError: The target refuses.
         """
         deadline = self._now() + seconds
@@ -119,9 +119,9 @@ class Fence:
             if self._now() >= deadline:
                 where = min([*missing, *unseen])
                 raise TimedOut(
-                    f"{len(missing) + len(unseen)} partitions do not show epoch {self._epoch}, {where} among them",
-                    why="no leader, or it does not answer" if unseen else "their markers have not landed",
-                    next_step="the same command again goes on with them",
+                    f"{len(missing) + len(unseen)} partitions do not show epoch {self._epoch} yet, for example {where}",
+                    why="no leader, or it does not answer" if unseen else "their markers are not there yet",
+                    next_step="repeat the command to continue",
                 )
             try:
                 await self._append(missing)
@@ -135,7 +135,7 @@ class Fence:
     async def missing(
         self, partitions: Collection[TopicPartition]
     ) -> tuple[list[TopicPartition], list[TopicPartition]]:
-        """Return the partitions that do not show the epoch, and those that could not be asked.
+        """Return the partitions that do not show the epoch, and those whose leaders could not be asked.
 
         Raises:
             KafkaError: The target cannot be reached at all.
@@ -155,17 +155,17 @@ class Fence:
     async def _shown_by(
         self, connection: Connection, partitions: list[TopicPartition]
     ) -> dict[TopicPartition, int | None]:
-        told = await control.describe_producers(connection, partitions)
-        if told is None:
+        described = await control.describe_producers(connection, partitions)
+        if described is None:
             return {where: await self._last_marker(connection, where) for where in partitions}
         return {
             where: next((one.producer_epoch for one in producers if one.producer_id == self._producer_id), None)
-            for where, (code, producers) in told.items()
+            for where, (code, producers) in described.items()
             if not code
         }
 
     async def _last_marker(self, connection: Connection, where: TopicPartition) -> int | None:
-        """Return the epoch of a marker of ours at the end of a log, where the broker does not tell of producers."""
+        """Return the epoch of our marker at the end of a log, for brokers that cannot describe producers."""
         ends = await control.list_offsets(connection, [where], control.LATEST, committed=False)
         if ends[where].error or not ends[where].value:
             return None
@@ -191,13 +191,13 @@ class Fence:
     async def _mark(self, connection: Connection, partitions: list[TopicPartition]) -> None:
         codes = await write_markers(connection, self._producer_id, self._epoch, dict.fromkeys(partitions, 1))
         bad = {where: code for where, code in codes.items() if code}
-        if bad:  # what became of them is looked at anyway
+        if bad:  # the next look shows whether they are there
             log.debug("markers refused", epoch=self._epoch, codes={str(where): code for where, code in bad.items()})
 
     async def _ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         async def ask(connection: Connection, some: list[TopicPartition]) -> dict[TopicPartition, int]:
-            told = await control.list_offsets(connection, some, control.LATEST, committed=False)
-            return {where: answer.value for where, answer in told.items() if not answer.error}
+            answers = await control.list_offsets(connection, some, control.LATEST, committed=False)
+            return {where: answer.value for where, answer in answers.items() if not answer.error}
 
         ends: dict[TopicPartition, int] = {}
         for answer in await self._on_leaders(partitions, ask):
@@ -207,7 +207,7 @@ class Fence:
     async def _on_leaders(
         self, partitions: Iterable[TopicPartition], ask: Callable[[Connection, list[TopicPartition]], Awaitable[R]]
     ) -> list[R]:
-        """Ask each partition's leader, many partitions at a time; those without one, or out of reach, are left out."""
+        """Ask each partition's leader, many partitions at a time; leave out those whose leader is missing or silent."""
         by_node: dict[int, list[TopicPartition]] = defaultdict(list)
         for where in partitions:
             leader = self._target.leader(where)
@@ -232,11 +232,11 @@ class Fence:
 async def keep_data_id_alive(target: Cluster, state_log: StateLog, uid: str, now_ms: int) -> bool:
     """Use the data id once a day, so that the target does not forget it (7 days idle); return whether it was due.
 
-    An empty transaction on the state topic, under the present epoch: without InitProducerId, which would raise it.
+    Runs an empty transaction on the state topic, under the present epoch: InitProducerId would raise the epoch.
 
     Raises:
         KafkaError: The target refuses.
-        Conflict: The id has another epoch by now.
+        Conflict: The id has a different epoch by now.
     """
     record = state.get_writer_record(state_log.records, uid)
     if not is_due(record.kept_alive_ms, now_ms):
@@ -254,7 +254,7 @@ async def keep_data_id_alive(target: Cluster, state_log: StateLog, uid: str, now
 
 
 def is_due(last_ms: int, now_ms: int) -> bool:
-    """Return whether a day has passed; a clock that went back counts as one."""
+    """Return whether a day has passed; a clock that went back counts as a day."""
     return not 0 <= now_ms - last_ms < _ALIVE_EVERY_MS
 
 
@@ -262,6 +262,6 @@ def role_text(role: Role) -> str:
     """Return what a role means to an operator."""
     return {
         Role.COPYING: "it copies",
-        Role.FENCING: "a switch is under way: nothing is copied any more",
+        Role.FENCING: "a switch is under way: copying has stopped",
         Role.PROMOTED: "the target is the open side: nothing is copied to it",
     }[role]

@@ -1,6 +1,6 @@
-"""Keeps one daemon's leases on one flow: renews, acquires what it is offered, and follows what becomes of them.
+"""Keeps one daemon's leases on one flow: renews them, acquires what it is offered, and follows changes.
 
-A lease ends a margin before the TTL, measured on this machine's monotonic clock from when the call *began*: however
+A lease ends a margin before the TTL, measured on this machine's monotonic clock from the *start* of the call: however
 long an answer takes, the coordinator cannot have given the lease to anybody else by then.
 """
 
@@ -37,16 +37,16 @@ class LeaseKeeper:
 
     Args:
         port: The coordinator.
-        caller: What to say of ourselves; `floors`, `held` and `busy` are filled in at each call.
-        timing: TTL and margin, until the coordinator tells its own TTL.
-        floors: Tells, per shard, the newest epoch or claim number seen on the state topic.
-        busy: Tells which shards others are at work on.
+        caller: How we identify ourselves; `floors`, `held` and `busy` are filled in at each call.
+        timing: TTL and margin, until the coordinator reports its own TTL.
+        floors: Returns, by shard, the newest epoch or claim number seen on the state topic.
+        busy: Returns the shards that others are working on.
         on_change: Called when leases may have changed.
         now: Monotonic time.
 
     Attributes:
         table: The leases of the flow as last seen; None before the first answer.
-        trouble: Why no coordinator answers; None while one does.
+        problem: Why no coordinator answers; None while one does.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class LeaseKeeper:
         now: Callable[[], float],
     ) -> None:
         self.table: LeaseTable | None = None
-        self.trouble: str | None = None
+        self.problem: str | None = None
         self._port = port
         self._caller = caller
         self._timing = timing
@@ -82,14 +82,14 @@ class LeaseKeeper:
     @property
     def answers(self) -> bool | None:
         """Whether a coordinator answers; None before the first call has ended."""
-        return None if self.table is None and self.trouble is None else self.trouble is None
+        return None if self.table is None and self.problem is None else self.problem is None
 
     def epoch(self, shard: int) -> int:
-        """Return the epoch of our lease on a shard, 0 where we never had one or `forget` was called since."""
+        """Return the epoch of our lease on a shard, 0 if we never had one or `forget` was called since."""
         return self._epochs.get(shard, 0)
 
     def is_taken_away(self, shard: int) -> bool:
-        """Return whether somebody else has, or is meant to have, a lease that was ours."""
+        """Return whether a lease that was ours is, or is about to be, somebody else's."""
         if shard in self._alone:
             return False
         for lease in self.table.leases if self.table is not None else ():
@@ -103,15 +103,15 @@ class LeaseKeeper:
 
     def is_lost(self) -> bool:
         """Return whether no coordinator has answered for a TTL."""
-        return self.trouble is not None and self._now() - self._answered_at >= self._timing.ttl_seconds
+        return self.problem is not None and self._now() - self._answered_at >= self._timing.ttl_seconds
 
     def take_alone(self, shard: int, epoch: int) -> None:
-        """Take a lease that no coordinator can grant now; the next one that answers is told of it."""
+        """Take a lease that no coordinator can grant now; the next one that answers learns of it."""
         self._epochs[shard] = epoch
         self._alone.add(shard)
 
     def forget(self, shard: int) -> None:
-        """We have stopped to work on a shard whose lease is not ours any more."""
+        """Drop the lease on a shard that is no longer ours, now that we have stopped working on it."""
         if self.is_taken_away(shard):
             self._epochs.pop(shard, None)
             self._alone.discard(shard)
@@ -150,14 +150,14 @@ class LeaseKeeper:
             if self._left:
                 return
             began = self._now()
-            answer = await self._port.renew(self._said())
+            answer = await self._port.renew(self._present_caller())
             self._take(answer, began)
             if answer.offered and not self._leaving:
                 began = self._now()
-                self._take(await self._port.acquire(self._said()), began)
+                self._take(await self._port.acquire(self._present_caller()), began)
 
     async def hand_off(self) -> bool:
-        """Let others take our leases over; return whether there are any to do it.
+        """Let others take over our leases; return whether there is anyone to do so.
 
         Raises:
             ReplicatorError: No coordinator answers, or its store cannot be used.
@@ -165,7 +165,7 @@ class LeaseKeeper:
         async with self._calling:
             self._leaving = True
             began = self._now()
-            self._take(await self._port.hand_off(self._said()), began)
+            self._take(await self._port.hand_off(self._present_caller()), began)
         self._on_change()
         return self.table is not None and any(lease.successor for lease in self.table.held_by(self._caller.instance))
 
@@ -177,11 +177,11 @@ class LeaseKeeper:
         """
         async with self._calling:
             self._leaving = self._left = True
-            await self._port.release(self._said(), leaves=True)
+            await self._port.release(self._present_caller(), leaves=True)
             self._epochs.clear()
             self._valid_until = 0.0
 
-    def _said(self) -> Caller:
+    def _present_caller(self) -> Caller:
         caller = self._caller
         mine = {shard: epoch for shard, epoch in self._epochs.items() if not self._is_anothers(shard)}
         return replace(caller, floors=dict(self._floors()), held=mine, busy=self._busy())
@@ -191,30 +191,30 @@ class LeaseKeeper:
         return any(lease.shard == shard and lease.holder != self._caller.instance for lease in leases)
 
     def _take(self, answer: LeaseAnswer, began: float) -> None:
-        if self.trouble is not None:
+        if self.problem is not None:
             log.info("a coordinator answers again", flow=self._caller.flow)
-        self.trouble = None
+        self.problem = None
         self._answered_at = self._now()
         self._alone.clear()
         self.table = answer.table
-        # Ours is a bound to what a coordinator says; in this order, as it may say NaN, which is not below anything.
+        # Our TTL bounds the coordinator's; in this order, since it may send NaN, which is not below anything.
         ttl_seconds = min(self._timing.ttl_seconds, answer.ttl_seconds)
         self._valid_until = began + ttl_seconds - self._timing.margin_seconds
         floors = self._floors()
         for lease in answer.table.held_by(self._caller.instance):
             # One that is older than what was seen on the state topic comes from an old copy of the coordinator's
-            # store. Not taken, it is granted anew by the next calls, under an epoch above.
+            # store. It is not taken, so the next calls grant it again, under a higher epoch.
             if lease.epoch > floors.get(lease.shard, 0):
                 self._epochs[lease.shard] = lease.epoch
 
     def lost(self, error: ReplicatorError) -> None:
         """Note that no coordinator answers."""
-        if self.trouble is None:
+        if self.problem is None:
             log.warning("no coordinator answers", flow=self._caller.flow, why=str(error), next=error.next_step)
-        self.trouble = error.what
+        self.problem = error.what
 
     async def _watch(self) -> None:
-        """Call at once when the leases changed by somebody else's call."""
+        """Call at once when somebody else's call changed the leases."""
         while True:
             try:
                 async for table in self._port.watch(self._caller.flow_uid):

@@ -1,11 +1,10 @@
-"""Which daemons work on which shards of a flow, as each says on the state topic.
+"""Which daemons work on which shards of a flow: each announces itself on the state topic.
 
-It says so before it attaches anything, and goes on saying so, with the epoch of its lease.
-Two things follow from it. Who begins or stops to work on a shard is decided by these signs (`core.work.shard_work`).
-And a daemon without the claim may pass batches that the target guards: its place is safe while the guard stands, and a
-batch with old record times, which only the claim's holder may send, ends the guard. So the holder sends such a batch
-only when it is alone, or when every place that others may have proven is too old to be used
-(`engine.copy.producer_state`).
+It does so before it attaches anything, and repeats it, with the epoch of its lease. This has two uses. These signs of
+life decide who starts and who stops working on a shard (`core.work.shard_work`). And a daemon without the claim may
+send batches that the target guards: its position is safe while the guard holds, and a batch with old record times,
+which only the claim's holder may send, ends the guard. So the holder sends such a batch only when it is alone, or when
+every position that others may have proven is too old to be used (`engine.copy.producer_state`).
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ if TYPE_CHECKING:
 
 _FORGET_SECONDS = 600.0
 _UNHEARD_SECONDS = 6.0
-"""Without a read for longer than this the state topic is not followed: a poll of it ends after 5 s at the latest."""
+"""With no read for longer than this the state topic is not being followed: a poll of it takes 5 s at most."""
 
 log = get_logger(__name__)
 
 
-class _Place(NamedTuple):
+class ShardMember(NamedTuple):
     """One daemon on one shard."""
 
     instance: str
@@ -65,11 +64,11 @@ class Presence:
         state_log: The state topic.
         flow_uid: The flow.
         me: This daemon's name, new with every start.
-        address: Where it answers.
+        address: Where it can be reached.
         shards: How many shards the flow has.
-        timing: Of claims; the same times serve here.
-        silence_seconds: How long after its last sign of life a daemon may still have an effect.
-        known_dead: A daemon that is known to have ended; what it sent may still have an effect.
+        timing: The times of claims, which serve here too.
+        silence_seconds: How long after its last sign of life a daemon's writes may still arrive.
+        known_dead: A daemon that is known to have ended; its writes may still arrive.
         now: Monotonic time.
     """
 
@@ -95,7 +94,7 @@ class Presence:
         self._silence_seconds = silence_seconds
         self._known_dead = known_dead
         self._now = now
-        self._others: dict[_Place, _Seen] = {}
+        self._others: dict[ShardMember, _Seen] = {}
         self._mine: dict[int, _Mine] = {}
         self._renewal = 0
         self._saying = asyncio.Lock()
@@ -109,28 +108,28 @@ class Presence:
             return
         raw = self._log.records.get(record_key)
         if raw is None:
-            self._others.pop(_Place(*found), None)
+            self._others.pop(ShardMember(*found), None)
             return
         try:
             record = read_record(pb.RenewalRecord, record_key, raw)
-        except DamagedRecord:  # a sign of life all the same, of somebody who may be anywhere
+        except DamagedRecord:  # still a sign of life, of a daemon that may be on any shard
             record = pb.RenewalRecord(shards=SHARDS_MAX + 1)
-        self._others[_Place(*found)] = _Seen(
+        self._others[ShardMember(*found)] = _Seen(
             record.lease_epoch, record.yields, record.shards or 1, record.address, self._now()
         )
 
     # -- what others say ------------------------------------------------------------------------------------------
 
     def _on(self, shard: int) -> list[tuple[str, _Seen]]:
-        """Return who may be at work on a shard; one that counts other shards may be on any."""
+        """Return who may be working on a shard; a daemon with another number of shards may be on any of them."""
         return [
-            (place.instance, seen)
-            for place, seen in self._others.items()
-            if place.shard == shard or seen.shards != self._shards
+            (member.instance, seen)
+            for member, seen in self._others.items()
+            if member.shard == shard or seen.shards != self._shards
         ]
 
     def signs(self, shard: int) -> tuple[Sign, ...]:
-        """Return the signs of life of others on a shard, none older than a TTL."""
+        """Return the signs of life of other daemons on a shard, none older than a TTL."""
         now = self._now()
         return tuple(
             Sign(instance, seen.epoch, seen.yields)
@@ -139,7 +138,7 @@ class Presence:
         )
 
     def last_heard(self, shard: int) -> str | None:
-        """Return who was at work on a shard when the state topic was last read; None for nobody."""
+        """Return who was working on a shard when the state topic was last read; None for nobody."""
         read_at = self._now() - self._log.unread_seconds()
         there = [
             (seen.epoch, instance)
@@ -149,20 +148,20 @@ class Presence:
         return max(there)[1] if there else None
 
     def unheard_seconds(self) -> float | None:
-        """Return for how long the state topic was not read, None while it is: who is at work now shows nowhere else."""
+        """Return for how long the state topic was not read, None while it is read: it alone shows who is working."""
         unread = self._log.unread_seconds()
         return unread if unread >= _UNHEARD_SECONDS else None
 
     def address(self, instance: str) -> str:
-        """Return where another daemon answers, empty where it has not told."""
-        return next((seen.address for place, seen in self._others.items() if place.instance == instance), "")
+        """Return the address of another daemon, empty if it has not announced one."""
+        return next((seen.address for member, seen in self._others.items() if member.instance == instance), "")
 
     def newest_epoch(self, shard: int) -> int:
-        """Return the highest lease epoch that others were seen to work under."""
+        """Return the highest lease epoch under which others were seen working."""
         return max((seen.epoch for _, seen in self._on(shard)), default=0)
 
     async def is_alone(self, shard: int) -> bool:
-        """Return whether no other daemon that was at work when this was called may still have an effect.
+        """Return whether no write of another daemon that was working at the call can still arrive.
 
         Raises:
             KafkaError: The state topic cannot be read.
@@ -174,15 +173,15 @@ class Presence:
     # -- what we say ----------------------------------------------------------------------------------------------
 
     def is_known(self, shard: int) -> bool:
-        """Return whether others surely see this daemon at work on a shard now."""
+        """Return whether others certainly see this daemon working on a shard now."""
         mine = self._mine.get(shard)
         return mine is not None and self._now() < mine.valid_until
 
     async def announce(self, shard: int, epoch: int, *, yields: bool = False) -> None:
-        """Say that this daemon works on a shard; nothing is written where that is known already.
+        """Announce that this daemon works on a shard; nothing is written if that is known already.
 
         Raises:
-            KafkaError: It could not be said.
+            KafkaError: It could not be written.
         """
         mine = self._mine.get(shard)
         if mine is not None and (mine.epoch, mine.yields) == (epoch, yields):
@@ -225,7 +224,7 @@ class Presence:
                 self._mine[shard].valid_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
 
     async def run(self) -> None:
-        """Go on saying so, until cancelled; forget those that fell silent long ago."""
+        """Repeat the announcements until cancelled; forget daemons that fell silent long ago."""
         while True:
             await asyncio.sleep(self._timing.renew_every_seconds)
             try:
@@ -234,23 +233,23 @@ class Presence:
                 log.debug("presence not said", why=str(error))
 
     async def say_again(self) -> None:
-        """Say once more what is said already; forget others that fell silent long ago.
+        """Repeat the announcements once; forget daemons that fell silent long ago.
 
         Raises:
-            KafkaError: It could not be said.
+            KafkaError: It could not be written.
         """
         if self._mine:
             await self._say(list(self._mine))
         now = self._now()
-        gone = [place for place, seen in self._others.items() if now - seen.at > _FORGET_SECONDS]
+        gone = [member for member, seen in self._others.items() if now - seen.at > _FORGET_SECONDS]
         if gone:
-            await self._log.append([(state.presence_key(self._uid, *place), None) for place in gone])
+            await self._log.append([(state.presence_key(self._uid, *member), None) for member in gone])
 
     async def withdraw(self, shard: int, *, drained: bool) -> None:
-        """Say that this daemon has ended its work on a shard, unless something is outstanding: then fall silent.
+        """Announce that this daemon has stopped working on a shard; if something is outstanding, just fall silent.
 
         Raises:
-            KafkaError: It could not be said; others wait out the silence.
+            KafkaError: It could not be written; others wait out the silence.
         """
         known = self.fall_silent(shard)
         async with self._saying:  # a renewal on its way must not come after this
@@ -258,5 +257,5 @@ class Presence:
                 await self._log.append([(state.presence_key(self._uid, self._me, shard), None)])
 
     def fall_silent(self, shard: int) -> bool:
-        """Give no more signs on a shard, without a word: others wait out the silence. Return whether there were any."""
+        """Stop the signs of life on a shard silently: others wait out the silence. Return whether there were any."""
         return self._mine.pop(shard, None) is not None

@@ -1,4 +1,4 @@
-"""The steps of a flow's writers from copying to fenced, promoted, and back: as changes of what is recorded."""
+"""The steps of a flow's writers from copying to fenced, promoted, and back, as changes to their records."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from replicator.engine.work.fence import COPIES_WITH_THE_FLOW, EPOCH_MAX
 
 
 class _Writers:
-    """The writer records of a flow, to be changed: its own, or those of mirrors that are switched alone.
+    """The writer records to change: the flow's own, or those of mirrors that are switched alone.
 
     Args:
-        records: Of the state topic.
+        records: Records of the state topic.
         uid: The flow.
         topics: Target topics of the mirrors; None for the whole flow.
     """
@@ -34,7 +34,7 @@ class _Writers:
         self._records = records
 
     def scope(self) -> list[pb.WriterRecord]:
-        """Return what is changed, each with the role and the epoch that hold for it."""
+        """Return the records to change, each with its effective role and epoch."""
         if self._topics is None:
             return [self.flow]
         for topic in self._topics:
@@ -43,8 +43,8 @@ class _Writers:
         return [self.own[topic] for topic in self._topics]
 
     def join(self, left_out: Mapping[str, bool]) -> None:
-        """Let mirrors that copy with the flow be fenced with it: from then on its epoch is theirs."""
-        # Of a mirror that was forgotten the epoch alone is left: its partitions are not fenced now.
+        """Let mirrors that copy with the flow be fenced with it: from then on they share its epoch."""
+        # Only the epoch is left of a mirror that was forgotten: its partitions are not fenced now.
         joins = [
             topic
             for topic, mine in self.own.items()
@@ -64,13 +64,13 @@ class _Writers:
             self.own.setdefault(topic, pb.WriterRecord(epoch=self._before[0].epoch))
 
     def follow(self, topics: Collection[str] = ()) -> None:
-        """Let mirrors have no role of their own where it says no more than the flow's, nor these, whatever it says."""
+        """Clear the separate role of `topics`, and of every mirror whose role only repeats the flow's."""
         for topic, mine in self.own.items():
             if topic in topics or (mine.role == self.flow.role == pb.WRITER_ROLE_COPYING):
                 mine.role = pb.WRITER_ROLE_UNSPECIFIED
 
     def changes(self) -> list[Change]:
-        """Return the change that stores all of them; none where nothing is new."""
+        """Return the changes that store all of them; none if nothing is new."""
         flow, own = self._before
         changes: list[Change] = []
         if self.flow != flow:
@@ -91,24 +91,24 @@ def begun(
     topics: Collection[str] | None = None,
     left_out: Mapping[str, bool] = MappingProxyType({}),
 ) -> tuple[int, list[Change]]:
-    """Return the epoch of a fence, and the change that begins it; none where it has begun.
+    """Return the epoch of a fence, and the change that starts it; none if it has started.
 
-    The epoch is one that no partition of the flow has seen, so that of two fences each stands for itself.
+    No partition of the flow has seen the epoch before, so two fences are never mistaken for each other.
 
     Args:
-        records: Of the state topic.
+        records: Records of the state topic.
         uid: The flow.
         at_least: See `coordinator_epoch`.
         topics: Target topics of the mirrors that are fenced; None for the whole flow.
-        left_out: Target topics that are not fenced with their flow, each with whether it goes on copying.
+        left_out: Target topics that are not fenced with their flow, each with whether it continues copying.
 
     Raises:
-        PreflightFailed: No higher epoch is left, or no topic is meant.
+        PreflightFailed: No higher epoch is left, or none of the topics exists any more.
     """
     writers = _Writers(records, uid, topics)
     scope = writers.scope()
     if not scope:
-        raise PreflightFailed(f"none of the topics that flow {uid} was to be fenced for is left")
+        raise PreflightFailed(f"none of the topics of flow {uid} that were to be fenced is left")
     if scope[0].role != pb.WRITER_ROLE_COPYING:
         return scope[0].fence_epoch if scope[0].HasField("fence_epoch") else scope[0].epoch, []
     highest = max(writers.flow.epoch, *(mine.epoch for mine in writers.own.values()), 0)
@@ -116,13 +116,13 @@ def begun(
     if epoch > EPOCH_MAX:
         raise PreflightFailed(
             f"flow {uid} has used up the epochs of its producer",
-            next_step="give the flow another name: it is made anew",
+            next_step="give the flow another name: it starts afresh, with a new producer",
         )
     if topics is None:
         writers.join(left_out)
     for record in scope:
         record.role, record.fence_epoch = pb.WRITER_ROLE_FENCING, epoch
-    # Markers in bulk raise nothing at the transaction coordinator, which goes on with what it gave last.
+    # Markers in bulk raise nothing at the transaction coordinator, which continues from the epoch it gave last.
     if at_least is not None:
         writers.flow.coordinator_epoch = at_least
     elif not writers.flow.HasField("coordinator_epoch"):
@@ -137,17 +137,17 @@ def promoted(
     topics: Collection[str] | None = None,
     left_out: Collection[str] = (),
 ) -> list[Change]:
-    """Return the change that opens the target; none where it is open.
+    """Return the change that opens the target; none if it is open.
 
     Args:
-        records: Of the state topic.
+        records: Records of the state topic.
         uid: The flow.
-        epoch: Of the fence.
+        epoch: The epoch of the fence.
         topics: Target topics of the mirrors that were fenced; None for the whole flow.
         left_out: Target topics that were not fenced with their flow.
 
     Raises:
-        Conflict: Another fence stands.
+        Conflict: Another fence is in place.
     """
     writers = _Writers(records, uid, topics)
     scope = writers.scope()
@@ -156,7 +156,7 @@ def promoted(
     for record in scope:
         if record.role != pb.WRITER_ROLE_FENCING or record.fence_epoch != epoch:
             raise Conflict(
-                f"flow {uid} is not behind a fence of epoch {epoch}",
+                f"flow {uid} is not fenced at epoch {epoch}",
                 why=f"its writer record says role {record.role}, epoch {record.epoch}",
                 next_step="replicator flow status",
             )
@@ -175,14 +175,14 @@ def copying(
     alone: bool,
     left_out: Collection[str] = (),
 ) -> list[Change]:
-    """Return the change that lets a flow copy (again); none where it does.
+    """Return the change that lets a flow copy (again); none if it does.
 
     Args:
-        records: Of the state topic.
+        records: Records of the state topic.
         uid: The flow.
-        epoch: What every partition refuses the lower ones of.
+        epoch: Every partition refuses lower epochs.
         topics: Target topics of the mirrors that copy with that epoch.
-        alone: Whether they copy alone, and nothing is said of the rest of the flow.
+        alone: Whether only they copy, and the rest of the flow stays as it is.
         left_out: Target topics that were not fenced with their flow.
     """
     writers = _Writers(records, uid, topics if alone else None)
@@ -191,6 +191,6 @@ def copying(
             record.role, record.epoch = pb.WRITER_ROLE_COPYING, max(record.epoch, epoch)
             record.ClearField("fence_epoch")
     writers.keep_epochs(left_out)
-    # What comes back with the whole flow follows it; what was switched away alone stays where it is.
+    # Mirrors that come back with the whole flow follow it; those that were switched away alone stay where they are.
     writers.follow(() if alone else topics)
     return writers.changes()

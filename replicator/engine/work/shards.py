@@ -1,8 +1,8 @@
 """The shards of one flow in one daemon: which of them it works on, and with what rights.
 
-The lease proposes, the signs of life on the state topic decide (`core.work.shard_work`); to begin with a shard means to
-say so there first, then to attach its partitions. To stop means the reverse: partitions are drained, then the claim is
-given back, then the sign is taken away.
+The lease proposes, the signs of life on the state topic decide (`core.work.shard_work`). Starting a shard means
+announcing it there first, then attaching its partitions. Stopping is the reverse: partitions are drained, then the
+claim is given back, then the sign is removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _TICK_SECONDS = 0.5
 _FREED_TICK_SECONDS = 0.05
 _LAST_SHARE = 0.4
-"""Of the time that there is to end in: what is left for stopping what nobody took over."""
+"""The share of the time to end that is kept for stopping shards that nobody took over."""
 _LEAVE_SECONDS = 0.5
 
 log = get_logger(__name__)
@@ -42,12 +42,12 @@ class Shard:
 
     Attributes:
         number: From 0.
-        claim: The claim, worked while the shard is.
+        claim: The claim, kept while this daemon works on the shard.
         works: Whether this daemon works on it.
         stopping: Whether it is being drained.
-        waits_for: Another daemon that is at work although the lease is ours.
-        trouble: Why it could not be worked at the last look; None for nothing.
-        moving: Held while the work on it begins or stops. Each has its own: one whose target has frozen must not keep
+        waits_for: Another daemon that works on it although the lease is ours.
+        problem: Why the last look could not work on it; None if it could.
+        moving: Held while the work on it starts or stops. Each has its own: one whose target has frozen must not keep
             the others from being drained.
         scope: What runs while the shard is worked.
     """
@@ -57,14 +57,14 @@ class Shard:
     works: bool = False
     stopping: bool = False
     waits_for: str | None = None
-    trouble: str | None = None
+    problem: str | None = None
     moving: asyncio.Lock = field(default_factory=asyncio.Lock)
     scope: WorkScope = field(default_factory=WorkScope)
 
 
 @dataclass(frozen=True, slots=True)
 class OnShard:
-    """The other daemons, as the guard of one shard asks for them."""
+    """The other daemons on one shard, for its guard."""
 
     presence: Presence
     shard: int
@@ -89,7 +89,7 @@ class Shards:
         stops_on_loss: Whether work ends with the lease where no coordinator answers.
         catch_up: Reads the state topic to its end.
         drain: Ends the work on a shard's partitions; returns whether nothing is outstanding.
-        on_change: Called when a shard began or stopped.
+        on_change: Called when a shard started or stopped.
         during: Returns what has to run while this daemon works on a shard.
     """
 
@@ -132,14 +132,14 @@ class Shards:
         return shard.works and not shard.stopping
 
     def holder(self, shard: Shard) -> str | None:
-        """Return who works on a shard, as far as is known."""
+        """Return who works on a shard, as far as known."""
         if shard.works:
             return self._me
         signs = self._presence.signs(shard.number)
         return max(signs, key=lambda sign: sign.epoch).instance if signs else None
 
     def last_holder(self, shard: Shard) -> str | None:
-        """Return who worked on a shard when other daemons could be heard last."""
+        """Return who worked on a shard when other daemons were last heard."""
         return self._presence.last_heard(shard.number)
 
     def unheard_seconds(self) -> float | None:
@@ -147,7 +147,7 @@ class Shards:
         return self._presence.unheard_seconds()
 
     def status(self) -> tuple[ShardStatus, ...]:
-        """Return the picture of each shard."""
+        """Return the status of each shard."""
         leases = self._leases
         return tuple(
             ShardStatus(
@@ -159,23 +159,23 @@ class Shards:
             for shard in self.shards
         )
 
-    def troubles(self) -> list[str]:
-        """Return what an operator should know: no coordinator, no right on the state, a daemon without its lease."""
-        told = []
-        if self._leases is not None and self._leases.trouble is not None:
+    def problems(self) -> list[str]:
+        """Return what an operator should know: no coordinator, no rights on the state, a daemon without its lease."""
+        found = []
+        if self._leases is not None and self._leases.problem is not None:
             goes_on = any(shard.works for shard in self.shards)
-            told.append(f"{self._leases.trouble}{', copying goes on' if goes_on else ''}")
+            found.append(f"{self._leases.problem}{', copying continues' if goes_on else ''}")
         for shard in self.shards:
-            told += [why for why in (shard.trouble, shard.claim.trouble) if why is not None]
-        told = list(dict.fromkeys(told))  # most of them say the same
-        return told + [
-            f"shard {shard.number}: {shard.waits_for} works on it without the lease, which is ours"
+            found += [why for why in (shard.problem, shard.claim.problem) if why is not None]
+        found = list(dict.fromkeys(found))  # most of them say the same
+        return found + [
+            f"shard {shard.number}: {shard.waits_for} works on it, although we hold the lease"
             for shard in self.shards
             if shard.waits_for is not None
         ]
 
     def floors(self) -> Mapping[int, int]:
-        """Return, per shard, the newest claim number or lease epoch of others seen on the state topic."""
+        """Return, by shard, the newest claim number or lease epoch of others seen on the state topic."""
         return {shard.number: self._floor(shard) for shard in self.shards}
 
     def _floor(self, shard: Shard) -> int:
@@ -183,7 +183,7 @@ class Shards:
         return max(claimed, self._presence.newest_epoch(shard.number))
 
     def busy(self) -> tuple[int, ...]:
-        """Return the shards that another daemon is at work on, with no intent to stop."""
+        """Return the shards that another daemon works on with no intent to stop."""
         return tuple(
             shard.number
             for shard in self.shards
@@ -197,7 +197,7 @@ class Shards:
     # -- working --------------------------------------------------------------------------------------------------
 
     async def run(self, leases: LeaseKeeper) -> None:
-        """Begin and stop shards as leases and signs say, until cancelled."""
+        """Start and stop shards as leases and signs require, until cancelled."""
         self._leases = leases
         try:
             while True:
@@ -212,19 +212,19 @@ class Shards:
                 shard.scope.cancel()
 
     async def look(self, leases: LeaseKeeper) -> None:
-        """Do what is due about each shard."""
+        """Do what is due for each shard."""
         for shard in self.shards:
             try:
                 await self._look_at(shard, leases)
             except ReplicatorError as error:
-                trouble = error.with_next_step()
-                if shard.trouble is None:  # looked at twice a second
+                problem = error.with_next_step()
+                if shard.problem is None:  # looked at twice a second
                     log.warning(
                         "shard not worked", flow=self._flow, shard=shard.number, why=str(error), next=error.next_step
                     )
-                shard.trouble = trouble
+                shard.problem = problem
             else:
-                shard.trouble = None
+                shard.problem = None
 
     async def _look_at(self, shard: Shard, leases: LeaseKeeper) -> None:
         self._fend_for(shard, leases)
@@ -239,7 +239,7 @@ class Shards:
             await self._presence.announce(shard.number, epoch, yields=move is Move.YIELD)
             shard.claim.want(epoch)
         elif move is Move.STOP:
-            log.info("shard goes to another daemon", flow=self._flow, shard=shard.number, holder=self._heir(shard))
+            log.info("shard goes to another daemon", flow=self._flow, shard=shard.number, holder=self._successor(shard))
             await self.stop(shard)
             leases.forget(shard.number)
         else:
@@ -248,7 +248,7 @@ class Shards:
     def _fend_for(self, shard: Shard, leases: LeaseKeeper) -> None:
         """Take a shard that nobody works on while no coordinator answers: a copy must not wait for one.
 
-        Should another daemon do the same at this moment, both see it on the state topic, and the claim decides.
+        If another daemon does the same at this moment, both see it on the state topic, and the claim decides.
         """
         floor = self._floor(shard)
         if shard.works or self._stops_on_loss or not leases.is_lost() or self._presence.signs(shard.number):
@@ -271,7 +271,7 @@ class Shards:
             claim_holder=shard.claim.holder,
         )
 
-    def _heir(self, shard: Shard) -> str | None:
+    def _successor(self, shard: Shard) -> str | None:
         signs = self._presence.signs(shard.number)
         return max(signs, key=lambda sign: sign.epoch).instance if signs else None
 
@@ -279,10 +279,10 @@ class Shards:
         async with shard.moving:
             if self._ending:
                 return
-            # Said before anything is attached: others must be able to tell that older places than theirs are at work.
+            # Announced before anything is attached: others must see that a daemon with older positions is working.
             await self._presence.announce(shard.number, epoch)
             try:
-                await self._catch_up()  # with what the one before us recorded of its partitions
+                await self._catch_up()  # with what the previous holder recorded about its partitions
             except ReplicatorError:
                 await self._presence.withdraw(shard.number, drained=True)
                 raise
@@ -293,7 +293,7 @@ class Shards:
         self._on_change()
 
     async def stop(self, shard: Shard) -> bool:
-        """End the work on a shard; return whether nothing of it is outstanding.
+        """Stop working on a shard; return whether nothing is outstanding on it.
 
         Raises:
             ReplicatorError: The state topic cannot be written to; others wait out the silence.
@@ -313,7 +313,7 @@ class Shards:
                     raise
                 await self._presence.withdraw(shard.number, drained=drained)
             finally:
-                # However it ended: a sign that went on being given would keep everybody else from the shard.
+                # However it ended: a sign that is still being given would keep everybody else off the shard.
                 self._presence.fall_silent(shard.number)
                 shard.works = shard.stopping = False
                 self._stopped.set()
@@ -321,9 +321,9 @@ class Shards:
         return drained
 
     async def end(self, seconds: float) -> bool:
-        """Hand everything off to others, as far as there are any, and stop the rest, all within the time.
+        """Hand everything off to other daemons, if there are any, and stop the rest, all within the time.
 
-        What has not ended by then is left as it is: others wait out its claim and its signs of life.
+        What has not stopped by then is left as it is: others wait out its claim and its signs of life.
 
         Returns:
             Whether nothing is outstanding.

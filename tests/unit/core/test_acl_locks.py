@@ -30,8 +30,8 @@ def test_a_topic_without_rules() -> None:
         (US, "ALL", "ALLOW"),
     }
     assert locks(authorizer(allows=False), ["orders"]).rules == ()
-    assert "cannot be told" in locks(authorizer(allows=None), ["orders"]).problems[0]
-    assert "as whom we log in" in locks(authorizer(allows=True, us=None), ["orders"]).problems[0]
+    assert "is unknown" in locks(authorizer(allows=None), ["orders"]).problems[0]
+    assert "does not name our principal" in locks(authorizer(allows=True, us=None), ["orders"]).problems[0]
 
 
 def test_writers_are_denied_one_by_one() -> None:

@@ -87,7 +87,7 @@ def test_groups_and_transactional_ids() -> None:
     some = GroupSync(Selection((Pattern(PatternKind.GLOB, "billing"),)))
     found = plan([group, every, rule("other", kind="GROUP")], spec=flow(group_sync=some))
     assert found.make == (group,)
-    assert "more groups than follow" in found.notes[0]
+    assert "covers groups that do not follow" in found.notes[0]
 
 
 def test_the_targets_own_rules_are_left() -> None:
@@ -130,4 +130,4 @@ def test_a_rule_of_a_newer_kafka_is_not_mirrored() -> None:
     """What it allows is not known here, and it could not be placed; the others follow."""
     found = plan([rule("orders"), rule("orders", "15"), rule("orders", pattern="9"), rule("payments", permission="7")])
     assert found.make == (rule("orders"),)
-    assert found.notes == ("3 rules are not mirrored: what they allow or deny is not known to this version",)
+    assert found.notes == ("3 rules are not mirrored: this version does not know what they allow or deny",)

@@ -141,7 +141,7 @@ def test_consumer_groups() -> None:
         Level.OK
     ]
     for other, text in (
-        (group("b", GroupState.ACTIVE_ON_TARGET), "b would not go on"),
+        (group("b", GroupState.ACTIVE_ON_TARGET), "b would not keep their position"),
         (group("b", GroupState.IN_STEP, 1200), "1,200 records again"),
     ):
         facts = replace(FACTS, groups=(fine, other))
@@ -168,7 +168,7 @@ def test_what_a_version_does_not_offer_no_right_brings() -> None:
     """Kafka with a ZooKeeper tells no time, whatever it allows; one that could is asked for the right."""
     old = replace(FACTS, source=replace(FACTS.source, clock_ahead_seconds=None, clock_offered=False))
     (check,) = (one for one in judge(old).checks if one.name == "clocks")
-    assert "the version of Kafka that east runs does not tell the time" in check.text
+    assert "the version of Kafka on east does not report the time" in check.text
     assert "grant" not in check.fix
     refused = replace(FACTS, source=replace(FACTS.source, clock_ahead_seconds=None))
     (check,) = (one for one in judge(refused).checks if one.name == "clocks")

@@ -158,7 +158,7 @@ def keyed(offset: int, key: bytes) -> Row:
 def test_a_question_stays_open_from_chunk_to_chunk_until_it_is_settled() -> None:
     """A later record of its key explains it; one below the mark that none explained is a difference."""
     told: list[Difference] = []
-    diff = RecordDiff(0, compacted=True, tell=told.append)
+    diff = RecordDiff(0, compacted=True, report=told.append)
     diff.feed([keyed(1, b"a"), keyed(2, b"b")], [keyed(3, b"c")], source_done=True, target_done=True)
     assert (diff.open_questions, told) == (3, [])
 

@@ -194,7 +194,7 @@ def test_cluster_action_is_granted_by_itself_and_says_when_it_is_needed() -> Non
     """On the target alone; it is a broker's own right, and there is a way without it."""
     grants = [grant for grant in target_rights(flow()) if Operation.CLUSTER_ACTION in grant.operations]
     assert [(grant.kind, grant.operations) for grant in grants] == [(ResourceKind.CLUSTER, (Operation.CLUSTER_ACTION,))]
-    assert "only where the source holds transactions or compacted topics" in grants[0].why
+    assert "only if the source has transactions or compacted topics" in grants[0].why
     assert "about 30 a second" in grants[0].why
 
 
@@ -222,8 +222,8 @@ def test_where_no_group_follows_an_operator_may_still_ask_about_one() -> None:
     there, here = granted_on_groups(flow(group_sync=GroupSync(Selection(()))))
 
     assert [(grant.names, grant.operations) for grant in (*there, *here)] == [(EVERY, (Operation.DESCRIBE,))] * 2
-    assert there[0].why.startswith("offsets translate --group only; may be left out")
-    assert here[0].why.startswith("offsets translate --group --reverse only; may be left out")
+    assert there[0].why.startswith("`offsets translate --group` only; may be left out")
+    assert here[0].why.startswith("`offsets translate --group --reverse` only; may be left out")
     assert not any("Describe" in text for text in NOT_NEEDED)
 
 

@@ -210,7 +210,7 @@ def test_a_flow_that_was_never_begun_opens_nothing(verb: Verb) -> None:
     """It stands by as promoted, which is not the same as opened; only rules that keep its target closed can go."""
     with pytest.raises(PreflightFailed) as refused:
         begin(Switches(), order(verb), promoted=True, now_ms=1)
-    assert "never begun" in str(refused.value)
+    assert "never started" in str(refused.value)
     assert begin(Switches(), order(verb), promoted=True, now_ms=1, was_cut=True).already
     assert begin(last((), Outcome.DONE), order(verb), promoted=True, now_ms=1).already
     if verb is Verb.FAILOVER:

@@ -76,7 +76,7 @@ def test_clusters_are_spaced(tmp_path: Path) -> None:
 
 def test_a_name_used_twice_is_refused(tmp_path: Path) -> None:
     """They would share a directory."""
-    with pytest.raises(DevkitError, match="name of its own"):
+    with pytest.raises(DevkitError, match="needs its own name"):
         _plan(tmp_path, "east", "east")
 
 
@@ -115,7 +115,7 @@ def test_up_in_another_shape_is_refused(tmp_path: Path, sleeper: ProcessRef) -> 
     with pytest.raises(DevkitError, match="other settings") as caught:
         local.up(tmp_path, _plan(tmp_path, "east"))
 
-    assert caught.value.why == "brokers is 3, asked for 1"
+    assert caught.value.why == "brokers is 3, not 1"
     assert sleeper.alive
 
 

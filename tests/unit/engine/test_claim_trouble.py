@@ -72,18 +72,18 @@ async def test_a_claim_that_may_not_be_written_is_told_once_and_shown_until_it_m
     view.five_more.clear()
     await view.five_more.wait()
     assert [event for event, _ in told] == ["claim not worked"]
-    (trouble,) = shards.troubles()
-    assert trouble == (
+    (problem,) = shards.problems()
+    assert problem == (
         "west does not allow Write on topic replicator.state to User:ANONYMOUS (TOPIC_AUTHORIZATION_FAILED); "
         "next: kafka-acls.sh --bootstrap-server w:9092 --add --allow-principal User:ANONYMOUS --operation Write "
         "--topic replicator.state"
     )
 
     view.denies = None
-    while keeper.trouble is not None:  # noqa: ASYNC110 - its next try tells
+    while keeper.problem is not None:  # noqa: ASYNC110 - its next try tells
         await asyncio.sleep(0.001)
     assert [event for event, _ in told] == ["claim not worked", "claim taken", "claim worked again"]
-    assert shards.troubles() == []
+    assert shards.problems() == []
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from replicator.engine.state import records as state
-from replicator.engine.switch.close_source import Closing, noted
+from replicator.engine.switch.close_source import CloseSource, noted
 from replicator.model.groups import GroupOutcome, GroupPartition, GroupState
 from replicator.model.spec import Pattern, PatternKind, Selection
 from replicator.model.switch.terms import Away, Cut, Scope, Verb
@@ -35,7 +35,7 @@ CUTS = (Cut("a", 0, 1000, 1100, "west.a"), Cut("a", 1, 60, 60, "west.a"))
             None,
             4,
             "why",
-            "g: why, offsets read again: 1,070 at most, 4 offsets of what it had read were never copied",
+            "g: why, offsets read again: 1,070 at most, 4 offsets that it had read were never copied",
         ),
     ],
 )
@@ -100,7 +100,7 @@ class Clusters:
 
     async def left_out(self, verb: Verb, *topics: str) -> dict[str, Away]:
         """Return what a switch of this kind leaves out."""
-        found = await Closing(self.site, cast("SourceLocks", None), cast("Any", None)).left_out(verb, Scope(topics))
+        found = await CloseSource(self.site, cast("SourceLocks", None), cast("Any", None)).left_out(verb, Scope(topics))
         return {one.topic: one.why for one in found}
 
 

@@ -141,10 +141,10 @@ async def test_not_while_a_switch_is_under_way() -> None:
 
 def test_whether_a_flow_may_be_forgotten() -> None:
     """Not while anybody runs it, or a switch is under way."""
-    check_flow("f", in_file=False, running=None, at_work=())
+    check_flow("f", in_file=False, running=None, active=())
     with pytest.raises(PreflightFailed):
-        check_flow("f", in_file=True, running=None, at_work=())
+        check_flow("f", in_file=True, running=None, active=())
     with pytest.raises(Conflict):
-        check_flow("f", in_file=False, running=Journal("s", Verb.FAILOVER), at_work=())
+        check_flow("f", in_file=False, running=Journal("s", Verb.FAILOVER), active=())
     with pytest.raises(Conflict):
-        check_flow("f", in_file=False, running=None, at_work=("west-1",))
+        check_flow("f", in_file=False, running=None, active=("west-1",))

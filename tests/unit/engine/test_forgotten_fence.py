@@ -159,7 +159,7 @@ async def test_whoever_is_late_marks_nothing(monkeypatch: pytest.MonkeyPatch) ->
     """The target may have been opened by now."""
     target = Target(monkeypatch)
     target.remembered.clear()
-    with pytest.raises(Conflict, match="taken further"):
+    with pytest.raises(Conflict, match="advanced by someone else"):
         await verify(target, journal(revision=8))
     assert set(map(len, target.markers.values())) == {1}
 

@@ -99,8 +99,8 @@ def test_a_lost_coordinator_does_not_stop_the_copy() -> None:
     one.wire.loses_requests = True
     world.pass_time(5 * TTL)
     assert (one.works, two.works) == ({0}, set())
-    assert one.leases.trouble is not None
-    assert "copying goes on" in " ".join(one.shards.troubles()) or one.shards.shards[0].works
+    assert one.leases.problem is not None
+    assert "copying goes on" in " ".join(one.shards.problems()) or one.shards.shards[0].works
     one.wire.loses_requests = False
     world.pass_time(30)
     assert len(world.working(0)) == 1
@@ -177,7 +177,7 @@ def test_two_coordinators_that_know_nothing_of_each_other() -> None:
     two = world.daemon("b", other.coordinator())
     world.pass_time(60)
     assert (one.works, two.works) == ({0}, set())
-    assert two.shards.troubles() == []
+    assert two.shards.problems() == []
     world.kill(one)
     world.pass_time(TTL + 2)
     assert two.works == {0}
@@ -324,7 +324,7 @@ def test_no_coordinator_at_all() -> None:
     strict.wire.loses_requests = True
     world.pass_time(3 * TTL)
     assert strict.works == set()
-    assert strict.leases.trouble == "no answer"
+    assert strict.leases.problem == "no answer"
     world.kill(strict)
     for name in "ab":
         world.daemon(name, coordinator).wire.loses_requests = True

@@ -93,7 +93,7 @@ class FailbackSide:
             uid="uid",
             reach_source=self.reached,
         )
-        self.executor = SimpleNamespace(closing=self, turning=self)
+        self.executor = SimpleNamespace(close_source=self, reverse=self)
 
     async def reached(self) -> None:
         """Answer."""

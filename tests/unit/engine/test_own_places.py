@@ -129,7 +129,7 @@ def test_a_marker_that_is_not_replicated_yet(monkeypatch: pytest.MonkeyPatch) ->
     """Its leader tells of it; records of ours below it may not be shown yet, either: nothing is cut before they are."""
     Log(monkeypatch, [(10, batch(0, 10))])
     for begin in (8, 10, None):
-        with pytest.raises(BrokerRefused, match="not below the high watermark 10") as caught:
+        with pytest.raises(BrokerRefused, match="not yet below the high watermark 10") as caught:
             found(Stretch(10, begin))
         assert caught.value.retryable
     assert found(Stretch(10, begin=8), epoch=None) == OwnPlace(10, 2)

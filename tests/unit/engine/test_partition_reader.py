@@ -279,7 +279,7 @@ def test_a_batch_that_cannot_be_read_is_told_of_its_partition(served: list[Serve
     assert (found.equal_ranges, found.different, found.behind, found.end) == (2, (), 0, 4)
     assert found.problem == verdict.problem
     topic = TopicDigestVerdict("orders", "orders", (found,))
-    assert (topic.equal, topic.outcome) == (None, "cannot be told")
+    assert (topic.equal, topic.outcome) == (None, "undecided")
     assert "the batch at offset 5 is damaged" in topic.remarks[0]
     assert DigestResult((topic,), 2, 1.0).unread == (("orders", found),)
 
@@ -310,7 +310,7 @@ def test_what_cannot_be_opened_explains_nothing(served: list[Served]) -> None:
     left, right = (each.reader(opened_bytes_max=32 * MIB) for each in (source, target))
     found = DigestComparison(task, left, right, Meter(), 1).run(threading.Event())
     assert (found.equal_ranges, found.excused, found.different) == (2, 0, ())
-    assert [pair.start for pair in found.untold] == [1]
+    assert [pair.start for pair in found.undecided] == [1]
     assert "the batch at offset 1 of partition 0 cannot be compared" in (found.problem or "")
     assert TopicDigestVerdict("orders", "orders", (found,)).equal is None
 

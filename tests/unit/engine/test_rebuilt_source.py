@@ -19,9 +19,9 @@ from replicator.engine.flow.runner import FlowRunner
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import put_switches, switches_of
 from replicator.engine.state.ownership.between import Between
-from replicator.engine.switch.close_source import Closing
+from replicator.engine.switch.close_source import CloseSource
 from replicator.engine.switch.context import Site
-from replicator.engine.switch.divergent import Tails
+from replicator.engine.switch.divergent import Divergent
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.fencing import Fencing
 from replicator.engine.switch.keeper import SwitchKeeper
@@ -172,7 +172,7 @@ async def test_tails_are_not_measured_and_it_is_said_why(region: Region) -> None
     assert await keeper._executor.advance() is None
     assert await keeper._executor.advance() is None
     assert region.journal.cuts == (CUT,)
-    assert isinstance(await refused(Tails(region.site).measure(do.MeasureTails((CUT,)))), WrongCluster)
+    assert isinstance(await refused(Divergent(region.site).measure(do.MeasureTails((CUT,)))), WrongCluster)
     (shown,) = keeper.statuses()
     assert shown.known_tail is None
     assert (shown.waits_for or "").startswith(f"the old source, to measure its tail: {NAMED}")
@@ -192,7 +192,7 @@ async def test_what_needs_the_source_is_refused_by_name(
     """With what works: for a failback a new flow from the open side."""
     await region.rebuild()
     await refused(region.source.refresh([]))
-    closing = Closing(region.site, SourceLocks(region.site), Fencing(region.site).look)
+    closing = CloseSource(region.site, SourceLocks(region.site), Fencing(region.site).look)
 
     async def none() -> list[str]:
         return []
@@ -201,7 +201,7 @@ async def test_what_needs_the_source_is_refused_by_name(
     journal = Journal("s", verb, flow="f", options=Options(close=Close.STATED))
     found = (await closing.problems(journal))[-1]
     assert found.startswith(NAMED)
-    assert "nothing of it is read or changed" in found
+    assert "nothing on it is read or changed" in found
     helps = "from west to east, without `reverse_of`" if verb is Verb.FAILBACK else "(replicator failover f)"
     assert helps in found
 

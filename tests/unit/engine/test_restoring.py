@@ -12,7 +12,7 @@ from replicator.core.switch import steps as do
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import switches_of
 from replicator.engine.switch import failback as restoring
-from replicator.engine.switch.failback import Restoring
+from replicator.engine.switch.failback import Failback
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Away, LeftOut, Verb
 from replicator.state_pb import state_pb2 as pb
@@ -52,5 +52,5 @@ async def test_the_switch_back_is_not_about_what_was_switched_alone(monkeypatch:
     )
     away = (LeftOut("unselected", Away.NOT_SELECTED),)
     journal = Journal("f", Verb.FAILBACK, left_out=away)
-    back = Restoring(cast("Any", site), cast("Any", None))
+    back = Failback(cast("Any", site), cast("Any", None))
     assert await back.switch_back(journal, do.SwitchBack("back", journal.back_id)) == got.Ok()

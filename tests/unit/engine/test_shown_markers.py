@@ -15,7 +15,7 @@ from replicator.engine.preflight import check as preflight
 from replicator.engine.state import records as state
 from replicator.engine.state.ownership import shown_markers
 from replicator.engine.state.ownership.shown_markers import Shown, shown_after_one, shown_by_now
-from replicator.engine.switch.close_source import Closing
+from replicator.engine.switch.close_source import CloseSource
 from replicator.errors import Conflict, KafkaError, MarkersNotShown
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.switch.journal import Journal
@@ -216,7 +216,7 @@ async def test_a_switch_does_not_begin_where_no_fence_could_be_seen(target: Targ
         log=SimpleNamespace(records=records()),
         flow=SimpleNamespace(name="f", both_ways=False, target="west"),
     )
-    closing = Closing(cast("Any", site), cast("Any", None), cast("Any", None))
+    closing = CloseSource(cast("Any", site), cast("Any", None), cast("Any", None))
     assert await closing.problems(Journal("f", Verb.FAILOVER)) == []
     target.tells_of_producers = False
     (found,) = await closing.problems(Journal("f", Verb.FAILOVER))

@@ -97,7 +97,7 @@ async def test_what_planning_would_wait_for_forbids_the_switch(monkeypatch: pyte
     planned = await locks.plan(do.PlanLocks(journal().scope, ()))
     assert isinstance(planned, got.NotYet)
     (told,) = await locks.problems(journal())
-    assert "whether everyone may write to orders, which has no rules, cannot be told" in told
+    assert "orders has no rules, and whether everyone may write to it is unknown" in told
     assert "--producers-stopped" in told
     assert await locks.problems(journal(Close.STATED)) == []
     assert broker.standing == set(), "what was placed to find out is taken away"

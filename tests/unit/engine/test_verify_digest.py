@@ -140,7 +140,7 @@ def test_nothing_in_common() -> None:
 def test_a_compacted_topic_against_a_file_is_neither_equal_nor_different() -> None:
     """Unless its digests are equal: then it is."""
     verdict = judged(side(0, 35), side(0, 35, flipped=17), SideName.SOURCE, compacted=True)
-    assert (verdict.different, len(verdict.untold)) == ((), 1)
+    assert (verdict.different, len(verdict.undecided)) == ((), 1)
     topic = TopicDigestVerdict("a", "a", (verdict,))
     assert topic.equal is None
     assert DigestResult((topic,), 10, 1.0).equal is None
@@ -242,10 +242,10 @@ def test_another_file_is_refused(tmp_path: Path, change: dict[str, Any]) -> None
     """In words, with the command that makes the right one."""
     path = tmp_path / "source.json"
     path.write_text(json.dumps(verify_digest_file.to_json(DIGESTS) | change))
-    with pytest.raises(UsageError, match="does not hold the digests"):
+    with pytest.raises(UsageError, match="does not contain the digests"):
         verify_digest_file.read(path)
     path.write_text("no json")
-    with pytest.raises(UsageError, match="does not hold the digests"):
+    with pytest.raises(UsageError, match="does not contain the digests"):
         verify_digest_file.read(path)
     with pytest.raises(UsageError, match="cannot be read"):
         verify_digest_file.read(tmp_path / "absent")

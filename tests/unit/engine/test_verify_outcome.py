@@ -35,8 +35,8 @@ EQUAL = PartitionVerdict(0, 90, 100, records=10, bytes=80, digest="d")
         (replace(EQUAL, records=0), "equal"),
         (replace(EQUAL, taken_over=90, behind=3), "behind"),
         (replace(EQUAL, taken_over=90, differences=1), "DIFFERENT"),
-        (replace(EQUAL, problem="it is damaged"), "cannot be told"),
-        (replace(EQUAL, problem="it is damaged", behind=3), "cannot be told"),
+        (replace(EQUAL, problem="it is damaged"), "undecided"),
+        (replace(EQUAL, problem="it is damaged", behind=3), "undecided"),
         (replace(EQUAL, problem="it is damaged", differences=1), "DIFFERENT"),
     ],
 )
@@ -46,9 +46,7 @@ def test_outcome(part: PartitionVerdict, outcome: str) -> None:
     assert topic.outcome == outcome
     whole = VerifyResult((topic,), 1.0)
     assert (
-        topic.equal
-        is whole.equal
-        is {"not compared": None, "cannot be told": None, "DIFFERENT": False}.get(outcome, True)
+        topic.equal is whole.equal is {"not compared": None, "undecided": None, "DIFFERENT": False}.get(outcome, True)
     )
 
 
@@ -69,7 +67,7 @@ def test_one_batch_that_cannot_be_read_leaves_the_whole_undecided() -> None:
     assert whole.equal is None
     assert unread.not_comparable == "not compared to its end: partition 1: the batch at offset 95 is damaged"
     assert to_json(whole)["topics"][1]["partitions"][1]["problem"] == "the batch at offset 95 is damaged"
-    with pytest.raises(Undecided, match="1 partition cannot be compared to the end: t-1: the batch at offset 95"):
+    with pytest.raises(Undecided, match="1 partition cannot be fully compared: t-1: the batch at offset 95"):
         judge(whole, "30s")
 
 
@@ -78,7 +76,7 @@ def test_told() -> None:
     topic = TopicVerdict("t", "t", (replace(EQUAL, taken_over=90, source_only=5),))
     assert topic.not_comparable == (
         "not comparable: 5 offsets of the source are below the target's log start; "
-        "not compared: 90 offsets below the place where the mirror was taken over"
+        "not compared: 90 offsets below the offset where the mirror was taken over"
     )
     document = to_json(VerifyResult((topic,), 1.0))
     assert (document["not_compared"], document["topics"][0]["not_compared"]) == (90, 90)
@@ -101,4 +99,4 @@ def test_a_source_that_was_accepted_after_it_was_made_again() -> None:
     assert (verdict.source_only, verdict.target_only, verdict.taken_over, verdict.records) == (0, 0, 12, 0)
     topic = TopicVerdict("t", "t", (verdict,))
     assert topic.outcome == "not compared"
-    assert topic.not_comparable == "not compared: 12 offsets below the place where the mirror was taken over"
+    assert topic.not_comparable == "not compared: 12 offsets below the offset where the mirror was taken over"

@@ -33,21 +33,21 @@ async def test_a_partition_made_anew_inherits_neither_rest_nor_finds() -> None:
     verify = ContinuousVerify(FLOW, cast("Any", pump_with(slots=slots, now=lambda: 100.0)))
     looks: list[object] = []
 
-    async def look(place: Any) -> bool:
-        looks.append(place.track)
+    async def look(span: Any) -> bool:
+        looks.append(span.track)
         raise ConnectionFailed("cannot be read", cluster="west")
 
     verifier = cast("Verifier", SimpleNamespace(look=look))
-    (first,) = verify._places()
+    (first,) = verify._spans()
     for _ in range(2):
         await verify._look(verifier, first)
     assert looks == [first.track], "it rests"
-    verify._told.add(first.track)
+    verify._reported.add(first.track)
 
     slots[WHERE] = copied()
     verify._forget_what_is_gone()
-    (second,) = verify._places()
+    (second,) = verify._spans()
     await verify._look(verifier, second)
 
     assert looks == [first.track, second.track]
-    assert first.track not in verify._told
+    assert first.track not in verify._reported

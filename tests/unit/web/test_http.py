@@ -19,7 +19,7 @@ from replicator.model.status import ClusterStatus, to_json
 from replicator.web.http import app, serve
 from tests.unit.rpc.samples import AUDIT, DAEMON, EAST, ORDERS, FakeDaemon
 
-ROUTE = "this is about copying alone: the daemon takes orders, a failover too; route them by /healthz"
+ROUTE = "this is about copying only: the daemon still accepts orders, even a failover; route those by /healthz"
 
 
 @pytest.fixture

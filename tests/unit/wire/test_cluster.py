@@ -175,7 +175,7 @@ def test_partitions_of_mirrors() -> None:
     assert list(found) == [TopicPartition("a", 0), TopicPartition("a", 1)]
     with pytest.raises(AuthorizationFailed):
         asyncio.run(partitions_of(Brokers(Broker(a=FORBIDDEN), None, None), mirrors))
-    with pytest.raises(BrokerRefused, match="does not tell of a-1 now"):
+    with pytest.raises(BrokerRefused, match="does not report a-1 right now"):
         asyncio.run(partitions_of(Brokers(Broker(a=1), None, None), mirrors))
     mirrors[0].target_topic_id = uuid.UUID(int=8).bytes
     assert not asyncio.run(partitions_of(Brokers(Broker(a=1), None, None), mirrors)), "it was created again"

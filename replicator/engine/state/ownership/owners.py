@@ -69,7 +69,7 @@ def owner_of(records: Mapping[bytes, bytes], asking: tuple[str, str], uid: str, 
     """Return what a flow is to another one whose target topic it owns.
 
     Args:
-        records: Of the state topic.
+        records: Records of the state topic.
         asking: Name and source cluster id of the flow that asks.
         uid: Of the flow that owns the topic.
         topic: On the target.

@@ -208,7 +208,7 @@ async def empty_transaction(target: Cluster, transactional_id: str, identity: Pr
 
     Raises:
         KafkaError: The target refuses.
-        Conflict: The id has another epoch by now.
+        Conflict: The id has a different epoch by now.
     """
     transaction = Transaction(target, transactional_id, identity)
     await transaction.add(_WHERE)
