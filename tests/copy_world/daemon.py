@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from replicator.core.copy.machine import PartitionCopy
     from replicator.core.copy.track import Track
-    from replicator.engine.copy.facts import Facts
+    from replicator.engine.copy.attaching.facts import Facts
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.view import PartitionView
     from replicator.engine.work.shards import Shards

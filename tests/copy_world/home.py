@@ -10,22 +10,11 @@ from typing import TYPE_CHECKING, Any
 from replicator.aio import turns
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.offsets import offset_map
-from replicator.engine.copy import (
-    attacher,
-    displaced,
-    end_looks,
-    facts,
-    fill_route,
-    filler,
-    live_maps,
-    log_starts,
-    problems,
-    producer_state,
-    pump,
-    reader,
-    seeder,
-    writer,
-)
+from replicator.engine.copy import fill_route, live_maps, problems, producer_state, pump
+from replicator.engine.copy.attaching import attacher, displaced, facts
+from replicator.engine.copy.reading import end_looks, reader
+from replicator.engine.copy.watching import log_starts
+from replicator.engine.copy.writing import filler, seeder, writer
 from replicator.engine.logs import leaders
 from replicator.engine.state import log as state_log
 from replicator.engine.state import view as state_view
@@ -40,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from replicator.core.copy.values import Batch
-    from replicator.engine.copy.facts import Facts
+    from replicator.engine.copy.attaching.facts import Facts
     from replicator.engine.copy.partition import Slot
     from tests.copy_world.world import World
 

@@ -401,7 +401,7 @@ GUARDS = (
     Guard(
         "a batch that is said to have landed further on",
         "a batch of ours has to begin there",
-        "replicator/engine/copy/displaced.py",
+        "replicator/engine/copy/attaching/displaced.py",
         "return displaced_by(None, place, mapped=mapped, unseen=unseen) if stands_there else None",
         "return displaced_by(None, place, mapped=mapped, unseen=unseen)",
         ("tests/hostile/test_middle_produce.py", "double_nothing"),
@@ -410,7 +410,7 @@ GUARDS = (
     Guard(
         "an end of a source log that only fetches claim",
         "ListOffsets has to tell the same",
-        "replicator/engine/copy/end_looks.py",
+        "replicator/engine/copy/reading/end_looks.py",
         "if listed.value < end:",
         "if False:",
         ("tests/hostile/test_middle_fetch.py", "lies_about_partitions"),

@@ -15,7 +15,8 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.sending import Sending
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Ending
-from replicator.engine.copy import attacher, pump
+from replicator.engine.copy import pump
+from replicator.engine.copy.attaching import attacher
 from replicator.engine.copy.live_maps import OffsetMaps
 from replicator.engine.copy.partition import Slot
 from replicator.engine.logs.choosing import OnlyOurs

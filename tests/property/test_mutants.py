@@ -20,11 +20,13 @@ from replicator.core.copy.track import Track
 from replicator.core.copy.values import Batch, Ending, TargetLimits
 from replicator.core.offsets.offset_map import Block, OffsetMap, Place
 from replicator.core.offsets.pairing import Span, reading_from, spans_of
-from replicator.engine.copy import attacher, closer_looks, facts, pump, rewriting
+from replicator.engine.copy import pump
+from replicator.engine.copy.attaching import attacher, closer_looks, facts
 from replicator.engine.copy.live_maps import OffsetMaps, mapping_of
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.producer_state import Guard
-from replicator.engine.copy.writer import TargetWriter
+from replicator.engine.copy.reading import rewriting
+from replicator.engine.copy.writing.writer import TargetWriter
 from replicator.engine.logs import opening, walking
 from replicator.engine.logs.side import Side
 from replicator.model.batch import CONTROL_BIT, BatchHeader, sequence_after

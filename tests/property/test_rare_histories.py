@@ -17,14 +17,15 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.pieces import Piece
 from replicator.core.copy.values import Batch, Ending, Phase
 from replicator.core.offsets.offset_map import OffsetMap
-from replicator.engine.copy import attacher, facts, pump
+from replicator.engine.copy import pump
+from replicator.engine.copy.attaching import attacher, facts
 from replicator.engine.copy.live_maps import OffsetMaps
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.producer_state import Guard
 from replicator.engine.copy.pump import Pump
-from replicator.engine.copy.reader import SourceReader
+from replicator.engine.copy.reading.reader import SourceReader
+from replicator.engine.copy.reading.taking import Asked
 from replicator.engine.copy.recorded import Cleaning
-from replicator.engine.copy.taking import Asked
 from replicator.engine.state.log import Change, StateLog
 from replicator.model.batch import sequence_after
 from replicator.model.names import TopicPartition

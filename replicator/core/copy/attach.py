@@ -1,6 +1,6 @@
 """What to do with a partition before the first Produce: the attach table and log matching (DESIGN: Attach).
 
-The facts are read by `engine.copy.facts`; the decision is made here, from facts only.
+The facts are read by `engine.copy.attaching.facts`; the decision is made here, from facts only.
 
 Why so careful.
 ListOffsets gives clients the high watermark, while a broker's lastSequence includes the tail that is not committed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from replicator.engine.copy.attacher import AttachLoop
+    from replicator.engine.copy.attaching.attacher import AttachLoop
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.routes import Routes
     from replicator.model.names import TopicPartition

@@ -13,19 +13,19 @@ from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume, Writers
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Ending, Phase, TargetLimits
-from replicator.engine.copy.attacher import AttachLoop
+from replicator.engine.copy.attaching.attacher import AttachLoop
 from replicator.engine.copy.context import CopyContext, wall_ms
-from replicator.engine.copy.end_looks import EndLooks
 from replicator.engine.copy.frame_line import FrameLine
 from replicator.engine.copy.overview import Overview
 from replicator.engine.copy.partition import Slot, release
 from replicator.engine.copy.partition_tasks import PartitionTasks
 from replicator.engine.copy.problems import Problems
 from replicator.engine.copy.producer_state import ShardProducer
+from replicator.engine.copy.reading.end_looks import EndLooks
 from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.routes import Routes
-from replicator.engine.copy.seeder import Seeder
 from replicator.engine.copy.sightings import Sightings
+from replicator.engine.copy.writing.seeder import Seeder
 from replicator.engine.logs.leaders import LeaderWatch
 from replicator.engine.logs.opening import Opener
 from replicator.engine.logs.side import Side

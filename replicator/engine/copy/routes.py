@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from replicator.engine.copy.reader import SourceReader
-from replicator.engine.copy.writer import TargetWriter
+from replicator.engine.copy.reading.reader import SourceReader
+from replicator.engine.copy.writing.writer import TargetWriter
 
 if TYPE_CHECKING:
     from collections.abc import Collection

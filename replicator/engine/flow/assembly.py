@@ -13,12 +13,12 @@ from replicator.core.topics.ownership import DOUBTS
 from replicator.core.work.claim import Timing
 from replicator.engine.copy.fill_route import FillRoute
 from replicator.engine.copy.live_maps import OffsetMaps
-from replicator.engine.copy.log_starts import LogStarts
-from replicator.engine.copy.open_transactions import OpenTransactions
 from replicator.engine.copy.ports import Watcher
 from replicator.engine.copy.producer_state import PROVEN_SECONDS_MAX, Guard, ShardProducer
 from replicator.engine.copy.pump import Pump
-from replicator.engine.copy.target_ends import TargetEnds
+from replicator.engine.copy.watching.log_starts import LogStarts
+from replicator.engine.copy.watching.open_transactions import OpenTransactions
+from replicator.engine.copy.watching.target_ends import TargetEnds
 from replicator.engine.flow.reconcile import Lineup
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.groups.positions import PumpPositions

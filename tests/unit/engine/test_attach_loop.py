@@ -13,7 +13,7 @@ from replicator.core.copy.doubt import DOUBTS_MAX, Doubt
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Phase, TargetLimits
 from replicator.core.offsets.offset_map import Place
-from replicator.engine.copy.attacher import AttachLoop
+from replicator.engine.copy.attaching.attacher import AttachLoop
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.recorded import Recorded
@@ -100,7 +100,7 @@ async def test_it_stops_alone(error: Exception, monkeypatch: pytest.MonkeyPatch)
         read.extend(group)
         return {}
 
-    monkeypatch.setattr("replicator.engine.copy.attacher.read_facts", read_facts)
+    monkeypatch.setattr("replicator.engine.copy.attaching.attacher.read_facts", read_facts)
     world = World(error)
     await world.attach()
     assert (world.bad.copy.phase, world.bad.copy.reason) == (Phase.FAULTED, Reason.INTERNAL_ERROR)
@@ -120,7 +120,7 @@ async def test_what_was_read_cannot_be_decided_about(monkeypatch: pytest.MonkeyP
             raise BugError("nothing to decide")
 
     taken: list[Slot] = []
-    monkeypatch.setattr("replicator.engine.copy.attacher.read_facts", read_facts)
+    monkeypatch.setattr("replicator.engine.copy.attaching.attacher.read_facts", read_facts)
     monkeypatch.setattr(AttachLoop, "_take_facts", take)
     world = World(BugError("unused"))
     world.pump.maps.refresh = lambda _: False
@@ -138,7 +138,7 @@ async def test_a_pause_while_a_displaced_batch_is_looked_at(monkeypatch: pytest.
         slot.copy.pause()
         raise ConnectionFailed("the target is out of reach", cluster="west")
 
-    monkeypatch.setattr("replicator.engine.copy.closer_looks.what_displaced", what_displaced)
+    monkeypatch.setattr("replicator.engine.copy.attaching.closer_looks.what_displaced", what_displaced)
     slot.attach.is_under_way = True
     await world.loop._looks.at_displaced(slot, Place(5, 6))
     assert not slot.attach.is_under_way

@@ -10,10 +10,10 @@ import pytest
 
 from replicator.core.copy.attach_facts import Role, Writer, Writers
 from replicator.core.copy.values import Phase, TargetLimits
-from replicator.engine.copy import filler
-from replicator.engine.copy.filler import Filler
 from replicator.engine.copy.producer_state import ShardProducer
 from replicator.engine.copy.pump import Pump
+from replicator.engine.copy.writing import filler
+from replicator.engine.copy.writing.filler import Filler
 from replicator.engine.logs.side import Side
 from replicator.engine.work.shards import Shard
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, BugError, ConnectionFailed
@@ -114,7 +114,7 @@ async def test_a_seed_that_meets_a_bug_stops_its_partition(world: World, monkeyp
     async def connection(*_: object) -> None:
         return None
 
-    monkeypatch.setattr("replicator.engine.copy.seeder.control.list_offsets", ends)
+    monkeypatch.setattr("replicator.engine.copy.writing.seeder.control.list_offsets", ends)
     monkeypatch.setattr(world.target, "connection", connection)
     slot, other = world.slots
     world.pump.seed(slot, 5)

@@ -8,7 +8,7 @@ import pytest
 
 from replicator.core.copy.pieces import Fill
 from replicator.core.offsets.offset_map import Place
-from replicator.engine.copy.end_looks import EndLooks
+from replicator.engine.copy.reading.end_looks import EndLooks
 from replicator.model.states import Reason
 from tests.unit.engine.log_broker import Log, written
 from tests.unit.engine.log_world import ONE, ZERO, World, copied, opened, worlds
@@ -87,8 +87,8 @@ async def test_what_stands_above_an_open_transaction_is_no_hole(worlds: list[Wor
 
 async def test_looks_at_ends_are_bounded_and_come_round(worlds: list[World], monkeypatch: pytest.MonkeyPatch) -> None:
     """Partitions that only wait for their turn are not asked for all at once, and keep nobody else from being."""
-    monkeypatch.setattr("replicator.engine.copy.end_looks._LOOKS_AT_ONCE", 1)
-    monkeypatch.setattr("replicator.engine.copy.end_looks._IN_VAIN_MAX", 1)
+    monkeypatch.setattr("replicator.engine.copy.reading.end_looks._LOOKS_AT_ONCE", 1)
+    monkeypatch.setattr("replicator.engine.copy.reading.end_looks._IN_VAIN_MAX", 1)
     world = await opened(worlds)
     waits = world.add(ZERO, Log([written(0, 50), written(50, 50)], end=100), copied(50, 50))
     ends = world.add(ONE, Log([written(0, 50)], end=100), copied(50, 50))

@@ -12,11 +12,11 @@ import pytest
 from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
-from replicator.engine.copy.log_starts import LogStarts
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.problems import Problems
 from replicator.engine.copy.recorded import Recorded
-from replicator.engine.copy.target_ends import TargetEnds
+from replicator.engine.copy.watching.log_starts import LogStarts
+from replicator.engine.copy.watching.target_ends import TargetEnds
 from replicator.engine.logs.side import Side
 from replicator.engine.offsets.source_looks import SourceLooks
 from replicator.model.names import TopicPartition
@@ -118,7 +118,7 @@ async def test_ends_of_the_target(world: World, monkeypatch: pytest.MonkeyPatch)
     assert set(world.settled) == world.sound
     assert not world.pump.context.problems.by_place, "a leader may have moved"
 
-    monkeypatch.setattr("replicator.engine.copy.target_ends._UNKNOWN_SECONDS", 0.0)
+    monkeypatch.setattr("replicator.engine.copy.watching.target_ends._UNKNOWN_SECONDS", 0.0)
     await ends.look()
     told = world.pump.context.problems.by_place["west ends of idle mirrors"]
     assert "whether somebody else writes to 4 idle partitions is unknown: the end of orders-1-" in told

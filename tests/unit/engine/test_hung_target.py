@@ -12,9 +12,9 @@ import pytest
 
 from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.values import TargetLimits
-from replicator.engine.copy import attacher as attach_loop
-from replicator.engine.copy import writer
+from replicator.engine.copy.attaching import attacher as attach_loop
 from replicator.engine.copy.producer_state import ShardProducer
+from replicator.engine.copy.writing import writer
 from replicator.model.names import TopicPartition
 from tests.shards import shard_with
 from tests.unit.engine.source_broker import SourceBroker, batch, partition

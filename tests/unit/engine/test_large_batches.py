@@ -94,7 +94,7 @@ async def test_a_batch_larger_than_any_answer_stops_its_partition_alone(
     bench: list[Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker gives at least one whole batch: the connection is given up over it, and was so again, for ever."""
-    monkeypatch.setattr("replicator.engine.copy.reader.ANSWER_BYTES_MAX", 300_000)
+    monkeypatch.setattr("replicator.engine.copy.reading.reader.ANSWER_BYTES_MAX", 300_000)
     raw = stored(100, [NewRecord(TIME_MS, None, bytes(400_000))], 0)
     one, large, other = await copied_beside(bench, raw, 200)
     await one.until(large.copy.is_faulted)

@@ -29,11 +29,11 @@ from kio.static.primitive import i32, i32Timedelta, i64
 
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
-from replicator.engine.copy import open_transactions
-from replicator.engine.copy.open_transactions import OpenTransactions
 from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.reader import SourceReader
-from replicator.engine.copy.taking import Asked
+from replicator.engine.copy.reading.reader import SourceReader
+from replicator.engine.copy.reading.taking import Asked
+from replicator.engine.copy.watching import open_transactions
+from replicator.engine.copy.watching.open_transactions import OpenTransactions
 from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

@@ -10,8 +10,8 @@ import pytest
 
 from replicator.core.copy.attach_facts import Role, Writer, Writers
 from replicator.core.copy.values import Phase, TargetLimits
-from replicator.engine.copy import seeder as seed
 from replicator.engine.copy.pump import Pump
+from replicator.engine.copy.writing import seeder as seed
 from replicator.engine.logs.side import Side
 from replicator.model.names import TopicPartition
 from tests.shards import shard_with
@@ -62,8 +62,8 @@ class World:
         monkeypatch.setattr(seed, "_CLAIM_POLL_SECONDS", 0.001)
         monkeypatch.setattr(seed, "of_slot", nothing)
         monkeypatch.setattr(seed, "confirm", self._done)
-        monkeypatch.setattr("replicator.engine.copy.seeder.control.list_offsets", self._ends)
-        monkeypatch.setattr("replicator.engine.copy.seeder.control.delete_records", self._done)
+        monkeypatch.setattr("replicator.engine.copy.writing.seeder.control.list_offsets", self._ends)
+        monkeypatch.setattr("replicator.engine.copy.writing.seeder.control.delete_records", self._done)
         monkeypatch.setattr(self.target, "connection", self._done)
         self.slots = [self._slot(number) for number in range(_PARTITIONS)]
 

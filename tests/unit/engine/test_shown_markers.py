@@ -9,8 +9,8 @@ import pytest
 
 from replicator.engine.copy import fill_route
 from replicator.engine.copy.fill_route import FillRoute
-from replicator.engine.copy.filler import Filler
 from replicator.engine.copy.producer_state import ShardProducer
+from replicator.engine.copy.writing.filler import Filler
 from replicator.engine.preflight import check as preflight
 from replicator.engine.state import records as state
 from replicator.engine.state.ownership import shown_markers
@@ -154,7 +154,7 @@ async def test_partitions_go_over_to_mapped_offsets_there(target: Target, monkey
     target.keeps_markers = False
     world = World()
     world.producers[world.shard] = ShardProducer(cast("Any", None), target.route())
-    monkeypatch.setattr("replicator.engine.copy.filler._is_ours", lambda *_: True)
+    monkeypatch.setattr("replicator.engine.copy.writing.filler._is_ours", lambda *_: True)
     told: list[tuple[int, str]] = []
     monkeypatch.setattr(world.pump, "ended", lambda slot, _: told.append((slot.source.partition, slot.copy.detail)))
     monkeypatch.setattr(world.pump, "rest", lambda slot, why, _: told.append((slot.source.partition, why)))

@@ -14,7 +14,7 @@ from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.context import CopyContext
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.pump import Pump
-from replicator.engine.copy.reader import SourceReader
+from replicator.engine.copy.reading.reader import SourceReader
 from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.routes import Routes
 from replicator.engine.copy.sightings import Sightings

@@ -10,7 +10,7 @@ import pytest
 from replicator.core.copy.attach_facts import Mapping, Standing, Tail
 from replicator.core.copy.track import Track
 from replicator.core.offsets.offset_map import OffsetMap, Place, Run
-from replicator.engine.copy.displaced import standing_of
+from replicator.engine.copy.attaching.displaced import standing_of
 from replicator.engine.logs import walking
 from replicator.model.batch import CONTROL_BIT, HEADER, TRANSACTIONAL_BIT
 from replicator.wire.cluster import Purpose

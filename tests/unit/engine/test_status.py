@@ -15,9 +15,9 @@ from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill
 from replicator.core.copy.values import TargetLimits
 from replicator.core.status.health import phases
 from replicator.engine.copy.books import Books, Totals
-from replicator.engine.copy.filler import Filler
 from replicator.engine.copy.partition import OpenTransaction, Slot
 from replicator.engine.copy.recorded import Recorded
+from replicator.engine.copy.writing.filler import Filler
 from replicator.engine.flow.status import Silent, _mirror, _partition, _totals, at_rest, flow_status, told_once
 from replicator.engine.state.topic import StateTopic
 from replicator.engine.topics.mirror import Mirror

@@ -13,7 +13,7 @@ from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import Entry, Resume, Role, SourceLog, Tail, TargetLog, Writer
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Batch, TargetLimits
-from replicator.engine.copy import target_facts
+from replicator.engine.copy.attaching import target_facts
 from replicator.engine.copy.partition import Slot
 from replicator.engine.state.ownership import shown_markers
 from replicator.errors import Conflict, KafkaError, PreflightFailed

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.copy.attach_facts import Mapping, SourceLog, Standing, TargetLog, Writer
 from replicator.core.offsets.offset_map import Place
-from replicator.engine.copy.displaced import standing_of
+from replicator.engine.copy.attaching.displaced import standing_of
+from replicator.engine.copy.attaching.target_facts import own_tail, target_logs
 from replicator.engine.copy.live_maps import last_source, mapping_of, stepped_back
-from replicator.engine.copy.target_facts import own_tail, target_logs
 from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import Unopened, content_at, spans_in

@@ -15,8 +15,8 @@ from replicator.aio.turns import Turns
 from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import Decision, Policy, Resume, SeedTo, Wait
 from replicator.core.copy.values import Phase
-from replicator.engine.copy.closer_looks import CloserLooks
-from replicator.engine.copy.facts import Facts, read_facts
+from replicator.engine.copy.attaching.closer_looks import CloserLooks
+from replicator.engine.copy.attaching.facts import Facts, read_facts
 from replicator.engine.copy.waiting import Waiting, look_at_waiting
 from replicator.errors import (
     BugError,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from replicator.core.copy.answers import FetchOutcome, classify_fetch
 from replicator.core.copy.doubt import Edges
 from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.rewriting import Carrier, opened_at_once
+from replicator.engine.copy.reading.rewriting import Carrier, opened_at_once
 from replicator.engine.copy.waiting import waits_for
 from replicator.engine.logs.refusals import told
 from replicator.errors import BugError, CorruptRecords, ReplicatorError, TooLargeToOpen
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from replicator.core.copy.pieces import Piece
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.ports import ReadSupervisor
-    from replicator.engine.copy.read_plan import ReadPlan
+    from replicator.engine.copy.reading.read_plan import ReadPlan
     from replicator.engine.state.ownership.origins import Origins
     from replicator.model.batch import BatchHeader
     from replicator.wire.fetch import Fetched

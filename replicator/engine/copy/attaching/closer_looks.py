@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from replicator.core.copy.attach_facts import Fault, Remap
 from replicator.core.copy.doubt import DOUBTS_MAX, Sound
 from replicator.core.copy.values import Phase
-from replicator.engine.copy.displaced import what_displaced
+from replicator.engine.copy.attaching.displaced import what_displaced
 from replicator.engine.copy.waiting import waits_for
 from replicator.engine.logs.reading import look_again
 from replicator.errors import AnswerTooLarge, BugError, CorruptRecords, ReplicatorError, TooLargeToOpen

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.read_plan import ReadPlan, frame_payload_bytes
-from replicator.engine.copy.rewriting import Carrier
-from replicator.engine.copy.taking import Asked, Taking
+from replicator.engine.copy.reading.read_plan import ReadPlan, frame_payload_bytes
+from replicator.engine.copy.reading.rewriting import Carrier
+from replicator.engine.copy.reading.taking import Asked, Taking
 from replicator.engine.logs.link import Link
 from replicator.errors import AnswerTooLarge, CorruptRecords, KafkaError
 from replicator.model.states import Reason

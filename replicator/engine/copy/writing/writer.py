@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from replicator.core.copy.answers import ProduceOutcome, classify_produce
 from replicator.core.copy.request_limit import RequestLimit
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch
-from replicator.engine.copy.filler import Filler
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.producer_state import Standing
+from replicator.engine.copy.writing.filler import Filler
 from replicator.engine.logs.link import Link
 from replicator.engine.logs.refusals import told
 from replicator.errors import ConnectionFailed, CorruptRecords, KafkaError
