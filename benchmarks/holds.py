@@ -63,8 +63,8 @@ from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.server import RpcServer
 from replicator.state_pb import state_pb2 as pb
 from replicator.web.http import app
+from replicator.wire.batches.records import Record
 from replicator.wire.cluster import Cluster
-from replicator.wire.records import Record
 from replicator.wire.topology import Leader, Topic
 
 HOLD_MS_MAX = 50

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 
 from replicator.core.acl.rights import Operation, on_cluster
 from replicator.model.acl import Rule
-from replicator.wire.acls import rules_of
+from replicator.wire.messages.acls import rules_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,7 +49,7 @@ class Acls:
         """Return the rules that something may follow from; None where the cluster has no authorizer.
 
         Args:
-            about: Of which topics those about one by its name are wanted (`wire.acls.rules_of`).
+            about: Of which topics those about one by its name are wanted (`wire.messages.acls.rules_of`).
 
         Raises:
             KafkaError: The cluster does not tell them.

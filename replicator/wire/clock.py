@@ -15,7 +15,7 @@ from kio.schema.types import TopicName
 from kio.static.primitive import i32
 
 if TYPE_CHECKING:
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 DESCRIBE_QUORUM: Final = 55
 _METADATA_TOPIC: Final = TopicName("__cluster_metadata")

@@ -15,17 +15,17 @@ from replicator.core.status.observations import ANYWHERE, ClusterSeen
 from replicator.core.topics.selection import legal_topic_name
 from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, WrongCluster
 from replicator.model.names import TopicPartition
-from replicator.wire.connections import Connections, none_reached
 from replicator.wire.decode import KEEP_ALL, Keep
 from replicator.wire.faults import refused, untold
 from replicator.wire.metadata import check_metadata
 from replicator.wire.topology import Leader, Topic, described, metadata_request
+from replicator.wire.transport.connections import Connections, none_reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from replicator.model.security import ClusterSpec
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 _GONE_SECONDS = 1.0
 """How long a topic has to be unknown before it is called gone."""

@@ -9,9 +9,9 @@ from functools import lru_cache
 from crc32c import crc32c
 
 from replicator.model.batch import CONTROL_BIT, HEADER, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC_V2, BatchHeader
-from replicator.wire.batch import CHECKED_AT, CRC, CRC_AT, scan
-from replicator.wire.recode import varint
-from replicator.wire.records import decode
+from replicator.wire.batches.batch import CHECKED_AT, CRC, CRC_AT, scan
+from replicator.wire.batches.recode import varint
+from replicator.wire.batches.records import decode
 from tests.copy_world.source_log import SourceBatch
 from tests.copy_world.target_log import NO_RECORD, ProducedBatch
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from replicator.engine.logs.reading import read_batches
 from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused
-from replicator.wire import control
-from replicator.wire.batch import CRC_AT
+from replicator.wire.batches.batch import CRC_AT
+from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Purpose
-from replicator.wire.markers import write_markers
-from replicator.wire.produce import produce_by_name
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.messages import control
+from replicator.wire.messages.markers import write_markers
+from replicator.wire.messages.produce import produce_by_name
 
 if TYPE_CHECKING:
     from replicator.model.names import TopicPartition

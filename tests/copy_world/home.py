@@ -20,7 +20,7 @@ from replicator.engine.state import log as state_log
 from replicator.engine.state import view as state_view
 from replicator.engine.state.ownership import shown_markers
 from replicator.engine.work import claim
-from replicator.wire import connections
+from replicator.wire.transport import connections
 from tests.copy_world import network
 from tests.copy_world.daemon import Daemon
 from tests.copy_world.world import BEGAN_MS, BEGAN_SECONDS

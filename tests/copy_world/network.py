@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from replicator.errors import ConnectionFailed
-from replicator.wire.connection import Connection
-from replicator.wire.connections import Connections
 from replicator.wire.decode import KEEP_ALL, Keep
+from replicator.wire.transport.connection import Connection
+from replicator.wire.transport.connections import Connections
 from replicator.wire.versions import ApiVersions
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from replicator.core.status.observations import BrokerSeen
     from replicator.model.security import ClusterSpec
-    from replicator.wire.stream import Buffer
+    from replicator.wire.transport.stream import Buffer
 
 _HEAD = struct.Struct(">ihhih")
 _TYPED = struct.Struct(">4sq")
@@ -237,7 +237,7 @@ _opening: ContextVar[tuple[Callable[[int, str], Pipe], tuple[Hashable, Hashable]
 
 
 async def open_connection(cluster: ClusterSpec, _threads: object, _host: str, port: int, *, node: str) -> Connection:
-    """Take the place of `wire.opening.open_connection`."""
+    """Take the place of `wire.transport.opening.open_connection`."""
     opened, (_, purpose) = _opening.get()
     pipe = opened(port, str(purpose))
     await asyncio.sleep(pipe.cluster.opens_seconds(pipe))

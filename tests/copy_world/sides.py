@@ -18,7 +18,7 @@ from kio.static.primitive import i32
 
 from replicator.model.batch import MAGIC_V2
 from replicator.model.names import STATE_TOPIC
-from replicator.wire.batch import scan
+from replicator.wire.batches.batch import scan
 from tests.copy_world.batches import placed, produced_from, source_bytes, stored_bytes
 from tests.copy_world.broker import (
     BATCHES_MAX,

@@ -10,8 +10,8 @@ from replicator.engine.state.view import Read as ReadBatch
 from replicator.engine.state.view import StateView
 from replicator.model.batch import TRANSACTIONAL_BIT
 from replicator.model.names import STATE_TOPIC
-from replicator.wire.batch import scan
-from replicator.wire.records import decode
+from replicator.wire.batches.batch import scan
+from replicator.wire.batches.records import decode
 from tests.copy_world.batches import marker_bytes, placed
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from replicator.model.names import STATE_TOPIC, state_transactional_id
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.batches.records import NewRecord, encode
 from tests.copy_world.broker import Broker
 from tests.copy_world.daemon import Daemon
 from tests.copy_world.judge import Judge

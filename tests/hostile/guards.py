@@ -46,8 +46,8 @@ FLOW_FILES = "tests/hostile/test_flow_files.py"
 DECODERS = "tests/hostile/test_decoders.py"
 MESSAGES = "tests/hostile/test_messages.py"
 DECODE = "replicator/wire/decode.py"
-CONNECTION = "replicator/wire/connection.py"
-INCOMING = "replicator/wire/incoming.py"
+CONNECTION = "replicator/wire/transport/connection.py"
+INCOMING = "replicator/wire/transport/incoming.py"
 METADATA = "replicator/wire/metadata.py"
 
 GUARDS = (
@@ -94,7 +94,7 @@ GUARDS = (
     Guard(
         "slow bytes",
         "a request has a deadline",
-        "replicator/wire/unanswered.py",
+        "replicator/wire/transport/unanswered.py",
         "return now - self._stood_seconds >= self.waiting[0].deadline",
         "return False",
         (ANSWERS, "throttled_is_not_late"),
@@ -150,7 +150,7 @@ GUARDS = (
     Guard(
         "a login that computes for minutes",
         "rounds are bounded",
-        "replicator/wire/auth.py",
+        "replicator/wire/transport/auth.py",
         "_check_rounds(server_first)",
         "pass",
         (ANSWERS, "minutes"),
@@ -158,7 +158,7 @@ GUARDS = (
     Guard(
         "connections that are lost at once",
         "a pause that grows",
-        "replicator/wire/pace.py",
+        "replicator/wire/transport/pace.py",
         "return max(0.0, self._not_before - now)",
         "return 0.0",
         (ANSWERS, "slowly"),
@@ -174,7 +174,7 @@ GUARDS = (
     Guard(
         "a fetch answer that ends early in an old frame",
         "positions are held against the frame's size",
-        "replicator/wire/fetch.py",
+        "replicator/wire/messages/fetch.py",
         "if position > size:",
         "if False:",
         (ANSWERS, "read_on_into"),
@@ -326,7 +326,7 @@ GUARDS = (
     Guard(
         "an authority's file that is gone",
         "our own files are opened apart from the connection",
-        "replicator/wire/stream.py",
+        "replicator/wire/transport/stream.py",
         "    except OSError as error:  # an SSLError, too",
         "    except ZeroDivisionError as error:  # an SSLError, too",
         ("tests/hostile/test_certificates.py", "exchanged"),
@@ -369,7 +369,7 @@ GUARDS = (
     Guard(
         "brokers that a cluster invents",
         "connections to what it does not list are few",
-        "replicator/wire/connections.py",
+        "replicator/wire/transport/connections.py",
         "            idle.close()",
         "            continue",
         ("tests/unit/wire/test_cluster.py", "invented"),

@@ -34,10 +34,10 @@ from replicator.errors import (
 from replicator.model.names import TopicPartition
 from replicator.model.security import Mechanism, Security
 from replicator.model.spec import Isolation
-from replicator.wire import connection as connection_module
-from replicator.wire import control
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.fetch import FetchSession
+from replicator.wire.messages import control
+from replicator.wire.messages.fetch import FetchSession
+from replicator.wire.transport import connection as connection_module
 from replicator.wire.versions import FETCH_BY_NAME
 from tests.hostile.broker import (
     API_VERSIONS,

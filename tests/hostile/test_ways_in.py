@@ -26,9 +26,9 @@ from replicator.engine.logs.link import Link
 from replicator.errors import AuthenticationFailed, ConnectionFailed, KafkaError
 from replicator.logins import forget_refusals
 from replicator.model.security import Mechanism, Protocol, Secret, Security
-from replicator.wire import opening
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.connection import Connection
+from replicator.wire.transport import opening
+from replicator.wire.transport.connection import Connection
 from tests.certs import Authority, KeyPair
 from tests.hostile.broker import (
     API_VERSIONS,

@@ -19,9 +19,9 @@ from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.switch.terms import Cut
 from replicator.model.units import parse_bootstrap
+from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Cluster
-from replicator.wire.produce import produce_by_name
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.messages.produce import produce_by_name
 from tests.integration.harness import Kafka, create, numbered, produce, read_all
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_bootstrap
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
-from replicator.wire.rights_probe import Verdict
-from replicator.wire.transactions import init_producer_id
+from replicator.wire.messages.rights_probe import Verdict
+from replicator.wire.messages.transactions import init_producer_id
 from tests.integration.conftest import MakeCluster
 from tests.integration.harness import (
     Daemon,

@@ -19,7 +19,7 @@ from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_address
 from replicator.wire.cluster import Cluster
-from replicator.wire.groups import Groups
+from replicator.wire.messages.groups import Groups
 from tests.integration.corpus.transactional import transactional, transactions
 from tests.integration.harness import (
     QUIET,

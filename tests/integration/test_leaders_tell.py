@@ -12,8 +12,8 @@ from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
-from replicator.wire import control
 from replicator.wire.cluster import Cluster
+from replicator.wire.messages import control
 from tests.integration.conftest import MakeCluster
 from tests.integration.harness import create, produce
 

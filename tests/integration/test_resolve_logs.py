@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from replicator.devkit import Cluster
-from replicator.wire.batch import scan
+from replicator.wire.batches.batch import scan
 from tests.integration.conftest import MakeCluster
 from tests.integration.harness import (
     Daemon,

@@ -9,7 +9,7 @@ import pytest
 
 from replicator.devkit import Cluster, free_base_port
 from replicator.model.batch import BatchHeader
-from replicator.wire.batch import scan
+from replicator.wire.batches.batch import scan
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.plain import CODECS, ODD
 from tests.integration.harness import (

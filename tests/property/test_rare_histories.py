@@ -32,7 +32,7 @@ from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
-from replicator.wire.markers import WRITE_TXN_MARKERS
+from replicator.wire.messages.markers import WRITE_TXN_MARKERS
 from tests.copy_world.daemon import Daemon
 from tests.copy_world.events import CONTROL, FETCH, PRODUCE, attend
 from tests.copy_world.events import begin as begin_daemon

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 from replicator.engine.state.ownership.shown_markers import Shown, not_shown, prove_fills
 from replicator.errors import Conflict, MarkersNotShown, ReplicatorError
 from replicator.obs.logs import get_logger
-from replicator.wire.control import LATEST, Answer, list_offsets
-from replicator.wire.markers import WRITE_TXN_MARKERS, write_markers
-from replicator.wire.transactions import Transaction, init_producer_id
+from replicator.wire.messages.control import LATEST, Answer, list_offsets
+from replicator.wire.messages.markers import WRITE_TXN_MARKERS, write_markers
+from replicator.wire.messages.transactions import Transaction, init_producer_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicator.model.names import TopicPartition
     from replicator.wire.cluster import Cluster
-    from replicator.wire.connection import Connection
-    from replicator.wire.transactions import ProducerIdentity
+    from replicator.wire.messages.transactions import ProducerIdentity
+    from replicator.wire.transport.connection import Connection
 
 _BULK_MARKERS_MAX = 5_000
 """Per partition and request."""

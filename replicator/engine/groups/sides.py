@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from replicator.errors import KafkaError, TimedOut
 from replicator.model.groups import Committed, GroupKind, GroupState, Listed
 from replicator.wire.faults import error_name, refused
-from replicator.wire.groups import Groups
-from replicator.wire.share_groups import alter_share_starts, offers_share_offsets, share_starts
+from replicator.wire.messages.groups import Groups
+from replicator.wire.messages.share_groups import alter_share_starts, offers_share_offsets, share_starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.model.security import ClusterSpec
-    from replicator.wire.connection import Connection
-    from replicator.wire.fetch import Fetched
     from replicator.wire.frames import Frame
+    from replicator.wire.messages.fetch import Fetched
     from replicator.wire.room import Room
+    from replicator.wire.transport.connection import Connection
 
 _ANSWER_HEAD_BYTES = 64 << 10
 """What an answer holds beside its batches: the aborted transactions among them are most of it."""

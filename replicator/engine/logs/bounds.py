@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from replicator.engine.logs.refusals import refused
 from replicator.engine.logs.side import Side
 from replicator.errors import ConnectionFailed, KafkaError, ProtocolError
-from replicator.wire import control
 from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name
+from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from replicator.model.names import TopicPartition
     from replicator.wire.cluster import Cluster
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 
 async def offsets_of(

@@ -13,20 +13,20 @@ from replicator.engine.logs.refusals import refused
 from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused, CorruptRecords, PreflightFailed, TooLargeToOpen
 from replicator.model.names import TopicPartition
-from replicator.wire import control
-from replicator.wire.produce import produce_by_name
-from replicator.wire.records import NewRecord, encode
-from replicator.wire.transactions import patiently
+from replicator.wire.batches.records import NewRecord, encode
+from replicator.wire.messages import control
+from replicator.wire.messages.produce import produce_by_name
+from replicator.wire.messages.transactions import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from replicator.admin.topics import TopicAdmin
     from replicator.core.topics.ownership import OwnedTopic
+    from replicator.wire.batches.records import Record
     from replicator.wire.cluster import Cluster
-    from replicator.wire.connection import Connection
-    from replicator.wire.records import Record
     from replicator.wire.topology import Topic
+    from replicator.wire.transport.connection import Connection
 
 SUFFIX = ".dead-letter"
 OFFSET_HEADER = b"replicator.offset"

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from replicator.wire import control
 from replicator.wire.cluster import Purpose
+from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from replicator.engine.logs.side import Side
     from replicator.model.names import TopicPartition
-    from replicator.wire.connection import Connection
-    from replicator.wire.fetch import Fetched
     from replicator.wire.frames import Frame
+    from replicator.wire.messages.fetch import Fetched
+    from replicator.wire.transport.connection import Connection
 
 _BYTES = 1
 """A broker gives at least one whole batch: whether there is one is all that is asked."""

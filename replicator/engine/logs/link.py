@@ -12,7 +12,7 @@ from replicator.errors import KafkaError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 _PAUSE_SECONDS = (0.05, 5.0)
 

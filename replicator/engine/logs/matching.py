@@ -19,13 +19,13 @@ from replicator.core.offsets.alike import equal_down_to, place_behind, place_wit
 from replicator.core.offsets.offset_map import Place
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.reading import records_between
-from replicator.wire import control
+from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from replicator.engine.logs.walking import Log
-    from replicator.wire.records import Record
+    from replicator.wire.batches.records import Record
 
 _COMPARED_RECORDS = 50
 """Of the target's last ones: all of them, in order, prove a place."""

@@ -1,7 +1,7 @@
 """Opens batches beside the event loop: what takes longer than a few milliseconds has a thread of its own.
 
 One thread for the whole process, so that one batch at a time is opened, however many flows, attaches and comparisons
-want to; and never without a bound on what it may expand to (`wire.inflate`).
+want to; and never without a bound on what it may expand to (`wire.batches.inflate`).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, TypeVar
 from replicator.core.offsets.pairing import spans_of
 from replicator.errors import TooLargeToOpen
 from replicator.model.batch import COMPRESSION_MASK, HEADER_BYTES, MAGIC_V2
-from replicator.wire.batch import prove
-from replicator.wire.inflate import OPENED_BYTES_MAX
-from replicator.wire.recode import open_batch
-from replicator.wire.records import decode
+from replicator.wire.batches.batch import prove
+from replicator.wire.batches.inflate import OPENED_BYTES_MAX
+from replicator.wire.batches.recode import open_batch
+from replicator.wire.batches.records import decode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from replicator.core.offsets.pairing import Ranges, Span
     from replicator.model.batch import BatchHeader
+    from replicator.wire.batches.recode import RawRecord
+    from replicator.wire.batches.records import Record
     from replicator.wire.frames import Frame, FramePool
-    from replicator.wire.recode import RawRecord
-    from replicator.wire.records import Record
 
 ON_LOOP_BYTES_MAX = 256 << 10
 """What a batch may take in memory to be opened on the event loop: about a millisecond."""

@@ -14,10 +14,10 @@ from replicator.engine.logs.answers import Answers
 from replicator.engine.logs.own_loop import OwnLoop
 from replicator.errors import ConnectionFailed
 from replicator.model.batch import MAGIC_V2
-from replicator.wire import control
-from replicator.wire.batch import prove
-from replicator.wire.inflate import OPENED_BYTES_MAX
-from replicator.wire.rows import rows_of
+from replicator.wire.batches.batch import prove
+from replicator.wire.batches.inflate import OPENED_BYTES_MAX
+from replicator.wire.batches.rows import rows_of
+from replicator.wire.messages import control
 from replicator.wire.stored import Stored
 
 if TYPE_CHECKING:

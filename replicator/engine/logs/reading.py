@@ -15,10 +15,10 @@ from replicator.engine.logs.refusals import refused
 from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused, CorruptRecords, KafkaError
 from replicator.model.batch import MAGIC_V2
-from replicator.wire import control
-from replicator.wire.batch import scan
+from replicator.wire.batches.batch import scan
 from replicator.wire.codes import ErrorCode
-from replicator.wire.fetch import ANSWER_BYTES_MAX, Fetched, FetchSession, Wanted
+from replicator.wire.messages import control
+from replicator.wire.messages.fetch import ANSWER_BYTES_MAX, Fetched, FetchSession, Wanted
 from replicator.wire.topology import NO_TOPIC_ID
 from replicator.wire.versions import FETCH
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
-    from replicator.wire.connection import Connection
+    from replicator.wire.batches.records import Record
     from replicator.wire.frames import Frame
-    from replicator.wire.records import Record
+    from replicator.wire.transport.connection import Connection
 
 _READ_BYTES = 1 << 20
 _LOOK_BYTES_MAX = 32 << 20

@@ -19,12 +19,12 @@ from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import spans_in
 from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.side import Side
-from replicator.wire import control
 from replicator.wire.cluster import Purpose
+from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from replicator.model.names import TopicPartition
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ from replicator.model.names import TopicPartition
 from replicator.model.resolution import ANEW, How, Order
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
-from replicator.wire.batch import prove
-from replicator.wire.recode import open_batch
+from replicator.wire.batches.batch import prove
+from replicator.wire.batches.recode import open_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,7 +19,7 @@ from replicator.model.states import Reason
 from replicator.model.text import command
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
 from replicator.obs.logs import get_logger
-from replicator.wire.groups import committed_offsets
+from replicator.wire.messages.groups import committed_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

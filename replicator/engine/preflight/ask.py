@@ -14,12 +14,12 @@ from replicator.errors import AuthorizationFailed, KafkaError, ReplicatorError
 from replicator.model.batch import LOG_APPEND_TIME_BIT
 from replicator.model.names import TopicPartition
 from replicator.wire.cluster import Cluster
-from replicator.wire.questions import Found
+from replicator.wire.messages.questions import Found
 from replicator.wire.versions import DESCRIBE_PRODUCERS, FETCH
 
 if TYPE_CHECKING:
-    from replicator.wire.connection import Connection
-    from replicator.wire.groups import Groups
+    from replicator.wire.messages.groups import Groups
+    from replicator.wire.transport.connection import Connection
 
 _AT_ONCE_MAX = 8
 

@@ -32,10 +32,10 @@ from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Report, Section, fail, ok, warn
 from replicator.model.spec import Offsets
 from replicator.model.units import format_address
-from replicator.wire import questions
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.groups import Groups
-from replicator.wire.rights_probe import may_write_markers
+from replicator.wire.messages import questions
+from replicator.wire.messages.groups import Groups
+from replicator.wire.messages.rights_probe import may_write_markers
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec

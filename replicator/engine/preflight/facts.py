@@ -16,8 +16,8 @@ from replicator.engine.state import records as state
 from replicator.errors import ReplicatorError
 from replicator.model.names import TopicPartition
 from replicator.model.report import Check, fail
-from replicator.wire import questions
 from replicator.wire.cluster import Cluster
+from replicator.wire.messages import questions
 
 if TYPE_CHECKING:
     from replicator.admin.topic_values import TopicConfig

@@ -17,8 +17,8 @@ from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Check, fail, ok, warn
 from replicator.model.security import ClusterSpec
 from replicator.model.units import format_bootstrap
-from replicator.wire.questions import Found, Refusal
-from replicator.wire.rights_probe import Verdict
+from replicator.wire.messages.questions import Found, Refusal
+from replicator.wire.messages.rights_probe import Verdict
 
 EXPIRATION_MAX_MS = (1 << 31) - 1
 GUARD_MARGIN_MS = 3_600_000

@@ -28,8 +28,8 @@ from replicator.engine.state.source import SourceState
 from replicator.errors import AuthorizationFailed, DamagedRecord
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Check, fail, ok, warn
-from replicator.wire import questions
 from replicator.wire.cluster import Cluster
+from replicator.wire.messages import questions
 
 if TYPE_CHECKING:
     from replicator.admin.topic_values import TopicConfig

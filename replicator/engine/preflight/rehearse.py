@@ -22,9 +22,9 @@ from replicator.errors import ReplicatorError
 from replicator.model.report import Check, Report, ok, warn
 from replicator.wire.clock import controller_time_ms, tells_time
 from replicator.wire.cluster import Cluster
-from replicator.wire.questions import topic_operations
-from replicator.wire.quotas import client_quotas, offers_quotas, offers_scram_users
-from replicator.wire.rights_probe import Verdict, may_write_markers
+from replicator.wire.messages.questions import topic_operations
+from replicator.wire.messages.quotas import client_quotas, offers_quotas, offers_scram_users
+from replicator.wire.messages.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

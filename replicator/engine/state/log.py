@@ -31,22 +31,22 @@ from replicator.errors import BrokerRefused, Conflict, CorruptRecords, KafkaErro
 from replicator.model.batch import TRANSACTIONAL_BIT
 from replicator.model.names import STATE_TOPIC, state_transactional_id
 from replicator.obs.logs import get_logger
-from replicator.wire import control
+from replicator.wire.batches.inflate import RECORD_BYTES
+from replicator.wire.batches.records import NewRecord, decode, encode
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.codes import ErrorCode
-from replicator.wire.inflate import RECORD_BYTES
-from replicator.wire.produce import Produced, produce_by_name
-from replicator.wire.records import NewRecord, decode, encode
-from replicator.wire.transactions import ProducerIdentity, Transaction, init_producer_id
+from replicator.wire.messages import control
+from replicator.wire.messages.produce import Produced, produce_by_name
+from replicator.wire.messages.transactions import ProducerIdentity, Transaction, init_producer_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from replicator.engine.state.index import StateRecords
     from replicator.model.batch import BatchHeader
-    from replicator.wire.connection import Connection
-    from replicator.wire.fetch import Fetched
     from replicator.wire.frames import Frame
+    from replicator.wire.messages.fetch import Fetched
+    from replicator.wire.transport.connection import Connection
 
 _ROUNDS_MAX = 20
 _PAUSE_SECONDS = 0.05

@@ -5,12 +5,12 @@ from __future__ import annotations
 from replicator.errors import BrokerRefused, KafkaError, StateLost
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.obs.logs import get_logger
-from replicator.wire import control
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.codes import ErrorCode
-from replicator.wire.connection import Connection
 from replicator.wire.faults import refused
+from replicator.wire.messages import control
 from replicator.wire.topology import NO_TOPIC_ID
+from replicator.wire.transport.connection import Connection
 
 WHERE = TopicPartition(STATE_TOPIC, 0)
 

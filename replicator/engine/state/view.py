@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from replicator.engine.state.chunks import Note
-    from replicator.wire.records import Record
+    from replicator.wire.batches.records import Record
 
 log = get_logger(__name__)
 

@@ -25,7 +25,7 @@ from replicator.errors import (
 from replicator.model.names import TopicPartition
 from replicator.model.switch.journal import Journal, by_place
 from replicator.model.switch.terms import Away, Cut, End, GroupsNote, LeftOut, Scope, Verb, away_text
-from replicator.wire.rights_probe import Verdict, may_write_markers
+from replicator.wire.messages.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping

@@ -30,16 +30,16 @@ from replicator.model.names import TopicPartition, export_transactional_id
 from replicator.model.switch.journal import Journal, by_topic
 from replicator.model.switch.terms import Cut
 from replicator.obs.logs import get_logger
-from replicator.wire.produce import produce_by_name
-from replicator.wire.records import NewRecord, Record, encode
-from replicator.wire.transactions import Transaction, init_producer_id, patiently
+from replicator.wire.batches.records import NewRecord, Record, encode
+from replicator.wire.messages.produce import produce_by_name
+from replicator.wire.messages.transactions import Transaction, init_producer_id, patiently
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from replicator.engine.switch.context import Site
     from replicator.wire.cluster import Cluster
-    from replicator.wire.transactions import ProducerIdentity
+    from replicator.wire.messages.transactions import ProducerIdentity
 
 DIGEST_HEADER = b"replicator.digest"
 _PIECE_BYTES = 512 << 10

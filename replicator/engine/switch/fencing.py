@@ -28,7 +28,7 @@ from replicator.model.switch.journal import Journal
 from replicator.model.switch.terms import Away, Cut, Verb
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.transactions import ProducerIdentity, init_producer_id
+from replicator.wire.messages.transactions import ProducerIdentity, init_producer_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

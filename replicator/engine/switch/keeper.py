@@ -32,7 +32,7 @@ from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Order, Outcome, Verb
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
-from replicator.wire.transactions import patiently
+from replicator.wire.messages.transactions import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from replicator.errors import KafkaError
     from replicator.model.names import TopicPartition
     from replicator.wire.cluster import Cluster
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 _LOOKS_AT_ONCE = 32
 _STEP_FIRST, _STEP_FACTOR, _STEP_MAX = 64, 16, 1 << 20

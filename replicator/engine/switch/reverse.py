@@ -28,7 +28,7 @@ from replicator.model.names import TopicPartition, way_back_transactional_id
 from replicator.model.switch.journal import Journal, by_place, by_topic
 from replicator.model.switch.terms import Cut, Decision
 from replicator.obs.logs import get_logger
-from replicator.wire.transactions import init_producer_id
+from replicator.wire.messages.transactions import init_producer_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -14,7 +14,7 @@ from replicator.core.acl.rights import Operation, on_cluster, principal
 from replicator.core.topics.ownership import probe_rule
 from replicator.errors import AuthorizationFailed
 from replicator.model.acl import ALLOW, ANY_HOST, GROUP, LITERAL, Rule
-from replicator.wire.group_rights import may_do_anything_to
+from replicator.wire.messages.group_rights import may_do_anything_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -26,7 +26,7 @@ from replicator.engine.verify.slice import Bounds, compare_slice
 from replicator.errors import KafkaError, ReplicatorError
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
-from replicator.wire.inflate import OPENED_BYTES_MAX
+from replicator.wire.batches.inflate import OPENED_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

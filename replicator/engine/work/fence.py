@@ -24,17 +24,17 @@ from replicator.errors import KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition, data_transactional_id
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire import control
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.markers import write_markers
-from replicator.wire.rights_probe import Verdict, may_write_markers
-from replicator.wire.transactions import ProducerIdentity, Transaction, init_producer_id
+from replicator.wire.messages import control
+from replicator.wire.messages.markers import write_markers
+from replicator.wire.messages.rights_probe import Verdict, may_write_markers
+from replicator.wire.messages.transactions import ProducerIdentity, Transaction, init_producer_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from replicator.engine.state.log import Change, StateLog
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 COPIES_WITH_THE_FLOW = frozenset({pb.WRITER_ROLE_UNSPECIFIED, pb.WRITER_ROLE_COPYING})
 """Roles of a mirror's own with which it is switched as a part of its flow."""

@@ -50,16 +50,17 @@ from replicator.rpc import convert as convert_rpc
 from replicator.rpc import convert_orders, faults
 from replicator.rpc.v1 import control_pb2, lease_pb2
 from replicator.web.http import app
-from replicator.wire import decode, recode, records
-from replicator.wire.batch import prove, scan
-from replicator.wire.fetch import FetchSession
+from replicator.wire import decode
+from replicator.wire.batches import recode, records
+from replicator.wire.batches.batch import prove, scan
+from replicator.wire.batches.inflate import inflate
+from replicator.wire.batches.inflate_pieces import expands_beyond, inflate_pieces
+from replicator.wire.batches.row_headers import shown
+from replicator.wire.batches.rows import rows_of
 from replicator.wire.frames import Frame
-from replicator.wire.inflate import inflate
-from replicator.wire.inflate_pieces import expands_beyond, inflate_pieces
+from replicator.wire.messages.fetch import FetchSession
+from replicator.wire.messages.produce import ProduceCodec
 from replicator.wire.metadata import check_metadata
-from replicator.wire.produce import ProduceCodec
-from replicator.wire.row_headers import shown
-from replicator.wire.rows import rows_of
 from replicator.wire.versions import FETCH_BY_ID, FETCH_BY_NAME, PRODUCE_BY_ID, PRODUCE_BY_NAME
 from tests.hostile.broker import HostileBroker
 from tests.hostile.fuzz.keeping import CORPUS

@@ -21,11 +21,11 @@ from kio.static.primitive import i8, i16, i32Timedelta
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_bootstrap
+from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.connection import Connection
-from replicator.wire.control import describe_producers
-from replicator.wire.produce import ProduceCodec
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.messages.control import describe_producers
+from replicator.wire.messages.produce import ProduceCodec
+from replicator.wire.transport.connection import Connection
 from replicator.wire.versions import PRODUCE, PRODUCE_BY_NAME
 from tests.integration.harness import Kafka
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from aiokafka import codec as codecs
 
 from replicator.devkit import Cluster
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.batches.records import NewRecord, encode
 from tests.integration.corpus.plain import creates
 from tests.integration.corpus.shape import Segment, Shape
 from tests.integration.harness import Kafka, bounds, numbered, produce, wait_until

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from confluent_kafka import Producer
 
 from replicator.model.names import TopicPartition
-from replicator.wire.records import NewRecord
+from replicator.wire.batches.records import NewRecord
 from tests.integration.corpus.plain import T0_MS, creates
 from tests.integration.corpus.raw import v2_producers
 from tests.integration.corpus.shape import Shape

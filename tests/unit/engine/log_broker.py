@@ -27,8 +27,8 @@ from kio.static.primitive import i32, i64
 
 from replicator.model.batch import HEADER
 from replicator.model.names import TopicPartition
-from replicator.wire.batch import scan
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.batches.batch import scan
+from replicator.wire.batches.records import NewRecord, encode
 from tests.unit.engine.source_broker import AT_ONCE, SourceBroker, partition
 
 _HEADER_AT = struct.Struct(">q")

@@ -30,7 +30,7 @@ from kio.static.primitive import Records, i16, i32, i32Timedelta, i64
 
 from replicator.model.batch import HEADER, HEADER_BYTES
 from replicator.model.names import TopicPartition
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.batches.records import NewRecord, encode
 
 AT_ONCE = i32Timedelta.parse(dt.timedelta(0))
 _VERSIONS = {0: (9, 9), 1: (12, 12), 2: (6, 6), 3: (10, 10), 18: (0, 3), 22: (4, 4), 23: (4, 4)}

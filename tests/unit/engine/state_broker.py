@@ -38,9 +38,9 @@ from replicator.engine.state.log import StateLog
 from replicator.model.batch import HEADER
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.security import ClusterSpec
-from replicator.wire.batch import scan
+from replicator.wire.batches.batch import scan
+from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Cluster
-from replicator.wire.records import NewRecord, encode
 from tests.unit.engine.source_broker import AT_ONCE, SourceBroker
 
 WHERE = TopicPartition(STATE_TOPIC, 0)

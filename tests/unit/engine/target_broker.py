@@ -19,7 +19,7 @@ from kio.serial import entity_reader
 from kio.static.primitive import i8, i64
 
 from replicator.model.names import TopicPartition
-from replicator.wire.batch import scan
+from replicator.wire.batches.batch import scan
 from tests.unit.engine.source_broker import AT_ONCE, SourceBroker
 
 

@@ -13,8 +13,8 @@ from replicator.core.status.observations import BrokerSeen
 from replicator.engine.flow import cluster_watch
 from replicator.engine.flow.cluster_watch import ClusterWatch
 from replicator.model.security import ClusterSpec
-from replicator.wire import connections
 from replicator.wire.cluster import Cluster, Purpose
+from replicator.wire.transport import connections
 
 _SECONDS = 10.0
 

@@ -20,7 +20,7 @@ from replicator.engine.state.view import Read, StateView
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.damage import Clearing, Damaged
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.records import Record
+from replicator.wire.batches.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,7 +11,7 @@ from replicator.engine.logs import dead_letter
 from replicator.engine.logs.dead_letter import set_aside
 from replicator.errors import PreflightFailed
 from replicator.model.names import TopicPartition
-from replicator.wire.records import Record
+from replicator.wire.batches.records import Record
 from tests.unit.engine.test_chosen import Side
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from replicator.model.names import TopicPartition
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Scope, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire import control
-from replicator.wire.control import Answer, ProducerEntry
-from replicator.wire.rights_probe import Verdict
+from replicator.wire.messages import control
+from replicator.wire.messages.control import Answer, ProducerEntry
+from replicator.wire.messages.rights_probe import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

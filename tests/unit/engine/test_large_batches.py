@@ -15,9 +15,9 @@ from kio.schema.fetch.v12.request import FetchRequest
 from replicator.core.copy.values import Phase
 from replicator.model.batch import HEADER
 from replicator.model.states import Reason
-from replicator.wire.inflate import OPENED_BYTES_MAX
-from replicator.wire.recode import open_batch
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.batches.inflate import OPENED_BYTES_MAX
+from replicator.wire.batches.recode import open_batch
+from replicator.wire.batches.records import NewRecord, encode
 from tests.unit.engine.log_broker import Log
 from tests.unit.engine.log_world import World
 from tests.unit.engine.log_world import opened as opened_world

@@ -16,11 +16,11 @@ from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
-from replicator.wire import control
-from replicator.wire.connection import Connection
-from replicator.wire.fetch import Fetched
+from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.frames import Frame
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.messages import control
+from replicator.wire.messages.fetch import Fetched
+from replicator.wire.transport.connection import Connection
 
 WHERE = TopicPartition("t", 0)
 CONNECTION = cast("Connection", SimpleNamespace(cluster=SimpleNamespace(alias="east")))

@@ -37,7 +37,7 @@ from replicator.engine.copy.watching.open_transactions import OpenTransactions
 from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
-from replicator.wire.fetch import Fetched
+from replicator.wire.messages.fetch import Fetched
 from replicator.wire.topology import Leader
 from tests.pumps import pump_with
 from tests.shards import shard_with

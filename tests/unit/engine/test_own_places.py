@@ -15,9 +15,9 @@ from replicator.engine.switch.own_places import OwnPlaces, Stretch
 from replicator.errors import BrokerRefused
 from replicator.model.batch import CONTROL_BIT, HEADER
 from replicator.model.names import TopicPartition
-from replicator.wire.fetch import Fetched
+from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.frames import Frame
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.messages.fetch import Fetched
 
 WHERE = TopicPartition("t", 0)
 DATA, FILLS, OTHER, EPOCH = 100, 101, 900, 5

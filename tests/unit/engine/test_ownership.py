@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from replicator.engine.state.log import StateLog
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 FLOW = FlowSpec("f", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))
 

@@ -23,7 +23,7 @@ from replicator.errors import BrokerRefused, ConnectionFailed, CorruptRecords, T
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import Isolation
-from replicator.wire.records import NewRecord
+from replicator.wire.batches.records import NewRecord
 from tests.unit.engine.log_broker import Log, LogBroker, written
 from tests.unit.engine.test_large_batches import MIB, TIME_MS, stored, zeros
 

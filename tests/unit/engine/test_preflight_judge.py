@@ -11,8 +11,8 @@ from replicator.engine.state.ownership.shown_markers import Shown
 from replicator.model.names import TopicPartition
 from replicator.model.report import Level, Report, Section, fail, ok, to_json, warn
 from replicator.model.security import ClusterSpec
-from replicator.wire.questions import Found, Refusal
-from replicator.wire.rights_probe import Verdict
+from replicator.wire.messages.questions import Found, Refusal
+from replicator.wire.messages.rights_probe import Verdict
 
 WEST = ClusterSpec("west", (("w", 9092),))
 HOUR, DAY = 3_600_000, 86_400_000

@@ -17,7 +17,7 @@ from replicator.model.names import TopicPartition
 from replicator.model.report import Level
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire import questions
+from replicator.wire.messages import questions
 from tests.unit.engine.test_chosen import Log, Side
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.switch.journal import Journal
 from replicator.model.switch.terms import Verb
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire import control
-from replicator.wire.control import ProducerEntry
-from replicator.wire.transactions import ProducerIdentity
+from replicator.wire.messages import control
+from replicator.wire.messages.control import ProducerEntry
+from replicator.wire.messages.transactions import ProducerIdentity
 from tests.unit.engine.test_bugs_of_partitions import World
 
 if TYPE_CHECKING:

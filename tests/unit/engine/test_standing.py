@@ -13,8 +13,8 @@ from replicator.core.offsets.offset_map import OffsetMap, Place, Run
 from replicator.engine.copy.attaching.displaced import standing_of
 from replicator.engine.logs import walking
 from replicator.model.batch import CONTROL_BIT, HEADER, TRANSACTIONAL_BIT
+from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Purpose
-from replicator.wire.records import NewRecord, encode
 from tests.unit.engine.log_broker import Log
 from tests.unit.engine.log_world import ZERO, World, opened, worlds
 

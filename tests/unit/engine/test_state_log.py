@@ -12,12 +12,12 @@ from replicator.engine.state.log import StateLog
 from replicator.errors import BrokerRefused, CorruptRecords
 from replicator.model.batch import HEADER
 from replicator.model.names import STATE_TOPIC
-from replicator.wire import control
+from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Purpose
-from replicator.wire.control import Answer
-from replicator.wire.fetch import Fetched
 from replicator.wire.frames import Frame
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.messages import control
+from replicator.wire.messages.control import Answer
+from replicator.wire.messages.fetch import Fetched
 from replicator.wire.topology import NO_TOPIC_ID
 
 NOW_MS = 1_700_000_000_000

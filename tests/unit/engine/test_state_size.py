@@ -18,9 +18,9 @@ from replicator.errors import BrokerRefused, KafkaError
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Cut, End, Outcome, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.batch import scan
+from replicator.wire.batches.batch import scan
+from replicator.wire.batches.records import decode
 from replicator.wire.cluster import Purpose
-from replicator.wire.records import decode
 from tests.unit.engine.state_broker import StateBroker, log_on
 
 UID = "f-uid"

@@ -18,9 +18,9 @@ from replicator.engine.copy.partition import Slot
 from replicator.engine.state.ownership import shown_markers
 from replicator.errors import Conflict, KafkaError, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
-from replicator.wire import control
-from replicator.wire.control import ProducerEntry
-from replicator.wire.transactions import ProducerIdentity
+from replicator.wire.messages import control
+from replicator.wire.messages.control import ProducerEntry
+from replicator.wire.messages.transactions import ProducerIdentity
 from tests.shards import shard_with
 
 WHERE = TopicPartition("orders", 0)

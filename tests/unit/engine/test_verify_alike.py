@@ -17,8 +17,8 @@ from replicator.engine.verify.result import PartitionVerdict
 from replicator.engine.verify.sides import TwoSides
 from replicator.engine.verify.slice import Bounds, compare_slice
 from replicator.model.batch import HEADER, LOG_APPEND_TIME_BIT
-from replicator.wire.records import NewRecord
-from replicator.wire.rows import rows_of
+from replicator.wire.batches.records import NewRecord
+from replicator.wire.batches.rows import rows_of
 from tests.unit.engine.log_broker import Log
 from tests.unit.engine.test_large_batches import MIB, stored
 from tests.unit.engine.test_partition_reader import WHERE, Served, _summed

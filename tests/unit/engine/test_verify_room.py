@@ -14,8 +14,8 @@ from replicator.engine.verify.partition import Comparison, Meter, Task
 from replicator.engine.verify.room import Borrowed, Turn, Turns
 from replicator.model.batch import HEADER
 from replicator.wire import room as wire_room
+from replicator.wire.batches.records import NewRecord
 from replicator.wire.frames import FramePool
-from replicator.wire.records import NewRecord
 from replicator.wire.room import NoRoom
 from tests.unit.engine.log_broker import Log
 from tests.unit.engine.test_large_batches import MIB, stored

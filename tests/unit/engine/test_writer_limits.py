@@ -19,9 +19,9 @@ from replicator.engine.work.shards import Shard
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.states import Reason
+from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Cluster
 from replicator.wire.frames import FramePool
-from replicator.wire.records import NewRecord, encode
 from tests.shards import shard_with
 from tests.unit.engine.target_broker import TargetBroker
 from tests.unit.engine.test_reader import FLOW, WRITER

@@ -26,7 +26,7 @@ from replicator.aio.threads import Threads
 from replicator.credentials import read_password
 from replicator.errors import AuthenticationFailed
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Secret, Security
-from replicator.wire.auth import authenticate
+from replicator.wire.transport.auth import authenticate
 
 SECRET = "hunter2-never-shown"  # noqa: S105 - the point of the tests
 PLAIN = Security(protocol=Protocol.SASL_SSL, mechanism=Mechanism.PLAIN, username="repl", password=Secret(SECRET))

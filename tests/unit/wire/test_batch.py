@@ -23,7 +23,7 @@ from replicator.model.batch import (
     SEQUENCE_MODULUS,
     TRANSACTIONAL_BIT,
 )
-from replicator.wire.batch import rewrite, scan
+from replicator.wire.batches.batch import rewrite, scan
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 _CLEARED = LOG_APPEND_TIME_BIT | TRANSACTIONAL_BIT | DELETE_HORIZON_BIT

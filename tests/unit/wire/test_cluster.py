@@ -26,8 +26,8 @@ from replicator.model.security import ClusterSpec
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire import cluster as cluster_module
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.connection import Connection
-from replicator.wire.connections import _OTHERS_MAX
+from replicator.wire.transport.connection import Connection
+from replicator.wire.transport.connections import _OTHERS_MAX
 from tests.hostile.broker import METADATA, Asked, HostileBroker, encoded, framed, head
 
 ID = uuid.UUID(int=7)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from replicator.core.copy.pieces import Passes
 from replicator.errors import CorruptRecords, TooLargeToOpen
-from replicator.wire.batch import scan
-from replicator.wire.coalesce import merge
-from replicator.wire.recode import open_batch
+from replicator.wire.batches.batch import scan
+from replicator.wire.batches.coalesce import merge
+from replicator.wire.batches.recode import open_batch
 from tests.unit.wire.test_recode import CODECS, Sample, of_client, read, samples
 
 _FIRST = 1000

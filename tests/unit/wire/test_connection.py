@@ -15,11 +15,11 @@ from kio.schema.api_versions.v3.response import ApiVersionsResponse
 from replicator.aio.threads import Threads
 from replicator.errors import AnswerTooLarge, ConnectionFailed, KafkaError, ProtocolError
 from replicator.model.security import ClusterSpec, Protocol, Security
-from replicator.wire.connection import Connection
 from replicator.wire.frames import Frame, FramePool
-from replicator.wire.opening import open_connection
 from replicator.wire.room import RoomFrame
-from replicator.wire.stream import open_stream
+from replicator.wire.transport.connection import Connection
+from replicator.wire.transport.opening import open_connection
+from replicator.wire.transport.stream import open_stream
 
 FETCH = 1
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -368,7 +368,7 @@ async def test_answers_and_faults_are_noted_where_they_belong(peer: Peer) -> Non
 
 async def test_a_large_answer_waits_until_its_pool_has_room(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than the request's time-out: it is not the broker who is late. What comes behind it waits as well."""
-    monkeypatch.setattr("replicator.wire.connection._DEADLINE_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("replicator.wire.transport.connection._DEADLINE_CHECK_SECONDS", 0.01)
     connection = await peer.connect(echo, seconds=0.2)
     pool = FramePool(3, 1000)
     held, large = pool.take(), pool.take()

@@ -17,10 +17,10 @@ from kio.static.primitive import i32Timedelta, i64
 
 from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
-from replicator.wire import control, questions
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.connection import Connection
+from replicator.wire.messages import control, questions
 from replicator.wire.topology import Leader as Led
+from replicator.wire.transport.connection import Connection
 from tests.unit.wire.test_connection import Peer, frame_of, next_request
 
 AT_ONCE = i32Timedelta.parse(timedelta())

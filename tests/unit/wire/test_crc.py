@@ -7,7 +7,7 @@ from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.wire.crc import crc_after_head_change
+from replicator.wire.batches.crc import crc_after_head_change
 
 heads = st.binary(min_size=40, max_size=40)
 

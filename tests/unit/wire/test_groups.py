@@ -26,9 +26,9 @@ from replicator.errors import AuthorizationFailed
 from replicator.model.groups import Committed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
-from replicator.wire import groups as groups_module
 from replicator.wire.cluster import Cluster
-from replicator.wire.groups import Groups, committed_offsets
+from replicator.wire.messages import groups as groups_module
+from replicator.wire.messages.groups import Groups, committed_offsets
 from replicator.wire.versions import ApiVersions
 
 NO_TIME = i32Timedelta.parse(timedelta(0))

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.errors import CorruptRecords, TooLargeToOpen
-from replicator.wire.inflate import inflate
+from replicator.wire.batches.inflate import inflate
 
 ENCODE = {0: bytes, 1: codecs.gzip_encode, 2: codecs.snappy_encode, 3: codecs.lz4_encode, 4: codecs.zstd_encode}
 COMPRESSED = [codec for codec in ENCODE if codec]
@@ -85,7 +85,7 @@ def test_what_the_codecs_allocate_themselves_is_bounded_too(codec: int) -> None:
     }[codec]()
     script = (
         "import sys, resource\n"
-        "from replicator.wire.inflate import inflate\n"
+        "from replicator.wire.batches.inflate import inflate\n"
         "from replicator.errors import TooLargeToOpen\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10\n"
         "data = memoryview(sys.stdin.buffer.read())\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from replicator.wire.pace import Pace
+from replicator.wire.transport.pace import Pace
 
 
 def lived(*, opened_at: float, by_us: bool = False) -> Any:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from replicator.errors import CorruptRecords
 from replicator.model.batch import LOG_APPEND_TIME_BIT, BatchHeader
-from replicator.wire.batch import scan
-from replicator.wire.recode import RawRecord, build_batches, codec_of, open_batch
+from replicator.wire.batches.batch import scan
+from replicator.wire.batches.recode import RawRecord, build_batches, codec_of, open_batch
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 Sample = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]

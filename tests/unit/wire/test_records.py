@@ -8,10 +8,10 @@ import pytest
 from crc32c import crc32c
 
 from replicator.errors import CorruptRecords, TooLargeToOpen
-from replicator.wire.batch import scan
-from replicator.wire.inflate import RECORD_BYTES
-from replicator.wire.recode import build_batches, open_batch
-from replicator.wire.records import NewRecord, decode, encode, shown_name
+from replicator.wire.batches.batch import scan
+from replicator.wire.batches.inflate import RECORD_BYTES
+from replicator.wire.batches.recode import build_batches, open_batch
+from replicator.wire.batches.records import NewRecord, decode, encode, shown_name
 from tests.unit.wire.test_recode import CODECS, Sample, of_client, read
 
 ODD = (b"\xff\xfe", b"tr\xc3", b"a\x00b", b"")

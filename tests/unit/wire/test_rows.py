@@ -1,4 +1,4 @@
-"""Batches as rows: the same as the parser of `wire.records` reads, whatever they are, and in bounded memory."""
+"""Batches as rows: the same as the parser of `wire.batches.records` reads, whatever they are, and in bounded memory."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from replicator.core.verify.record_diff import RecordDiff
 from replicator.core.verify.rows import LARGE_BYTES, Large, ManyHeaders, Row, Unopened, row_bytes, row_size
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import HEADER, LOG_APPEND_TIME_BIT, BatchHeader
-from replicator.wire import inflate_pieces as inflate_pieces_module
-from replicator.wire import rows as module
-from replicator.wire.batch import scan
-from replicator.wire.inflate import inflate
-from replicator.wire.inflate_pieces import expands_beyond, inflate_pieces
-from replicator.wire.records import NewRecord, decode, encode
-from replicator.wire.row_headers import shown
-from replicator.wire.rows import rows_of
+from replicator.wire.batches import inflate_pieces as inflate_pieces_module
+from replicator.wire.batches import rows as module
+from replicator.wire.batches.batch import scan
+from replicator.wire.batches.inflate import inflate
+from replicator.wire.batches.inflate_pieces import expands_beyond, inflate_pieces
+from replicator.wire.batches.records import NewRecord, decode, encode
+from replicator.wire.batches.row_headers import shown
+from replicator.wire.batches.rows import rows_of
 
 MIB = 1 << 20
 CODECS = (0, 1, 2, 3, 4)
@@ -299,8 +299,8 @@ def test_without_dev_fd_it_is_opened_whole(monkeypatch: pytest.MonkeyPatch, code
 
 _BOMB = """
 import sys
-from replicator.wire.batch import scan
-from replicator.wire.rows import rows_of
+from replicator.wire.batches.batch import scan
+from replicator.wire.batches.rows import rows_of
 raw = bytearray(sys.stdin.buffer.read())
 (header,) = scan(raw, 0, len(raw))
 def peak_kib():

@@ -18,7 +18,7 @@ from replicator.engine.logs.reading import LastData, batches_between, last_data
 from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log, holds_record
 from replicator.errors import TooLargeToOpen
-from replicator.wire import control
+from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from replicator.engine.copy.partition import Slot

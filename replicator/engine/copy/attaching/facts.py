@@ -21,15 +21,15 @@ from replicator.engine.logs.walking import Log, Walked, walk
 from replicator.errors import TooLargeToOpen
 from replicator.model.batch import MAGIC_V2
 from replicator.obs.logs import get_logger
-from replicator.wire import control
 from replicator.wire.cluster import Purpose
+from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicator.engine.copy.partition import Slot
     from replicator.model.names import TopicPartition
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 
 _log = get_logger(__name__)

@@ -13,14 +13,14 @@ from replicator.engine.logs.reading import batches_between, last_data
 from replicator.engine.logs.refusals import refused
 from replicator.engine.logs.side import Side
 from replicator.obs.logs import get_logger
-from replicator.wire import control
+from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicator.engine.copy.partition import Slot
     from replicator.model.names import TopicPartition
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 
 _log = get_logger(__name__)

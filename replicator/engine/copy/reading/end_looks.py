@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from replicator.engine.logs.reading import gives_nothing, read_once
 from replicator.errors import CorruptRecords, KafkaError
 from replicator.obs.logs import get_logger
-from replicator.wire import control
 from replicator.wire.cluster import Purpose
+from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext

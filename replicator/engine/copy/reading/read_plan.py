@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.wire.fetch import Wanted
+from replicator.wire.messages.fetch import Wanted
 
 if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext

@@ -13,7 +13,7 @@ from replicator.errors import AnswerTooLarge, CorruptRecords, KafkaError
 from replicator.model.states import Reason
 from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name
-from replicator.wire.fetch import ANSWER_BYTES_MAX, FetchSession, Wanted
+from replicator.wire.messages.fetch import ANSWER_BYTES_MAX, FetchSession, Wanted
 from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.ports import ReadSupervisor
     from replicator.model.names import TopicPartition
-    from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
+    from replicator.wire.transport.connection import Connection
 
 _OVERSIZED_LOOKS = 2
 """Answers too large to be read, each to a request for one partition alone, before that partition stops."""

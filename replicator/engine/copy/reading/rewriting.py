@@ -1,7 +1,7 @@
 """Carries out what the machine decided about an answer: batches are rewritten, merged or encoded anew, and queued.
 
-What has to be opened for that is bounded (`wire.inflate`): by what the event loop can be held up for, by what one
-answer may take, and for what has to be encoded anew by a part of the flow's `in_flight_bytes`.
+What has to be opened for that is bounded (`wire.batches.inflate`): by what the event loop can be held up for, by what
+one answer may take, and for what has to be encoded anew by a part of the flow's `in_flight_bytes`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from replicator.engine.logs.opening import ON_LOOP_BYTES_MAX, beside, is_small
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import LENGTH_PREFIX_BYTES
 from replicator.model.states import Reason
-from replicator.wire.batch import rewrite
-from replicator.wire.coalesce import MERGED_OPENED_BYTES_MAX, merge
-from replicator.wire.recode import build_batches, codec_of, open_batch
+from replicator.wire.batches.batch import rewrite
+from replicator.wire.batches.coalesce import MERGED_OPENED_BYTES_MAX, merge
+from replicator.wire.batches.recode import build_batches, codec_of, open_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.ports import Supervisor
     from replicator.model.batch import BatchHeader
+    from replicator.wire.batches.recode import Built, RawRecord
     from replicator.wire.frames import Frame
-    from replicator.wire.recode import Built, RawRecord
-    from replicator.wire.stream import Buffer
+    from replicator.wire.transport.stream import Buffer
 
 _ANSWER_OPENED_BYTES_MAX = 16 << 20
 """What is opened of one answer to merge small batches: more would hold up the event loop. The rest passes as it is."""

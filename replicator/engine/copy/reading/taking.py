@@ -14,7 +14,7 @@ from replicator.engine.logs.refusals import told
 from replicator.errors import BugError, CorruptRecords, ReplicatorError, TooLargeToOpen
 from replicator.model.batch import LENGTH_PREFIX_BYTES, MAGIC_V2
 from replicator.model.states import Reason
-from replicator.wire.batch import prove, scan
+from replicator.wire.batches.batch import prove, scan
 from replicator.wire.faults import error_name
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from replicator.engine.copy.reading.read_plan import ReadPlan
     from replicator.engine.state.ownership.origins import Origins
     from replicator.model.batch import BatchHeader
-    from replicator.wire.fetch import Fetched
+    from replicator.wire.batches.recode import RawRecord
     from replicator.wire.frames import Frame
-    from replicator.wire.recode import RawRecord
+    from replicator.wire.messages.fetch import Fetched
 
 _PREFIX = struct.Struct(">qi")
 

@@ -13,8 +13,8 @@ from replicator.engine.logs.bounds import starts_of
 from replicator.engine.state.ownership.ours import confirm
 from replicator.errors import KafkaError
 from replicator.obs.logs import get_logger
-from replicator.wire import control
 from replicator.wire.cluster import Purpose
+from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from replicator.engine.copy.partition import Slot

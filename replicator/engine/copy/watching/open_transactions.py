@@ -17,14 +17,14 @@ from replicator.errors import ReplicatorError
 from replicator.model.text import command
 from replicator.model.units import format_bootstrap
 from replicator.obs.logs import get_logger
-from replicator.wire import control
 from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name
+from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.pump import Pump
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 _STANDS_SECONDS_MIN = 10.0
 """Transactions come and go all the time; one that is open for less than this is no news."""

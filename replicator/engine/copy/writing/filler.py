@@ -20,9 +20,9 @@ from replicator.errors import AuthorizationFailed, Conflict, KafkaError, Markers
 from replicator.model.states import Reason
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
-from replicator.wire import control
 from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name
+from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from replicator.core.copy.pieces import Fill
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.ports import Supervisor
     from replicator.engine.work.shards import Shard
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 _MARKERS_MAX = 20_000
 """Of one request: a broker appended 10,000 a second on three replicas (KAFKA_FACTS K9)."""

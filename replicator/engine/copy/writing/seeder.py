@@ -23,20 +23,20 @@ from replicator.errors import AuthenticationFailed, AuthorizationFailed, BugErro
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
-from replicator.wire import control
-from replicator.wire.batch import rewrite, scan
+from replicator.wire.batches.batch import rewrite, scan
+from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name, refused
-from replicator.wire.produce import ProduceCodec
-from replicator.wire.records import NewRecord, encode
+from replicator.wire.messages import control
+from replicator.wire.messages.produce import ProduceCodec
 from replicator.wire.versions import PRODUCE
 
 if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.ports import SeedSupervisor
-    from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
+    from replicator.wire.transport.connection import Connection
 
 _FILLER_RECORDS_MAX = 100_000
 """A broker keeps an object per record while it validates a batch (KAFKA_FACTS K13)."""

@@ -16,18 +16,18 @@ from replicator.engine.logs.link import Link
 from replicator.engine.logs.refusals import told
 from replicator.errors import ConnectionFailed, CorruptRecords, KafkaError
 from replicator.model.states import Reason
-from replicator.wire.broker_limits import SOCKET_REQUEST_MAX_BYTES, request_bytes_max
 from replicator.wire.cluster import Purpose
-from replicator.wire.produce import Accepted, ProduceCodec
+from replicator.wire.messages.broker_limits import SOCKET_REQUEST_MAX_BYTES, request_bytes_max
+from replicator.wire.messages.produce import Accepted, ProduceCodec
 from replicator.wire.versions import PRODUCE
 
 if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.ports import Supervisor
     from replicator.engine.work.shards import Shard
-    from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
-    from replicator.wire.stream import Buffer
+    from replicator.wire.transport.connection import Connection
+    from replicator.wire.transport.stream import Buffer
 
 _REQUEST_BYTES = 1 << 20
 """A request is closed once it carries this much; one batch may exceed it."""

@@ -20,7 +20,7 @@ from replicator.model.names import (
     filler_transactional_id,
 )
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.transactions import init_producer_id
+from replicator.wire.messages.transactions import init_producer_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

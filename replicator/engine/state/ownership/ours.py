@@ -21,7 +21,7 @@ from replicator.errors import (
 )
 from replicator.model.names import TopicPartition
 from replicator.obs.logs import get_logger
-from replicator.wire import control
+from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -17,9 +17,9 @@ from replicator.engine.state import records as state
 from replicator.errors import Conflict, KafkaError, MarkersNotShown, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition, data_transactional_id
 from replicator.obs.logs import get_logger
-from replicator.wire import control
 from replicator.wire.faults import refused
-from replicator.wire.transactions import ProducerIdentity, Transaction, init_producer_id
+from replicator.wire.messages import control
+from replicator.wire.messages.transactions import ProducerIdentity, Transaction, init_producer_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -31,15 +31,15 @@ from replicator.model.batch import (
     TRANSACTIONAL_BIT,
     sequence_after,
 )
-from replicator.wire.batch import CHECKED_AT, CRC, CRC_AT, prove
+from replicator.wire.batches.batch import CHECKED_AT, CRC, CRC_AT, prove
+from replicator.wire.batches.inflate import OPENED_BYTES_MAX, RECORD_BYTES, inflate
 from replicator.wire.cursor import uvarint
-from replicator.wire.inflate import OPENED_BYTES_MAX, RECORD_BYTES, inflate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from replicator.model.batch import BatchHeader
-    from replicator.wire.inflate import Inflated
+    from replicator.wire.batches.inflate import Inflated
 
 _NO_TIME = -1
 _VARINT_BITS_MAX = 63

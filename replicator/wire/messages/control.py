@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from replicator.core.topics.ownership import OwnedTopic
     from replicator.model.security import ClusterSpec
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 T = TypeVar("T")
 

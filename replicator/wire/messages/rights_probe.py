@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from kio.schema.errors import ErrorCode
 
 from replicator.model.names import TopicPartition
-from replicator.wire.markers import WRITE_TXN_MARKERS, write_markers
+from replicator.wire.messages.markers import WRITE_TXN_MARKERS, write_markers
 
 if TYPE_CHECKING:
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 NOWHERE: Final = TopicPartition("replicator/probe", 0)
 """Kafka takes no topic name with a slash: nothing can ever be appended here."""

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Final
 from cramjam import DecompressionError, File, lz4, zstd
 
 from replicator.errors import CorruptRecords
-from replicator.wire.inflate import OPENED_BYTES_MAX, gunzip_parts, inflate, is_xerial, xerial_blocks
+from replicator.wire.batches.inflate import OPENED_BYTES_MAX, gunzip_parts, inflate, is_xerial, xerial_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from replicator.wire.inflate import Inflated
+    from replicator.wire.batches.inflate import Inflated
 
 WINDOW_BYTES_MAX: Final = 8 << 20
 """How far back zstd may refer: its decoder keeps as much. Kafka's levels up to 19 stay within it."""

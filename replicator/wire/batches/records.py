@@ -10,15 +10,25 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import COMPRESSION_MASK, LOG_APPEND_TIME_BIT, MAGIC_V2
-from replicator.wire.batch import prove
-from replicator.wire.inflate import OPENED_BYTES_MAX
-from replicator.wire.recode import SHORT, SHORT_BELOW, close, field, inflated, old_batch, read_varint, varint, walk
+from replicator.wire.batches.batch import prove
+from replicator.wire.batches.inflate import OPENED_BYTES_MAX
+from replicator.wire.batches.recode import (
+    SHORT,
+    SHORT_BELOW,
+    close,
+    field,
+    inflated,
+    old_batch,
+    read_varint,
+    varint,
+    walk,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from replicator.model.batch import BatchHeader
-    from replicator.wire.inflate import Inflated
+    from replicator.wire.batches.inflate import Inflated
 
 Headers = tuple[tuple[bytes, bytes | None], ...]
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from replicator.wire.stream import Buffer, Stream
+    from replicator.wire.transport.stream import Buffer, Stream
 
 
 class Outgoing:

@@ -11,7 +11,7 @@ from kio.schema.errors import ErrorCode
 from replicator.wire.faults import refused
 
 if TYPE_CHECKING:
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 _DESCRIBE_CLIENT_QUOTAS: Final = 48
 _DESCRIBE_USER_SCRAM_CREDENTIALS: Final = 50

@@ -3,11 +3,11 @@
 A batch may expand to any size, and so may one record. What is in memory of it is `LARGE_BYTES` of records, and the rows
 made of `_CHUNK_BYTES` of them, or of one that is larger: headers of two bytes take thirty times as much as objects. Of
 fields above `LARGE_BYTES` there is a digest (`core.verify.rows.Large`), and so there is of many headers
-(`wire.row_headers`).
+(`wire.batches.row_headers`).
 
 Most records are read by aiokafka's parser in C. It takes a record's attributes for a varint and knows only names of
 headers that are UTF-8, so each record's length and attributes are looked at first, and what is odd is read by the
-parser of `wire.records`.
+parser of `wire.batches.records`.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from replicator.core.verify.rows import DIGEST_BYTES, LARGE_BYTES, Large, Unopened, short_digest
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import COMPRESSION_MASK, HEADER, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC_V2
-from replicator.wire.batch import prove
-from replicator.wire.inflate import inflate
-from replicator.wire.inflate_pieces import expands_beyond
-from replicator.wire.recode import read_varint, walk
-from replicator.wire.records import decode, fields_of
-from replicator.wire.row_headers import MANY, MANY_BYTES_MIN, headers_of, shown
-from replicator.wire.row_stream import RowStream, times_of
+from replicator.wire.batches.batch import prove
+from replicator.wire.batches.inflate import inflate
+from replicator.wire.batches.inflate_pieces import expands_beyond
+from replicator.wire.batches.recode import read_varint, walk
+from replicator.wire.batches.records import decode, fields_of
+from replicator.wire.batches.row_headers import MANY, MANY_BYTES_MIN, headers_of, shown
+from replicator.wire.batches.row_stream import RowStream, times_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replicator.core.verify.rows import Field, Name, Row
     from replicator.model.batch import BatchHeader
-    from replicator.wire.inflate import Inflated
+    from replicator.wire.batches.inflate import Inflated
 
 Chunk: TypeAlias = "tuple[list[Row], bool]"
 _UNOPENED_KEY = Unopened(b"a batch that is too large to be opened, as it is stored")

@@ -11,7 +11,7 @@ from kio.schema.types import GroupId
 
 from replicator.errors import AuthorizationFailed
 from replicator.wire.faults import first_of, refused
-from replicator.wire.transactions import GROUP_KEY, coordinator, patiently
+from replicator.wire.messages.transactions import GROUP_KEY, coordinator, patiently
 
 if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster

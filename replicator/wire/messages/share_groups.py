@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from replicator.errors import KafkaError
     from replicator.wire.cluster import Cluster
-    from replicator.wire.connection import Connection
-    from replicator.wire.groups import Commits, Groups
+    from replicator.wire.messages.groups import Commits, Groups
+    from replicator.wire.transport.connection import Connection
 
 _DESCRIBE_OFFSETS: Final = 90
 _ALTER_OFFSETS: Final = 91

@@ -29,7 +29,7 @@ from replicator.wire.faults import refused
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 _ANY: Final = i8(1)
 _KINDS: Final = {2: TOPIC, 3: GROUP, 5: TRANSACTIONAL_ID}

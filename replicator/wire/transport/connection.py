@@ -20,11 +20,11 @@ from replicator.core.status.observations import BrokerSeen
 from replicator.errors import AnswerTooLarge, ConnectionFailed, CorruptRecords, KafkaError, ProtocolError
 from replicator.wire import decode
 from replicator.wire.frames import Frame, request_head, request_head_v1
-from replicator.wire.gate import Gate
-from replicator.wire.incoming import Incoming, TooLarge, Unexpected
 from replicator.wire.limits import limit_of
-from replicator.wire.outgoing import Outgoing
-from replicator.wire.unanswered import Unanswered
+from replicator.wire.transport.gate import Gate
+from replicator.wire.transport.incoming import Incoming, TooLarge, Unexpected
+from replicator.wire.transport.outgoing import Outgoing
+from replicator.wire.transport.unanswered import Unanswered
 from replicator.wire.versions import FETCH, ApiVersions
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from kio.static.protocol import Entity
 
     from replicator.model.security import ClusterSpec
-    from replicator.wire.stream import Buffer, Stream
-    from replicator.wire.unanswered import Waiting
+    from replicator.wire.transport.stream import Buffer, Stream
+    from replicator.wire.transport.unanswered import Waiting
 
 _CLIENT_ID = b"replicator"
 _DEADLINE_CHECK_SECONDS = 1.0

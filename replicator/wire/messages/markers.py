@@ -21,7 +21,7 @@ from replicator.wire.cursor import uvarint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 WRITE_TXN_MARKERS: Final = 27
 _NO_TAGS = b"\x00"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from replicator.errors import AuthenticationFailed, ConnectionFailed, KafkaError
 from replicator.logins import logins_of
-from replicator.wire.auth import authenticate
-from replicator.wire.connection import THROTTLE_SECONDS_MAX, Connection
-from replicator.wire.stream import open_stream
+from replicator.wire.transport.auth import authenticate
+from replicator.wire.transport.connection import THROTTLE_SECONDS_MAX, Connection
+from replicator.wire.transport.stream import open_stream
 from replicator.wire.versions import negotiate
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from kio.static.primitive import i8, i16, i32, i32Timedelta
 from replicator.core.acl.rights import Operation, operations_of
 from replicator.model.text import said
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.control import Answer, list_offsets
+from replicator.wire.messages.control import Answer, list_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

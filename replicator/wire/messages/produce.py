@@ -13,9 +13,9 @@ from replicator.wire.faults import first_of
 from replicator.wire.versions import PRODUCE, PRODUCE_BY_ID, PRODUCE_BY_NAME
 
 if TYPE_CHECKING:
-    from replicator.wire.connection import Connection
     from replicator.wire.frames import Frame
-    from replicator.wire.stream import Buffer
+    from replicator.wire.transport.connection import Connection
+    from replicator.wire.transport.stream import Buffer
 
 _HEAD = struct.Struct(">hi")
 _I32 = struct.Struct(">i")

@@ -19,7 +19,7 @@ from replicator.model.batch import (
     TRANSACTIONAL_BIT,
     BatchHeader,
 )
-from replicator.wire.crc import crc_after_head_change
+from replicator.wire.batches.crc import crc_after_head_change
 
 _MAGIC_OLD = frozenset({0, 1})
 CRC_AT = 17

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from replicator.backoff import Backoff
 
 if TYPE_CHECKING:
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 _SHORT_SECONDS = 5.0
 """A connection that did not live for as long was of no use."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from replicator.core.verify.rows import DIGEST_BYTES, LARGE_BYTES, Large
 from replicator.errors import CorruptRecords
 from replicator.model.batch import COMPRESSION_MASK, LOG_APPEND_TIME_BIT
-from replicator.wire.inflate_pieces import inflate_pieces
-from replicator.wire.recode import read_varint
-from replicator.wire.row_headers import MANY, headers_of
+from replicator.wire.batches.inflate_pieces import inflate_pieces
+from replicator.wire.batches.recode import read_varint
+from replicator.wire.batches.row_headers import MANY, headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,14 +12,14 @@ from crc32c import crc32c
 
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import COMPRESSION_MASK, HEADER_BYTES, LENGTH_PREFIX_BYTES
-from replicator.wire.batch import CHECKED_AT
-from replicator.wire.inflate import inflate
-from replicator.wire.recode import SHORT, SHORT_BELOW, close, varint, walk
+from replicator.wire.batches.batch import CHECKED_AT
+from replicator.wire.batches.inflate import inflate
+from replicator.wire.batches.recode import SHORT, SHORT_BELOW, close, varint, walk
 
 if TYPE_CHECKING:
     from replicator.core.copy.pieces import Passes
     from replicator.model.batch import BatchHeader
-    from replicator.wire.inflate import Inflated
+    from replicator.wire.batches.inflate import Inflated
 
 MERGED_OPENED_BYTES_MAX = 1 << 20
 """What the records of a merged batch take at most, not compressed: whoever reads it has to open it as a whole."""

@@ -11,7 +11,7 @@ from kio.schema.errors import ErrorCode
 from kio.static.primitive import i8
 
 if TYPE_CHECKING:
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 DESCRIBE_CONFIGS: Final = 32
 _VERSION: Final = 4

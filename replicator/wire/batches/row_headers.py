@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from replicator.core.verify.rows import DIGEST_BYTES, ManyHeaders, header_bytes
 from replicator.errors import CorruptRecords
-from replicator.wire.recode import read_varint
+from replicator.wire.batches.recode import read_varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replicator.core.verify.rows import Field, Name
-    from replicator.wire.inflate import Inflated
+    from replicator.wire.batches.inflate import Inflated
 
 MANY: Final = 1000
 MANY_BYTES_MIN: Final = 128 << 10

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from replicator.model.names import TopicPartition
     from replicator.wire.cluster import Cluster
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 GROUP_KEY = i8(0)
 TRANSACTION_KEY = i8(1)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from replicator.aio.threads import Threads
 from replicator.errors import AuthenticationFailed, ConnectionFailed, KafkaError, ProtocolError
 from replicator.model.text import said
-from replicator.wire.opening import open_connection
-from replicator.wire.pace import Pace
+from replicator.wire.transport.opening import open_connection
+from replicator.wire.transport.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 
     from replicator.core.status.observations import BrokerSeen
     from replicator.model.security import ClusterSpec
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 _REASONS_MAX = 5
 """Of how many addresses an error tells the reasons."""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable
 
-    from replicator.wire.stream import Stream
-    from replicator.wire.unanswered import Waiting
+    from replicator.wire.transport.stream import Stream
+    from replicator.wire.transport.unanswered import Waiting
 
     Take = Callable[[Waiting, Frame], None]
 

@@ -35,13 +35,13 @@ from replicator.model.groups import Committed, GroupKind, Listed
 from replicator.model.names import TopicPartition
 from replicator.wire.cluster import Purpose
 from replicator.wire.faults import refused, untold
-from replicator.wire.transactions import GROUP_KEY, coordinator_node, patiently
+from replicator.wire.messages.transactions import GROUP_KEY, coordinator_node, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from replicator.wire.cluster import Cluster
-    from replicator.wire.connection import Connection
+    from replicator.wire.transport.connection import Connection
 
 _OFFSET_FETCH: Final = 9
 _FIND_COORDINATOR: Final = 10
