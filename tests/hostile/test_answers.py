@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
+import random
 import resource
 import struct
 import time
@@ -249,6 +250,12 @@ async def test_a_login_does_not_compute_for_minutes() -> None:
     assert "the broker asks for 9999999 rounds" in error.why
 
 
+@pytest.fixture
+def longest_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw every pause of a `Backoff` at its upper bound: how many tries fit into some time is then no chance."""
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+
+
 async def opened_for_a_while(cluster: Cluster) -> list[KafkaError]:
     """Ask for a connection without a pause, for 1.5 s; return why there was none."""
     refused: list[KafkaError] = []
@@ -263,6 +270,7 @@ async def opened_for_a_while(cluster: Cluster) -> list[KafkaError]:
     return refused
 
 
+@pytest.mark.usefixtures("longest_pauses")
 async def test_a_login_that_ends_at_once_is_not_made_over_and_over() -> None:
     """Each one may run a program."""
     async with HostileBroker() as broker:
@@ -279,6 +287,7 @@ async def test_a_login_that_ends_at_once_is_not_made_over_and_over() -> None:
     assert {type(one) for one in refused} == {AuthenticationFailed}
 
 
+@pytest.mark.usefixtures("longest_pauses")
 async def test_connections_that_are_lost_at_once_are_opened_ever_more_slowly() -> None:
     """The broker is there, and logs in whoever comes."""
     async with HostileBroker() as broker:
