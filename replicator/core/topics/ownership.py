@@ -1,8 +1,8 @@
 """What on a cluster is ours to change: topics, rules of an authorizer, and commits of groups.
 
 Nothing is changed before it is proven ours, and the proof is a value. What changes a cluster (`admin.topics`,
-`admin.acls`, `engine.groups.sides`, `wire.messages.control.delete_records`) takes such a value instead of a name, so that
-a caller without a proof does not pass the type checker. This module alone makes these values.
+`admin.acls`, `engine.groups.sides`, `wire.messages.control.delete_records`) takes such a value instead of a name, so
+that a caller without a proof does not pass the type checker. This module alone makes these values.
 
 A topic is ours
 
