@@ -145,7 +145,8 @@ def _rights(spec: Spec, flow: FlowSpec) -> Iterable[tuple[ClusterSpec, str, Sequ
 
 def _print_rights(spec: Spec) -> None:
     from replicator.core.acl.commands import acl_command
-    from replicator.core.acl.rights import NOT_NEEDED, principal, wider_than_selection
+    from replicator.core.acl.granted_names import wider_than_selection
+    from replicator.core.acl.rights import NOT_NEEDED, principal
 
     output.line()
     output.line("commands that grant the rights it needs, if the cluster has an authorizer (--no-acls hides them)")

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from replicator.core.acl.rights import EVERY, Names, selected_names
+from replicator.core.acl.granted_names import EVERY, Names, selected_names
 from replicator.core.topics.selection import matches_group
 from replicator.model.acl import (
     ALLOW,

@@ -35,6 +35,7 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
+    from replicator.engine.state.ownership.identity import Identity
     from replicator.engine.work.shards import Shard
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
@@ -239,6 +240,24 @@ class FlowRunner:
         )
         silence = silence_seconds(inputs.coordinator, inputs.target.spec)
         await agree_on_shards(self.flow, identity.uid, inputs.target, state_log, silence, self._tell_waiting)
+        parts = self._assemble(identity, state_log)
+        inputs.between.note()
+        await standing.found.look_at_switches(self._site(state_log, identity.uid))
+        standing.parts = parts
+        state_log.listen(self._following.record)
+        self._following.desired()
+        standing.works()
+        log.info(
+            "flow up",
+            flow=self.flow.name,
+            uid=identity.uid,
+            fresh=identity.fresh,
+            shards=len(parts.shards.shards),
+        )
+
+    def _assemble(self, identity: Identity, state_log: StateLog) -> Parts:
+        """Return its parts, at rest, with what is done beside them."""
+        inputs = self._inputs
         parts = assemble(
             inputs,
             identity,
@@ -257,19 +276,7 @@ class FlowRunner:
             self.picture.status,
             self._topics.look.set,
         )
-        inputs.between.note()
-        await standing.found.look_at_switches(self._site(state_log, identity.uid))
-        standing.parts = parts
-        state_log.listen(self._following.record)
-        self._following.desired()
-        standing.works()
-        log.info(
-            "flow up",
-            flow=self.flow.name,
-            uid=identity.uid,
-            fresh=identity.fresh,
-            shards=len(parts.shards.shards),
-        )
+        return parts
 
     def _tell_waiting(self, why: str) -> None:
         if self._standing.trouble != why:

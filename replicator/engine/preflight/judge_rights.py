@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from replicator.core.acl.commands import acl_command
+from replicator.core.acl.granted_names import Names
 from replicator.core.acl.rights import (
     REQUIRED_ON_MIRROR,
     REQUIRED_ON_ORIGINS,
@@ -13,7 +14,6 @@ from replicator.core.acl.rights import (
     REQUIRED_ON_STATE,
     TRANSACTIONAL_PREFIX,
     Grant,
-    Names,
     Operation,
     ResourceKind,
     lacking,

@@ -12,24 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.core.acl.commands import acl_command, missing_right
+from replicator.core.acl.granted_names import EVERY, Names, mirror_names, selected_names, wider_than_selection
 from replicator.core.acl.rights import (
-    EVERY,
     NOT_NEEDED,
     Grant,
-    Names,
     Operation,
     ResourceKind,
     lacking,
-    mirror_names,
     on_cluster,
     on_group,
     on_topic,
     operations_of,
     principal,
-    selected_names,
     source_rights,
     target_rights,
-    wider_than_selection,
 )
 from replicator.core.topics.selection import matches, target_name
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security

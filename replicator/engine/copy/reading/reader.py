@@ -37,6 +37,9 @@ class SourceReader:
     A fetch session tells of a partition only when something of it changes. So each answer also says of all others
     that were listed in the session when it was asked for: they ended then where they were last told to end.
 
+    It has more attributes than most classes: the state of one long poll (what was asked, when, on which connection,
+    what the session lists) changes together, with each request and each answer.
+
     Attributes:
         is_crowded: Whether the last answer was too full to hold something of every partition.
     """
