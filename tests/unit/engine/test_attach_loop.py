@@ -42,7 +42,7 @@ def refusal(code: int) -> BrokerRefused:
 
 def _module_of(name: str) -> str:
     """Return where a function that reads a log is looked up."""
-    return f"replicator.engine.copy.{'attacher' if name == 'read_facts' else 'closer_looks'}.{name}"
+    return f"replicator.engine.copy.attaching.{'attacher' if name == 'read_facts' else 'closer_looks'}.{name}"
 
 
 class World:

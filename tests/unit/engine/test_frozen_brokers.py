@@ -90,8 +90,8 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """A world in which answers are waited for briefly, and few partitions are asked for at once."""
     for module, pieces in (
         ("offsets.source_looks", "_PARTITIONS_PER_REQUEST"),
-        ("copy.target_ends", "_ASKED_AT_ONCE"),
-        ("copy.log_starts", "_ASKED_AT_ONCE"),
+        ("copy.watching.target_ends", "_ASKED_AT_ONCE"),
+        ("copy.watching.log_starts", "_ASKED_AT_ONCE"),
     ):
         monkeypatch.setattr(f"replicator.engine.{module}.{pieces}", 2)
         monkeypatch.setattr(f"replicator.engine.{module}._ANSWER_SECONDS_MAX", SECONDS_MAX)
