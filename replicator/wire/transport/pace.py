@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _SHORT_SECONDS = 5.0
 """A connection that did not live for as long was of no use."""
-_PAUSE_SECONDS = (0.1, 5.0)
+_PAUSE_SECONDS = (0.2, 5.0)
 
 
 class Pace:

@@ -21,7 +21,7 @@ def test_one_that_is_lost_at_once_is_left_alone_ever_longer() -> None:
         pace.ended(lived(opened_at=now - 4.9), now)
         pauses.append(pace.wait_seconds(now))
     assert pauses[0] == 0.0
-    assert all(0.1 <= pause <= min(5.0, 0.2 * 2.0**turn) for turn, pause in enumerate(pauses[1:]))
+    assert all(0.2 <= pause <= min(5.0, 0.4 * 2.0**turn) for turn, pause in enumerate(pauses[1:]))
     assert max(pauses) > 1.0
     assert pace.wait_seconds(200.0) == 0.0
 
@@ -31,10 +31,10 @@ def test_one_that_was_of_use_begins_from_the_beginning() -> None:
     pace = Pace()
     pace.refused(100.0)
     pace.refused(100.0)
-    assert pace.wait_seconds(100.0) >= 0.1
+    assert pace.wait_seconds(100.0) >= 0.2
     pace.ended(lived(opened_at=100.0, by_us=True), 101.0)
     pace.refused(101.0)
-    assert pace.wait_seconds(101.0) >= 0.1
+    assert pace.wait_seconds(101.0) >= 0.2
     pace.ended(lived(opened_at=100.0), 106.0)
     pace.refused(106.0)
     assert pace.wait_seconds(106.0) == 0.0
