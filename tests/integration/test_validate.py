@@ -468,7 +468,7 @@ def test_every_shape_of_log_is_green_where_markers_may_be_written(
     code, checks, _ = validate(allowed.file("shapes", f'"{topic_name}.*"'))
     assert code == 0, of(checks, "fail")
     assert [check["name"] for check in checks if check["level"] == "warn"] == ["producers"]
-    assert "unknown whether west shows markers" in of(checks, "warn")
+    assert "unknown whether west shows our markers" in of(checks, "warn")
     green = of(checks, "ok")
     to_fill = f"{topic_name}.compacted, {topic_name}.transactions: "
     assert f"fills: by WriteTxnMarkers, which west allows; {to_fill}" in green
