@@ -98,6 +98,8 @@ def rows_of(
 def _within(data: Inflated, header: BatchHeader, chunk_records: int, *, rereads: bool) -> Iterator[Chunk]:
     """Yield the records of a batch that was opened whole."""
     at, left = 0, header.record_count
+    if not left and len(data):
+        raise CorruptRecords("bytes follow its records")
     while left:
         count, end, is_odd = lengths(data, at, min(len(data), at + _CHUNK_BYTES), min(left, chunk_records))
         is_alone = not count
@@ -120,6 +122,8 @@ def _streamed(payload: memoryview, header: BatchHeader, chunk_records: int, *, r
     """Yield the records of a batch that is opened in pieces."""
     stream = RowStream(payload, header, rereads=rereads)
     left = header.record_count
+    if not left:
+        stream.must_end()
     while left:
         data = stream.look(LARGE_BYTES)
         count, end, is_odd = lengths(data, 0, min(len(data), _CHUNK_BYTES), min(left, chunk_records))

@@ -210,6 +210,18 @@ def test_messages_of_old_formats(magic: int, codec: int) -> None:
     assert rows == copy
 
 
+@pytest.mark.parametrize("size", [1, 40_000_000], ids=["opened whole", "opened in pieces"])
+def test_bytes_without_a_record_are_damage(size: int) -> None:
+    """A batch that claims no records holds none: a cleaner leaves such batches, but nothing in them."""
+    raw = bytearray(encode([NewRecord(5, b"k", b"v", [])]))
+    raw[57:61] = bytes(4)
+    del raw[61:]
+    assert list(rows_of(*summed(raw), 0, chunk_records=100)) == []
+    frame, header = summed(raw + bytes(size))
+    with pytest.raises(CorruptRecords, match="follow its records"):
+        list(rows_of(frame, header, 0, chunk_records=100))
+
+
 @given(st.data())
 def test_damage_is_damage(data: st.DataObject) -> None:
     """Whatever stands in it, it is what the other parser reads, or refused by both."""
