@@ -34,12 +34,13 @@ from tests.copy_world.source_log import BATCH_BYTES_MAX, FLOW_PRODUCER
 from tests.copy_world.target_log import GUARD_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from replicator.core.copy.machine import PartitionCopy
     from replicator.core.copy.track import Track
     from replicator.engine.copy.attaching.facts import Facts
     from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.producer_state import Others
     from replicator.engine.copy.view import PartitionView
     from replicator.engine.work.shards import Shards
     from replicator.wire.frames import Frame
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 _TOPICS = Selection((Pattern(PatternKind.GLOB, "*"),))
 _IN_FLIGHT_BYTES = 768 << 10
 _AGAIN_SECONDS = 1.0
-_DRAIN_SECONDS = 5.0
+DRAIN_SECONDS = 5.0
 _SOURCE, _TARGET = (
     ClusterSpec(alias, ((alias, 1),), request_timeout_seconds=REQUEST_SECONDS, doubt_margin_seconds=REQUEST_SECONDS)
     for alias in ("source", "target")
@@ -82,11 +83,11 @@ class Daemon:
 
     Attributes:
         name: Its own.
+        flow: The flow's policy.
         pipes: Its connections that are open.
         pump: The pump.
         slot: Its partition.
         facts: What its last attach read.
-        works: Whether it works on the shard, or is to.
         displaced: Whether it was told of a batch that landed further on, and does not know why yet.
         displaced_at: The generation of the map when it was told of that.
         displaced_by_another, place_may_be_lost: As they were when its partition stopped.
@@ -104,10 +105,20 @@ class Daemon:
         self.place_may_be_lost = True
         self.mapped_before: tuple[Track, int] | None = None
         self.dead = False
-        self.works = True
+        self._works = True
         self.source = self._cluster(world.brokers["source"])
         self.target = self._cluster(world.brokers["target"])
         self.state_log = StateLog(self.target)
+        self.flow = FlowSpec(
+            "flow",
+            "source",
+            "target",
+            _TOPICS,
+            offsets=world.offsets,
+            fill_limit=world.fill_length_max,
+            loop_guard=LoopGuard.ORIGIN if world.shared else LoopGuard.NONE,
+            limits=Limits(in_flight_bytes=_IN_FLIGHT_BYTES),
+        )
         self.claim: ClaimKeeper
         self.pump: Pump
         self.slot: Slot
@@ -138,6 +149,11 @@ class Daemon:
     # -- life ---------------------------------------------------------------------------------------------------------
 
     @property
+    def works(self) -> bool:
+        """Whether it works on the shard, or is to."""
+        return self._works
+
+    @property
     def is_up(self) -> bool:
         """Whether it has begun with its partition."""
         return hasattr(self, "slot")
@@ -148,43 +164,53 @@ class Daemon:
         return self.slot.copy
 
     async def _run(self) -> None:
-        world, now = self.world, self.world.loop.time
         await self._find_its_way()
-        self.claim = ClaimKeeper(self.state_log, UID, 0, self.name, TIMING, _TARGET.doubt_seconds, now=now)
+        self._assemble()
+        beside = [self.world.loop.create_task(work) for work in self._beside()]
+        for task in beside:
+            task.add_done_callback(self._note_end)
+        try:
+            await self.pump.run()
+        finally:
+            for task in beside:
+                task.cancel()
+
+    def _assemble(self) -> None:
+        self.claim = ClaimKeeper(
+            self.state_log, UID, 0, self.name, TIMING, _TARGET.doubt_seconds, now=self.world.loop.time
+        )
         self.claim.want(1)
         shard = Shard(0, self.claim, works=True)
+        self.pump = self._make_pump(cast("Shards", _OneShard(shard)), shard, _NeverAlone())
+        self.begin()
+
+    def _make_pump(self, shards: Shards, shard: Shard, others: Others) -> Pump:
+        world, now = self.world, self.world.loop.time
         route = FillRoute(self.target, fill_route_transactional_id(UID, 0), WRITER.fill_id, now)
-        guard = Guard(self.claim, _NeverAlone(), _TARGET.doubt_seconds, now, lambda: world.now_ms, self._writers_kick)
-        flow = FlowSpec(
-            "flow",
-            "source",
-            "target",
-            _TOPICS,
-            offsets=world.offsets,
-            fill_limit=world.fill_length_max,
-            loop_guard=LoopGuard.ORIGIN if world.shared else LoopGuard.NONE,
-            limits=Limits(in_flight_bytes=_IN_FLIGHT_BYTES),
-        )
+        guard = Guard(self.claim, others, _TARGET.doubt_seconds, now, lambda: world.now_ms, self._writers_kick)
         origins = Origins(cast("Any", _FlowsOfSource())) if world.shared else None
-        self.pump = Pump(
-            flow,
+        pump = Pump(
+            self.flow,
             Side(self.source, {TOPIC: source_id(REGISTERED)}, origins),
             Side(self.target, {TOPIC: TARGET_ID}, OnlyOurs(WRITER.producer_id) if world.shared else None),
             Writers(WRITER),
-            cast("Shards", _OneShard(shard)),
+            shards,
             producers={shard: ShardProducer(guard, route)},
             watcher=self,
             maps=world.rules.maps_type(UID, self.state_log),
             origins=origins,
             now_ms=lambda: world.now_ms,
         )
-        self.pump.routes.queued_bytes_max = QUEUE_BYTES_MAX
-        self.begin()
-        follow = world.loop.create_task(self.state_log.follow())
-        try:
-            await self.pump.run()
-        finally:
-            follow.cancel()
+        pump.routes.queued_bytes_max = QUEUE_BYTES_MAX
+        return pump
+
+    def _beside(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs beside the pump."""
+        return [self.state_log.follow()]
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.world.found.append(f"{self.name}: {task.exception()!r}")
 
     async def _find_its_way(self) -> None:
         while True:
@@ -277,21 +303,21 @@ class Daemon:
     def step_claim(self) -> None:
         """Take or renew the claim, unless that is under way."""
         if self.is_up and self.works and (self._stepping is None or self._stepping.done()):
-            self._stepping = self.world.loop.create_task(_quietly(self.claim.step()))
+            self._stepping = self.world.loop.create_task(quietly(self.claim.step()))
 
     def persist(self) -> None:
         """Write blocks of the map, unless that is under way."""
         if self.is_up and (self._persisting is None or self._persisting.done()):
-            self._persisting = self.world.loop.create_task(_quietly(self.pump.context.maps.persist([self.slot])))
+            self._persisting = self.world.loop.create_task(quietly(self.pump.context.maps.persist([self.slot])))
 
     def hand_over(self) -> None:
         """Stop working on the shard, as `Shards` does: drain, give the claim back, forget."""
         if self.works and (self._moving is None or self._moving.done()):
-            self.works = False
-            self._moving = self.world.loop.create_task(_quietly(self._hand_over()))
+            self._works = False
+            self._moving = self.world.loop.create_task(quietly(self._hand_over()))
 
     async def _hand_over(self) -> None:
-        drained = await self.pump.drain([self.slot], _DRAIN_SECONDS, "the shard moves")
+        drained = await self.pump.drain([self.slot], DRAIN_SECONDS, "the shard moves")
         try:
             await self.claim.give_back(drained=drained)
         finally:
@@ -302,7 +328,7 @@ class Daemon:
     def take_up(self) -> None:
         """Work on the shard again."""
         if not self.works and self._moving is not None and self._moving.done():
-            self.works, self.displaced = True, False
+            self._works, self.displaced = True, False
             self.claim.want(1)
             self.begin(doubtful=self._doubtful)
 
@@ -337,9 +363,14 @@ class Daemon:
         if self.works and self.copy.phase is Phase.FAULTED:
             self.pump.resume(self.slot)
 
+    @property
+    def may_be_forgotten(self) -> bool:
+        """Whether an operator may let its partition begin anew: not where it is told of what only it can look into."""
+        return self.copy.phase is not Phase.FAULTED and self.copy.reason not in DOUBTS
+
     def succeed(self) -> None:
         """Forget the partition and begin with it anew, as after `mirror resolve`."""
-        if not self.works or self.copy.phase is Phase.FAULTED or self.copy.reason in DOUBTS:
+        if not self.works or not self.may_be_forgotten:
             return
         doubtful = bool(self.copy.sending.outstanding or self.copy.doubtful)
         self.pump.remove(self.slot)
@@ -379,6 +410,7 @@ class _OneShard:
         return self._shard
 
 
-async def _quietly(work: Any) -> None:
-    with contextlib.suppress(ReplicatorError):  # the next time does it
+async def quietly(work: Any) -> None:
+    """Do what the next time does, should it fail."""
+    with contextlib.suppress(ReplicatorError):
         await work

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import methodcaller
 
 from replicator.core.copy.values import Phase
 from replicator.model.spec import Offsets
@@ -290,7 +291,9 @@ def _on_its_way(world: World) -> bool:
 # -- the daemons ------------------------------------------------------------------------------------------------------
 
 
-def _each(act: Callable[[Daemon], object]) -> Callable[[World, Pick], None]:
+def _each(name: str) -> Callable[[World, Pick], None]:
+    act = methodcaller(name)
+
     def event(world: World, pick: Pick) -> None:
         daemon = _daemon(world, pick)
         if daemon is not None and daemon.is_up:
@@ -490,7 +493,7 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
     "append_by_a_flow": (0, append_by_a_flow),
     "start": (3, start),
     "kill": (1, kill),
-    "step_claim": (6, _each(Daemon.step_claim)),
+    "step_claim": (6, _each("step_claim")),
     "attach": (24, attach),
     "carry": (4, carry),
     "fetch": (12, fetch),
@@ -500,8 +503,8 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
     "serve": (10, serve),
     "lose_connection": (3, lose_connection),
     "notice_leader": (2, notice_leader),
-    "pause": (1, _each(Daemon.pause)),
-    "unpause": (3, _each(Daemon.unpause)),
+    "pause": (1, _each("pause")),
+    "unpause": (3, _each("unpause")),
     "record": (1, record),
     "advance": (8, advance),
     "give_up": (0, give_up),
@@ -514,13 +517,13 @@ EVENTS: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
     "persist": (0, persist),
     "break_state": (0, break_state),
     "lie": (0, lie),
-    "hand_over": (1, _each(Daemon.hand_over)),
+    "hand_over": (1, _each("hand_over")),
     "take_up": (4, take_up),
-    "starve": (1, _each(Daemon.starve)),
+    "starve": (1, _each("starve")),
     "break_source": (1, break_source),
     "break_target": (1, break_target),
     "forget_sessions": (1, forget_sessions),
-    "succeed": (1, _each(Daemon.succeed)),
+    "succeed": (1, _each("succeed")),
 }
 """Every event, with its usual weight."""
 

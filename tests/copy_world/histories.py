@@ -12,6 +12,7 @@ from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.copy_world.events import EVENTS, MORE, RARE, attend, begin, up
 from tests.copy_world.home import at_home
+from tests.copy_world.moves import MOVING, mend, quiet_second
 from tests.copy_world.rules import SOUND, Rules, Violation
 from tests.copy_world.target_log import ALIEN_RECORD
 from tests.copy_world.world import World
@@ -40,6 +41,8 @@ _SHARED = {"write_beside": 16, "append_by_a_flow": 4, "write_alien": 0, "ghost":
 """Weights where others write to the target, and flows to the source."""
 _DOUBTFUL = {"lie": 8, "succeed": 5, "work": 36, "serve": 24, "append_fresh": 16, "append_odd": 3, "pause": 2}
 """Weights where answers of the source are spoiled, and partitions begin anew while one is on its way."""
+_STOPS_ON_LOSS_SHARE = 0.2
+_EVENTS = EVENTS | MOVING
 _GAPS = {"append_too_large": 2, "retain": 1, "give_up": 8}
 
 
@@ -52,6 +55,23 @@ def calm(world: World) -> None:
     Raises:
         Violation: The target does not become equal, and nothing explains why.
     """
+    _end_faults(world)
+    rounds = _CALM_ROUNDS + _CALM_ROUNDS_PER_BATCH * len(world.source.batches)
+    for _ in range(rounds):
+        _calm_round(world)
+        if _is_done(world):
+            return
+    states: list[object] = [
+        (daemon.name, daemon.copy.phase, daemon.copy.reason, daemon.copy.detail)
+        for daemon in world.daemons
+        if daemon.is_up
+    ]
+    raise Violation(f"{world.target.high_watermark} of {world.source.end} after {rounds} calm rounds: {states}")
+
+
+def _end_faults(world: World) -> None:
+    if world.moving:
+        mend(world)
     if not world.daemons:
         begin(world)
     world.state.is_down = False
@@ -65,17 +85,6 @@ def calm(world: World) -> None:
     for pipe in list(world.zombies):
         while world.deliver(pipe):
             world.target.commit()
-    rounds = _CALM_ROUNDS + _CALM_ROUNDS_PER_BATCH * len(world.source.batches)
-    for _ in range(rounds):
-        _calm_round(world)
-        if _is_done(world):
-            return
-    states = [
-        (daemon.name, daemon.copy.phase, daemon.copy.reason, daemon.copy.detail)
-        for daemon in world.daemons
-        if daemon.is_up
-    ]
-    raise Violation(f"{world.target.high_watermark} of {world.source.end} after {rounds} calm rounds: {states}")
 
 
 def _calm_round(world: World) -> None:
@@ -89,7 +98,11 @@ def _calm_round(world: World) -> None:
         attend(world, daemon, commits=True)
         world.check()
     world.target.commit()
-    world.advance(_CALM_STEP_MS)
+    if not world.moving:
+        world.advance(_CALM_STEP_MS)
+        return
+    for _ in range(_CALM_STEP_MS // 1000):
+        quiet_second(world)
 
 
 def _is_done(world: World) -> bool:
@@ -204,6 +217,7 @@ def run_history(
     shared: bool = False,
     doubtful: bool = False,
     log_end_shown: bool = False,
+    moving: bool = False,
 ) -> World:
     """Run one history and the calm after it.
 
@@ -214,42 +228,50 @@ def run_history(
     kind = profile(chance, steps, backlog=backlog)
     if not seed % 2:
         kind.weights["append_odd"] = 0  # histories without fills go deeper elsewhere
-    world = World(rules=rules, one_at_a_time=kind.one_at_a_time, offsets=offsets, shared=shared)
+    world = World(rules=rules, one_at_a_time=kind.one_at_a_time, offsets=offsets, shared=shared, moving=moving)
     world.log_end_shown = log_end_shown
+    world.stops_on_loss = moving and chance.random() < _STOPS_ON_LOSS_SHARE
     with at_home(world, seed):
         try:
             _run(world, kind, chance, seed, tail_may_stay=tail_may_stay, doubtful=doubtful)
         except (Violation, BugError) as violation:
             told = f"{steps=}, {backlog=}, {tail_may_stay=}, {offsets=!s}, {shared=}, {doubtful=}, {log_end_shown=}"
+            told += f", {moving=}"
             raise Violation(f"seed {seed}: {violation}\nrun_history({seed}, {told})") from violation
     return world
 
 
 def _run(world: World, kind: Profile, chance: random.Random, seed: int, *, tail_may_stay: bool, doubtful: bool) -> None:
-    offsets = world.offsets
     world.target.tail_may_stay = tail_may_stay
-    if offsets is not Offsets.IDENTICAL:
-        _let_offsets_differ(world, kind.weights, chance, offsets)
-    elif seed % 8 == 1:
-        kind.weights.update(_GAPS)
-    if world.shared:
-        _share(world, kind.weights, chance)
-    if doubtful:
-        world.compacted = chance.random() < _COMPACTED_SHARE
-        kind.weights.update(_DOUBTFUL)
-        if not world.compacted:
-            kind.weights["truncate"] = 0  # the model would leave a gap at the end, which only a cleaner leaves
+    _choose(world, kind.weights, chance, seed, doubtful=doubtful)
     for _ in range(kind.daemons):
         begin(world)
-    if kind.daemons == 1:
+    if world.moving:
+        kind.weights.update({name: weight for name, (weight, _) in MOVING.items()})
+    elif kind.daemons == 1:
         kind.weights["start"] = 0 if not kind.weights["kill"] else 1
     names = list(kind.weights)
     for name in chance.choices(names, [kind.weights[name] for name in names], k=kind.steps):
-        EVENTS[name][1](world, chance.randrange)
+        _EVENTS[name][1](world, chance.randrange)
         world.check()
     calm(world)
     for daemon in list(world.daemons):
         world.kill_daemon(daemon)
+
+
+def _choose(world: World, weights: dict[str, int], chance: random.Random, seed: int, *, doubtful: bool) -> None:
+    """Choose what is special about a history."""
+    if world.offsets is not Offsets.IDENTICAL:
+        _let_offsets_differ(world, weights, chance, world.offsets)
+    elif seed % 8 == 1:
+        weights.update(_GAPS)
+    if world.shared:
+        _share(world, weights, chance)
+    if doubtful:
+        world.compacted = chance.random() < _COMPACTED_SHARE
+        weights.update(_DOUBTFUL)
+        if not world.compacted:
+            weights["truncate"] = 0  # the model would leave a gap at the end, which only a cleaner leaves
 
 
 def _share(world: World, weights: dict[str, int], chance: random.Random) -> None:
@@ -290,6 +312,7 @@ def first_violation(
     shared: bool = False,
     doubtful: bool = False,
     log_end_shown: bool = False,
+    moving: bool = False,
 ) -> str | None:
     """Return how the first of these histories that goes wrong does so, or None."""
     for seed in seeds:
@@ -304,6 +327,7 @@ def first_violation(
                 shared=shared,
                 doubtful=doubtful,
                 log_end_shown=log_end_shown,
+                moving=moving,
             )
         except Violation as violation:
             return str(violation)

@@ -15,11 +15,12 @@ from replicator.engine.copy.attaching import attacher, displaced, facts
 from replicator.engine.copy.reading import end_looks, reader
 from replicator.engine.copy.watching import log_starts
 from replicator.engine.copy.writing import filler, seeder, writer
+from replicator.engine.flow import reconcile
 from replicator.engine.logs import leaders
 from replicator.engine.state import log as state_log
 from replicator.engine.state import view as state_view
 from replicator.engine.state.ownership import shown_markers
-from replicator.engine.work import claim
+from replicator.engine.work import claim, coordinator, leases, presence, shards
 from replicator.wire.transport import connections
 from tests.copy_world import network
 from tests.copy_world.daemon import Daemon
@@ -57,6 +58,11 @@ _LOGGING: tuple[ModuleType, ...] = tuple(
         shown_markers,
         state_view,
         claim,
+        coordinator,
+        leases,
+        presence,
+        reconcile,
+        shards,
     )
     if hasattr(module, "log") or hasattr(module, "_log")
 )

@@ -19,6 +19,7 @@ from tests.copy_world.daemon import Daemon
 from tests.copy_world.judge import Judge
 from tests.copy_world.lies import Lie
 from tests.copy_world.loop import VirtualLoop
+from tests.copy_world.moving import LeaseService, MovingDaemon
 from tests.copy_world.network import Answering, Pipe
 from tests.copy_world.rules import MIRROR_KEY, REQUEST_SECONDS, UID, WHERE, Rules, Violation
 from tests.copy_world.sides import SourceBrokers, TargetBrokers
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 BEGAN_MS = 1_700_000_000_000
 BEGAN_SECONDS = 1000.0
-_TOPIC_PASS_MS = 5_000
+_TOPIC_PASS_SECONDS = 5.0
 _SAFE_APIS = frozenset({1, 2, 3, 10, 23, 61})
 """Requests that change nothing: what of them is still on its way when their connection is lost does not matter."""
 
@@ -60,6 +61,8 @@ class World:
         lies: How many were.
         shared: Whether others write to the target all the time, as they may (`loop_guard: origin`).
         fetch_opens_seconds: How long it takes until a connection for fetches is open.
+        moving: Whether the shard moves by leases and signs of life; else a history works the claim.
+        stops_on_loss: Whether work ends with the lease where no coordinator answers.
         found: What was seen that must never happen.
         reasons: Why partitions have stopped so far.
     """
@@ -85,6 +88,8 @@ class World:
     lie: tuple[Lie, int] | None = None
     lies: int = 0
     fetch_opens_seconds: float = 0.0
+    moving: bool = False
+    stops_on_loss: bool = False
     found: list[str] = field(default_factory=list)
     reasons: set[Reason] = field(default_factory=set)
     daemons: list[Daemon] = field(default_factory=list)
@@ -92,6 +97,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.loop = VirtualLoop(BEGAN_SECONDS)  # type: ignore[abstract] # what is not there nobody asks for
+        self.leases = LeaseService(self.loop)
         self.state = StatePartition()
         self.coordinator = Coordinator(self._mark, lambda: self.now_ms)
         self.brokers: dict[str, Broker] = {
@@ -101,6 +107,8 @@ class World:
         self._judge = Judge(self)
         self._raws: dict[int, tuple[ProducedBatch, bytes]] = {}
         self._born = 0
+        self._passed_at = BEGAN_SECONDS
+        self._dead: list[str] = []
         self._begins_at: int | None = None
         self._woken_at: tuple[int, ...] = ()
         self._put([state.put(MIRROR_KEY, pb.MirrorRecord())])
@@ -199,7 +207,8 @@ class World:
     def start_daemon(self) -> Daemon:
         """Start a daemon that knows nothing but what the clusters tell it."""
         self._born += 1
-        daemon = Daemon(self, f"daemon-{self._born}")
+        name = f"daemon-{self._born}"
+        daemon = MovingDaemon(self, name, self._take_dead()) if self.moving else Daemon(self, name)
         self.daemons.append(daemon)
         self.loop.run_ready()
         return daemon
@@ -207,7 +216,12 @@ class World:
     def kill_daemon(self, daemon: Daemon) -> None:
         """Kill a daemon: its memory is gone, its requests may still arrive."""
         self.daemons.remove(daemon)
+        self._dead.append(daemon.name)
         daemon.kill()
+
+    def _take_dead(self) -> str | None:
+        """Return a daemon that has ended, and whose state directory nobody has taken yet."""
+        return self._dead.pop() if self._dead else None
 
     # -- the network --------------------------------------------------------------------------------------------------
 
@@ -298,7 +312,8 @@ class World:
             while self.hear(pipe):
                 pass
         self.loop.fire()
-        if milliseconds >= _TOPIC_PASS_MS:
+        if self.loop.time() - self._passed_at >= _TOPIC_PASS_SECONDS:
+            self._passed_at = self.loop.time()
             for daemon in self.daemons:
                 daemon.look_at_topic()
         now_ms = self.now_ms

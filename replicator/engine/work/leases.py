@@ -7,7 +7,6 @@ long an answer takes, the coordinator cannot have given the lease to anybody els
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -126,6 +125,7 @@ class LeaseKeeper:
 
     async def _renew(self) -> None:
         backoff = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
+        kicks = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX, free_failures=1)
         while True:
             self._kicked.clear()
             wait = self._timing.renew_every_seconds
@@ -136,9 +136,14 @@ class LeaseKeeper:
                 self.lost(error)
                 wait = min(wait, backoff.next_seconds())
             self._on_change()
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(wait):
                     await self._kicked.wait()
+                    # Two coordinators on one store need not agree on who is dead. What one of them shows then differs
+                    # from every answer of the other, and each of our calls makes it show that again.
+                    await asyncio.sleep(kicks.next_seconds())
+            except TimeoutError:
+                kicks.reset()
 
     async def step(self) -> None:
         """Renew once, and acquire what is offered.

@@ -1,0 +1,258 @@
+"""Daemons whose shard moves: the real classes work leases, signs of life and the claim, by their own timers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from replicator.engine.copy.producer_state import PROVEN_SECONDS_MAX
+from replicator.engine.flow.reconcile import Lineup
+from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.state import records as state
+from replicator.engine.topics.mirror import Mirror
+from replicator.engine.work.claim import ClaimKeeper
+from replicator.engine.work.coordinator import Coordinator
+from replicator.engine.work.leases import LeaseKeeper
+from replicator.engine.work.presence import Presence
+from replicator.engine.work.shards import OnShard, Shard, Shards
+from replicator.errors import DaemonUnreachable
+from replicator.model.lease import Caller
+from replicator.store.memory_leases import MemoryLeases
+from tests.copy_world.broker import TARGET_ID, TOPIC, source_id
+from tests.copy_world.daemon import DRAIN_SECONDS, SIDES, Daemon, quietly
+from tests.copy_world.rules import REGISTERED, TIMING, UID, WHERE
+from tests.copy_world.source_log import BATCH_BYTES_MAX
+from tests.copy_world.target_log import GUARD_MS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Sequence
+
+    from replicator.engine.copy.partition import Slot
+    from replicator.model.lease import LeaseAnswer, LeaseTable, Versioned
+    from tests.copy_world.loop import VirtualLoop
+    from tests.copy_world.world import World
+
+_DOUBT_SECONDS = SIDES["target"].doubt_seconds
+_SILENCE_SECONDS = TIMING.ttl_seconds + PROVEN_SECONDS_MAX + _DOUBT_SECONDS
+_END_SECONDS = 10.0
+_T = TypeVar("_T")
+
+
+class LeaseService:
+    """The coordinator of a world, which loses its memory, or has its store restored from an old copy."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self._store = MemoryLeases()
+        self._copied: dict[str, Versioned] = {}
+        self.restart()
+
+    def restart(self, known_dead: str | None = None) -> None:
+        """Begin again: nobody has been heard yet."""
+        self.coordinator = Coordinator(self._store, TIMING.ttl_seconds, self._loop.time, known_dead)
+
+    def copy(self) -> None:
+        """Keep a copy of the store."""
+        self._copied = dict(self._store.values)
+
+    def restore(self) -> None:
+        """Go back to the copy."""
+        self._store.values = dict(self._copied)
+        self.restart()
+
+
+class Wire:
+    """The way from one daemon to the coordinator, as a `LeasePort`: it is cut, or loses answers.
+
+    Attributes:
+        is_cut: Whether no call arrives.
+        loses_answers: Whether calls arrive, and their answers do not.
+    """
+
+    def __init__(self, service: LeaseService) -> None:
+        self._service = service
+        self.is_cut = False
+        self.loses_answers = False
+
+    async def _carry(self, work: Coroutine[Any, Any, _T]) -> _T:
+        if self.is_cut:
+            work.close()
+            raise DaemonUnreachable("the coordinator is out of reach")
+        answer = await work
+        if self.loses_answers:
+            raise DaemonUnreachable("the answer was lost")
+        return answer
+
+    async def renew(self, caller: Caller) -> LeaseAnswer:
+        """See `LeasePort.renew`."""
+        return await self._carry(self._service.coordinator.renew(caller))
+
+    async def acquire(self, caller: Caller) -> LeaseAnswer:
+        """See `LeasePort.acquire`."""
+        return await self._carry(self._service.coordinator.acquire(caller))
+
+    async def hand_off(self, caller: Caller) -> LeaseAnswer:
+        """See `LeasePort.hand_off`."""
+        return await self._carry(self._service.coordinator.hand_off(caller))
+
+    async def release(self, caller: Caller, *, leaves: bool) -> LeaseAnswer:
+        """See `LeasePort.release`."""
+        return await self._carry(self._service.coordinator.release(caller, leaves=leaves))
+
+    async def tables(self) -> Sequence[LeaseTable]:
+        """See `LeasePort.tables`."""
+        return await self._carry(self._service.coordinator.tables())
+
+    async def watch(self, flow_uid: str) -> AsyncIterator[LeaseTable]:
+        """See `LeasePort.watch`."""
+        async for table in self._service.coordinator.watch(flow_uid):
+            if self.is_cut or self.loses_answers:
+                raise DaemonUnreachable("the coordinator is out of reach")
+            yield table
+
+
+class MovingDaemon(Daemon):
+    """A daemon that works on the shard while leases and signs of life say so.
+
+    Args:
+        world: The world.
+        name: Its own.
+        predecessor: The daemon before it in its state directory, which has ended.
+
+    Attributes:
+        wire: Its way to the coordinator.
+        shards: The one shard.
+    """
+
+    def __init__(self, world: World, name: str, predecessor: str | None = None) -> None:
+        self.wire = Wire(world.leases)
+        self.shards: Shards
+        self._shard: Shard | None = None
+        self._predecessor = predecessor
+        self._presence: Presence
+        self._leases: LeaseKeeper
+        self._source_ends: SourceEnds
+        self._lineup: Lineup
+        super().__init__(world, name)
+
+    @property
+    def works(self) -> bool:
+        """See `Daemon.works`."""
+        return self._shard is not None and self._shard.works and not self._shard.stopping
+
+    @property
+    def is_up(self) -> bool:
+        """See `Daemon.is_up`."""
+        return self._shard is not None and WHERE in self.pump.slots
+
+    @property
+    def slot(self) -> Slot:  # type: ignore[override] # of the pump, which has another one after each move
+        """Its partition."""
+        return self.pump.slots[WHERE]
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was asked to end."""
+        return self._moving is not None
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it was asked to end, and has."""
+        return self._moving is not None and self._moving.done()
+
+    def _assemble(self) -> None:
+        """Make what works, as `engine.flow.assembly` does."""
+        now, uid = self.world.loop.time, UID
+        self._presence = Presence(
+            self.state_log, uid, self.name, "", 1, TIMING, _SILENCE_SECONDS, self._predecessor, now=now
+        )
+        self.claim = ClaimKeeper(self.state_log, uid, 0, self.name, TIMING, _DOUBT_SECONDS, self._predecessor, now=now)
+        shard = Shard(0, self.claim)
+        self.shards = Shards(
+            self.flow.name,
+            self.name,
+            [shard],
+            self._presence,
+            stops_on_loss=self.world.stops_on_loss,
+            catch_up=self.state_log.read_to_end,
+            drain=self._drain_shard,
+            on_change=self._shards_changed,
+        )
+        self.state_log.listen(self._heard)
+        self.pump = self._make_pump(self.shards, shard, OnShard(self._presence, 0))
+        caller = Caller(uid, self.flow.name, self.name, "", 1)
+        shards = self.shards
+        self._leases = LeaseKeeper(self.wire, caller, TIMING, shards.floors, shards.busy, shards.kick, now=now)
+        self._source_ends = SourceEnds(uid, self.state_log)
+        self._lineup = Lineup(self.flow, self.pump, self._source_ends)
+        self._shard = shard
+
+    def _beside(self) -> list[Coroutine[Any, Any, None]]:
+        return [
+            *super()._beside(),
+            self._presence.run(),
+            self._leases.run(),
+            self.shards.run(self._leases),
+            self.claim.run(),
+        ]
+
+    def _heard(self, key: bytes) -> None:
+        if state.presence_of(key, UID) is not None:
+            self.shards.kick()
+
+    # -- as `FlowRunner` does -----------------------------------------------------------------------------------------
+
+    async def _drain_shard(self, shard: Shard) -> bool:
+        slots = [slot for slot in self.pump.slots.values() if slot.shard is shard]
+        drained = await self.pump.drain(slots, DRAIN_SECONDS, "handed over")
+        if shard.works and shard.claim.holder == self.name:
+            await quietly(self._record_ends(shard))
+        self._lineup.forget(slots)
+        return drained
+
+    async def _record_ends(self, shard: Shard) -> None:
+        await self.pump.persist_maps({shard})
+        await self._source_ends.record(self.pump, {shard})
+
+    def _shards_changed(self) -> None:
+        self.pump.start(self._line_up())
+
+    async def _line_up(self) -> None:
+        if not self.is_up:
+            self.displaced = False
+        await self._lineup.apply([self._mirror()], GUARD_MS, lambda: False)
+
+    def _mirror(self) -> Mirror:
+        world = self.world
+        mirror = Mirror(TOPIC, TOPIC)
+        record = state.get_mirror(self.state_log.records, UID, TOPIC)
+        if record is not None:
+            mirror.take(record)
+        mirror.source_id, mirror.target_id = source_id(REGISTERED), TARGET_ID
+        mirror.partitions, mirror.batch_bytes_max, mirror.recorded = 1, BATCH_BYTES_MAX, True
+        mirror.surely_compacted = world.compacted
+        if world.active:
+            mirror.active = {WHERE.partition}
+        mirror.epochs = {WHERE.partition: world.stored_epoch}
+        return mirror
+
+    # -- what a history does ------------------------------------------------------------------------------------------
+
+    def step_claim(self) -> None:
+        """Nothing: the claim is worked by its own timer."""
+
+    def hand_over(self) -> None:
+        """End as at SIGTERM: let others take over, drain, give back."""
+        if self._shard is not None and self._moving is None:
+            self._moving = self.world.loop.create_task(self._end())
+
+    async def _end(self) -> None:
+        await self.shards.end(_END_SECONDS)
+
+    def take_up(self) -> None:
+        """Nothing: leases tell."""
+
+    def succeed(self) -> None:
+        """See `Daemon.succeed`: every daemon forgets the mirror's partitions once its record has changed."""
+        if self.works and self.is_up and self.may_be_forgotten:
+            self._lineup.begin_anew(TOPIC)
+            self._shards_changed()

@@ -1,0 +1,84 @@
+"""What a daemon that watches its leases asks of a coordinator: never more than its pauses allow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from replicator.core.work.claim import Timing
+from replicator.engine.work.coordinator import Coordinator
+from replicator.engine.work.leases import LeaseKeeper
+from replicator.model.lease import Caller
+from replicator.store.memory_leases import MemoryLeases
+from tests.copy_world.loop import VirtualLoop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from replicator.model.lease import LeaseAnswer, LeaseTable
+
+TIMING = Timing(ttl_seconds=10.0, margin_seconds=3.0)
+ME = Caller("uid", "flow", "me", "", 1)
+
+
+class Port:
+    """A daemon's way to two coordinators on one store: it asks one of them, and watches the other."""
+
+    def __init__(self, asked: Coordinator, watched: Coordinator) -> None:
+        self.asked, self.watched = asked, watched
+        self.calls = 0
+
+    async def renew(self, caller: Caller) -> LeaseAnswer:
+        """See `LeasePort.renew`."""
+        self.calls += 1
+        return await self.asked.renew(caller)
+
+    async def acquire(self, caller: Caller) -> LeaseAnswer:
+        """See `LeasePort.acquire`."""
+        self.calls += 1
+        return await self.asked.acquire(caller)
+
+    async def hand_off(self, caller: Caller) -> LeaseAnswer:
+        """See `LeasePort.hand_off`."""
+        return await self.asked.hand_off(caller)
+
+    async def release(self, caller: Caller, *, leaves: bool) -> LeaseAnswer:
+        """See `LeasePort.release`."""
+        return await self.asked.release(caller, leaves=leaves)
+
+    async def tables(self) -> Sequence[LeaseTable]:
+        """See `LeasePort.tables`."""
+        return await self.asked.tables()
+
+    def watch(self, flow_uid: str) -> AsyncIterator[LeaseTable]:
+        """See `LeasePort.watch`."""
+        return self.watched.watch(flow_uid)
+
+
+def test_coordinators_that_disagree_about_who_is_dead_are_not_asked_without_a_pause() -> None:
+    """What is watched differs from each answer then, and each answer changes what is watched."""
+    loop = VirtualLoop(0.0)  # type: ignore[abstract] # what is not there nobody asks for
+    store = MemoryLeases()
+    old = Coordinator(store, TIMING.ttl_seconds, loop.time)
+    port = Port(Coordinator(store, TIMING.ttl_seconds, loop.time), old)
+    keeper = LeaseKeeper(port, ME, TIMING, dict, tuple, lambda: None, now=loop.time)
+    with loop.entered():
+        other = replace(ME, instance="other")
+        held = loop.create_task(old.acquire(other))
+        loop.run_ready()
+        assert held.result().table.leases[0].holder == "other"
+        work = loop.create_task(keeper.run())
+        loop.run_ready()
+        loop.jump(TIMING.ttl_seconds + 1)  # the one that is watched has heard nothing of `other` for too long
+        port.asked = Coordinator(store, TIMING.ttl_seconds, loop.time)  # this one has just started
+        port.calls = 0
+
+        for _ in range(40):
+            loop.jump(0.1)
+            loop.fire()
+        calls = port.calls
+        work.cancel()
+        loop.run_ready()
+
+    assert 2 <= calls <= 12
+    assert keeper.table is not None
