@@ -92,6 +92,7 @@ class Daemon:
         displaced_at: The generation of the map when it was told of that.
         displaced_by_another, place_may_be_lost: As they were when its partition stopped.
         mapped_before: How far its map was checked.
+        stalled: Purposes of connections on which nothing arrives, in either direction.
     """
 
     def __init__(self, world: World, name: str) -> None:
@@ -105,6 +106,7 @@ class Daemon:
         self.place_may_be_lost = True
         self.mapped_before: tuple[Track, int] | None = None
         self.dead = False
+        self.stalled: frozenset[str] = frozenset()
         self._works = True
         self.source = self._cluster(world.brokers["source"])
         self.target = self._cluster(world.brokers["target"])
@@ -395,8 +397,12 @@ class Daemon:
         return facts.target.end
 
     def pipes_for(self, *purposes: str) -> list[Pipe]:
-        """Return the open connections for some purposes, each as ``cluster purpose``."""
-        return [pipe for pipe in self.pipes if not purposes or pipe.kind in purposes]
+        """Return the open connections for some purposes, each as ``cluster purpose``, that are not stalled."""
+        return [
+            pipe
+            for pipe in self.pipes
+            if (not purposes or pipe.kind in purposes) and (not self.stalled or pipe.kind not in self.stalled)
+        ]
 
 
 class _OneShard:

@@ -305,7 +305,7 @@ def _each(name: str) -> Callable[[World, Pick], None]:
 
 def start(world: World, _pick: Pick) -> None:
     """Start a daemon beside the other."""
-    if len(world.daemons) < DAEMONS_MAX:
+    if len(world.daemons) < DAEMONS_MAX + world.moving:  # one may be about to leave
         begin(world)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.copy_world.events import CONTROL, EVENTS, attend
+from tests.copy_world.events import CONTROL, EVENTS, FETCH, PRODUCE, attend, begin
 from tests.copy_world.moving import MovingDaemon
 
 if TYPE_CHECKING:
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from tests.copy_world.world import World
 
 _QUIET_SECONDS_MAX = 12
+_OVERTAKES_SECONDS = 14
 _SECOND_MS = 1_000
+_STATE = frozenset(("target state",))
+_STALLED = (frozenset[str](), frozenset[str](), _STATE, _STATE | {"target control", "target None"})
 
 
 def _moving(world: World) -> list[MovingDaemon]:
@@ -23,15 +26,16 @@ def _moving(world: World) -> list[MovingDaemon]:
 
 def quiet(world: World, pick: Pick) -> None:
     """Let some seconds pass in which leases, signs of life and the claim are renewed as they should be."""
+    copies = bool(pick(2))
     for _ in range(1 + pick(_QUIET_SECONDS_MAX)):
-        quiet_second(world)
+        quiet_second(world, copies=copies)
 
 
-def quiet_second(world: World) -> None:
-    """Let one such second pass."""
+def quiet_second(world: World, *, copies: bool = False) -> None:
+    """Let one such second pass, in which records are copied as well, or not."""
     world.advance(_SECOND_MS)
     for daemon in list(world.daemons):
-        attend(world, daemon, *CONTROL)
+        attend(world, daemon, *CONTROL, *(FETCH + PRODUCE if copies else ()), commits=copies)
 
 
 def cut(world: World, pick: Pick) -> None:
@@ -55,6 +59,32 @@ def restart_coordinator(world: World, pick: Pick) -> None:
     world.settle()
 
 
+def stall(world: World, pick: Pick) -> None:
+    """Let a daemon hear nothing of the state topic, or of anything but records, or hear all again.
+
+    It copies on meanwhile, while others begin where its signs of life end.
+    """
+    daemons = _moving(world)
+    if daemons:
+        daemons[pick(len(daemons))].stalled = _STALLED[pick(len(_STALLED))]
+
+
+def overtake(world: World, pick: Pick) -> None:
+    """Let a daemon be out of reach of all others, and copy on, until another one works in its place."""
+    works = [daemon for daemon in _moving(world) if daemon.works and daemon.is_up]
+    if not works:
+        return
+    daemon = works[pick(len(works))]
+    daemon.wire.is_cut, daemon.stalled = True, _STALLED[2 + (pick(4) == 1)]
+    if len(world.daemons) == 1:
+        begin(world)
+    for _ in range(_OVERTAKES_SECONDS):
+        quiet_second(world)
+        if pick(3):
+            world.source.append(1, world.now_ms)
+        attend(world, daemon, *FETCH, *PRODUCE, commits=bool(pick(4)))
+
+
 def leave(world: World, pick: Pick) -> None:
     """Let a daemon that was asked to end do so."""
     gone = [daemon for daemon in _moving(world) if daemon.has_left]
@@ -72,18 +102,22 @@ def mend(world: World) -> None:
     """Let all daemons reach the coordinator again, and those that were asked to end be gone."""
     for daemon in _moving(world):
         daemon.wire.is_cut = daemon.wire.loses_answers = False
+        daemon.stalled = frozenset()
         if daemon.is_ending:
             world.kill_daemon(daemon)
 
 
 MOVING: dict[str, tuple[int, Callable[[World, Pick], None]]] = {
-    "quiet": (36, quiet),
+    "quiet": (20, quiet),
+    "stall": (4, stall),
+    "overtake": (5, overtake),
     "cut": (3, cut),
     "lose_coordinator": (1, lose_coordinator),
     "restart_coordinator": (2, restart_coordinator),
     "leave": (4, leave),
-    "kill_any": (2, kill_any),
-    "hand_over": (2, EVENTS["hand_over"][1]),
-    "start": (6, EVENTS["start"][1]),
+    "kill_any": (1, kill_any),
+    "kill": (0, EVENTS["kill"][1]),
+    "hand_over": (3, EVENTS["hand_over"][1]),
+    "start": (8, EVENTS["start"][1]),
 }
 """Events of such worlds, each with its weight, beside the usual ones."""

@@ -308,7 +308,7 @@ class World:
                 a clock, as an event loop does.
         """
         self.loop.jump(milliseconds / 1000)
-        for pipe in [pipe for daemon in self.daemons for pipe in daemon.pipes] if hears_first else ():
+        for pipe in [pipe for daemon in self.daemons for pipe in daemon.pipes_for()] if hears_first else ():
             while self.hear(pipe):
                 pass
         self.loop.fire()
