@@ -68,11 +68,15 @@ class Proof:
     """When one partition's place on the target was last proven. Monotonic, in seconds.
 
     Attributes:
+        read_at: When the last reading of the target's log began that found it to end at the place: an attach's, or the
+            one after a fill. Only this proves that nobody has written beyond the place: a batch that is acknowledged
+            may be a repeat of another daemon's, which has gone on since (the broker answers as it did the first time).
         verified_at: When an attach began, or when a batch was sent that was then accepted. Hearing an answer late
             proves nothing about now.
         moved_at: When the place was last seen to change.
     """
 
+    read_at: float = 0.0
     verified_at: float = 0.0
     moved_at: float = 0.0
 
@@ -187,7 +191,7 @@ class Slot:
 
     def attached(self, offset: int, began: float, now: float) -> None:
         """Note where an attach that began at monotonic time `began` found the target's end."""
-        self.proof.verified_at = began
+        self.proof.read_at = self.proof.verified_at = began
         if offset != self.copy.target_end:
             self.proof.moved_at = now
 

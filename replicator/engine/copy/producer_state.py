@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
 PROVEN_SECONDS_MAX = 5.0
 """Without the claim, a batch is sent only from a place proven within this time."""
-_VERIFIED_SECONDS_MAX = 1800.0
-"""Unguarded work rests on a place that was proven within this time.
+_REPEATS_MAX = 5
+"""Batches of one producer that a broker recognizes when they are sent again (`ProducerStateEntry`).
+
+So often another daemon may take a repeat's acknowledgement for a proof of its place, while we have gone on.
+"""
+_READ_SECONDS_MAX = 1800.0
+"""Unguarded work rests on a place that the log was read to end at within this time.
 
 Another daemon's guarded append since then would still be remembered by the broker: its state lives at least an hour
 (the margin between guard and expiry) longer than the append, so our stale sequence would be refused.
@@ -93,7 +98,7 @@ class Guard:
     ) -> None:
         self.claim = claim
         self._others = others
-        self._silence_seconds = PROVEN_SECONDS_MAX + doubt_seconds
+        self._silence_seconds = PROVEN_SECONDS_MAX * _REPEATS_MAX + doubt_seconds
         self._now = now
         self._now_ms = now_ms
         self._on_known = on_known
@@ -123,12 +128,17 @@ class Guard:
         return not slot.copy.sending.guard_is_on(self._now_ms()) or self._may_end(slot, self._now())
 
     def may_fill(self, slot: Slot) -> bool:
-        """Return whether markers may be appended now: ours alone, and behind a place proven since that is so."""
+        """Return whether markers may be appended now: ours alone, at a place that was read since that is so.
+
+        An acknowledgement is not enough. Order of events otherwise: we prove our place; the claim's holder goes on, fills
+        a hole and gives the claim back; we take it; the broker acknowledges our batch as a repeat of the holder's.
+        Then we would fill the same hole again, at the end of all that.
+        """
         since = self.claim.effective_since()
         if since is None:
             return False
-        age = self._now() - slot.proof.verified_at
-        return slot.proof.verified_at >= max(since, slot.attach.doubt_until) and age < _VERIFIED_SECONDS_MAX
+        read_at = slot.proof.read_at
+        return read_at >= max(since, slot.attach.doubt_until) and self._now() - read_at < _READ_SECONDS_MAX
 
     def _may_end(self, slot: Slot, now: float) -> bool:
         """Return whether the guard may go: no other daemon can still send from a place it proved before the last move.

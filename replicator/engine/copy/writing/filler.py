@@ -124,7 +124,7 @@ class Filler:
                 "offsets without a record come next: they are filled under the claim only",
                 Reason.WAITING_FOR_CLAIM,
             )
-        elif slot.proof.verified_at < self._context.producers[shard].fill_route.prepared_at:
+        elif slot.proof.read_at < self._context.producers[shard].fill_route.prepared_at:
             self._supervisor.ended(
                 slot, slot.copy.settle("a fill of an earlier holder of the claim may just have ended here")
             )
@@ -163,7 +163,7 @@ class Filler:
             self._settled(slot, ending)
             return
         slot.attach.attempts = 0
-        slot.proof.verified_at = sent_at
+        slot.proof.read_at = slot.proof.verified_at = sent_at
         slot.proof.moved_at = self._context.now()
         slot.fill_pace.accepted(fill, episode, sent_at, slot.proof.moved_at)
         self._context.books.filled(fill.length, slot.proof.moved_at)
