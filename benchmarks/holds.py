@@ -119,7 +119,7 @@ class _Watch:
 class _Log(StateLog):
     """A state topic that takes and gives everything at once; what is recorded goes the real way."""
 
-    async def read_to_end(self) -> None:
+    async def read_to_end(self, seconds: float = 0.0) -> None:
         """All is read."""
 
     async def change(self, flow_uid: str, decide: Callable[[Mapping[bytes, bytes]], list[Change]]) -> Any:

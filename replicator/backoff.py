@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tenacity import RetryCallState, Retrying, wait_random_exponential
+import random
+
+from tenacity import RetryCallState, Retrying, wait_exponential
 
 _RETRYING = Retrying()
 
@@ -10,19 +12,18 @@ _RETRYING = Retrying()
 class Backoff:
     """The pauses between the attempts at something that is retried until it succeeds.
 
-    Each is drawn uniformly between the shortest and a bound that doubles with every failure (tenacity's
-    `wait_random_exponential`), so that those who failed together do not come back together.
+    Each is drawn uniformly from the upper half of a bound that doubles with every failure (tenacity's
+    `wait_exponential`), so that those who failed together do not come back together.
 
     Args:
         shortest_seconds: Lower bound of every pause.
-        longest_seconds: Upper bound.
+        longest_seconds: Upper bound; half of it is the lower bound once it is reached.
         free_failures: The first failures that are retried at once.
     """
 
     def __init__(self, shortest_seconds: float, longest_seconds: float, *, free_failures: int = 0) -> None:
-        self._wait = wait_random_exponential(
-            multiplier=2 * shortest_seconds, max=longest_seconds, min=min(shortest_seconds, longest_seconds)
-        )
+        self._bound = wait_exponential(multiplier=2 * shortest_seconds, max=longest_seconds)
+        self._shortest_seconds = min(shortest_seconds, longest_seconds)
         self._free_failures = free_failures
         self._failures = 0
 
@@ -39,7 +40,8 @@ class Backoff:
             return 0.0
         tries = RetryCallState(_RETRYING, None, (), {})
         tries.attempt_number = paid
-        return self._wait(tries)
+        bound = self._bound(tries)
+        return random.uniform(max(bound / 2, self._shortest_seconds), bound)  # noqa: S311 - spreading, not secrecy
 
     def reset(self) -> None:
         """Note a success: the next failure is the first one again."""

@@ -23,7 +23,7 @@ from replicator.engine.work.coordinator import Coordinator
 from replicator.engine.work.leases import LeaseKeeper
 from replicator.engine.work.presence import Presence
 from replicator.engine.work.shards import Shard, Shards
-from replicator.errors import DaemonUnreachable, ReplicatorError
+from replicator.errors import DaemonUnreachable, ReplicatorError, TimedOut
 from replicator.model.lease import Caller, LeaseAnswer, LeaseTable
 from replicator.store.memory_leases import MemoryLeases
 
@@ -64,7 +64,7 @@ class View:
     def __init__(self, topic: Topic) -> None:
         self.records: dict[bytes, bytes] = {}
         self.position = 0
-        self.cut_off = False
+        self.cut_off = self.hangs = False
         self._topic = topic
         self._listeners: list[Callable[[bytes], None]] = []
 
@@ -84,9 +84,11 @@ class View:
             for listener in self._listeners:
                 listener(key)
 
-    async def read_to_end(self) -> None:
+    async def read_to_end(self, seconds: float = 60.0) -> None:
         """See `StateLog.read_to_end`."""
         self._reach()
+        if self.hangs:
+            raise TimedOut(f"the end was not reached within {seconds} s")
         self.deliver()
 
     async def append(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:

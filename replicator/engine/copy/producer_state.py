@@ -130,9 +130,9 @@ class Guard:
     def may_fill(self, slot: Slot) -> bool:
         """Return whether markers may be appended now: ours alone, at a place that was read since that is so.
 
-        An acknowledgement is not enough. Order of events otherwise: we prove our place; the claim's holder goes on, fills
-        a hole and gives the claim back; we take it; the broker acknowledges our batch as a repeat of the holder's.
-        Then we would fill the same hole again, at the end of all that.
+        An acknowledgement is not enough. Order of events otherwise: we prove our place; the claim's holder goes on,
+        fills a hole and gives the claim back; we take it; the broker acknowledges our batch as a repeat of the
+        holder's. Then we would fill the same hole again, at the end of all that.
         """
         since = self.claim.effective_since()
         if since is None:

@@ -236,6 +236,9 @@ class Pump:
         """Take what a machine returned: where a phase ended, the partition is looked at again; None changes nothing."""
         if ending is None:
             return
+        if self.context.own(slot) is None:  # it was removed; what it had sent is answered only now
+            release(ending.dropped)
+            return
         self._leave(slot, ending)
         self._watcher.changed(slot, ending.before, slot.copy.detail or "")
         self._attach_loop.schedule(slot)

@@ -183,9 +183,9 @@ class Chores:
         parts = self._parts
         while parts.acls.wanted:
             await asyncio.sleep(_ACLS_EVERY_SECONDS if self._acls_in_step else _ACLS_FIRST_SECONDS)
-            if not parts.sync.mirrors or not self._copies():
-                continue
             try:
+                if not parts.sync.mirrors or not self._copies():
+                    continue
                 await parts.acls.round()
                 self._acls_in_step = True
             except ReplicatorError as error:

@@ -130,28 +130,35 @@ class StateLog:
         """Return how long ago the topic was read last."""
         return self._read_at.passed_seconds()
 
-    async def read_to_end(self) -> None:
+    async def read_to_end(self, seconds: float = _END_SECONDS_MAX) -> None:
         """Read everything that is committed now.
 
         Another flow's transaction may be open on this shared topic; it ends within its time-out.
+
+        Args:
+            seconds: How long that may take.
 
         Raises:
             KafkaError: The topic cannot be read.
             TimedOut: Its end was not reached.
         """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._read_to_end()
+        except TimeoutError as error:
+            raise TimedOut(
+                f"the end of {STATE_TOPIC} was not reached within {seconds:.3g} s",
+                why="a transaction may be open on it",
+                next_step=f"kafka-transactions --bootstrap-server ... find-hanging --topic {STATE_TOPIC}",
+            ) from error
+
+    async def _read_to_end(self) -> None:
         connection = await self.topic.connection(Purpose.CONTROL)
         answer = await self.topic.listed(connection, control.LATEST, committed=False)
         if answer.error:
             raise await self.topic.refused("ListOffsets", answer.error)
-        deadline = asyncio.get_running_loop().time() + _END_SECONDS_MAX
         while self.position < answer.value:
             await self._read(connection, wait_ms=50)
-            if asyncio.get_running_loop().time() >= deadline:
-                raise TimedOut(
-                    f"the end of {STATE_TOPIC} was not reached within {_END_SECONDS_MAX:g} s",
-                    why="a transaction stays open on it",
-                    next_step=f"kafka-transactions --bootstrap-server ... find-hanging --topic {STATE_TOPIC}",
-                )
 
     async def follow(self) -> None:
         """Keep `records` fresh by long polls, until cancelled."""

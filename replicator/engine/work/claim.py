@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from typing import TYPE_CHECKING
 
 from replicator.backoff import Backoff
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _PAUSE_SECONDS_MAX = 5.0
 _REPORT_EVERY_SECONDS = 60.0
+_UNREAD_MAX = 64
+"""Signs of life that were written and not read back: of more than these, only the newest are remembered."""
 
 log = get_logger(__name__)
 
@@ -75,6 +78,8 @@ class ClaimKeeper:
         self._renewal = 0
         self._valid_until = 0.0
         self._effective_at = 0.0
+        self._alone_until = 0.0
+        self._unread: deque[tuple[int, float]] = deque(maxlen=_UNREAD_MAX)
         self._keys = {state.claim_key(flow_uid, shard), state.renewal_key(flow_uid, shard)}
         state_log.listen(self._on_record)
         self._look()
@@ -127,9 +132,17 @@ class ClaimKeeper:
         ):
             return
         self._seen = Seen(claim.number, claim.holder, sign, claim.released, self._now())
+        if claim.number == self._held:
+            self._read_back(sign)
         if self._held and claim.number > self._held:
             log.warning("claim lost", shard=self._shard, holder=claim.holder, always=True)
             self._held = 0
+
+    def _read_back(self, sign: int) -> None:
+        """Take that a sign of life of ours was read: whoever else's claim there is, it was written after that sign."""
+        while self._unread and self._unread[0][0] <= sign:
+            _, began = self._unread.popleft()
+            self._alone_until = self._alone_after(began)
 
     # -- working --------------------------------------------------------------------------------------------------
 
@@ -142,6 +155,12 @@ class ClaimKeeper:
         self._renewal = 0
         self._effective_at = effective_at
         self._valid_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
+        self._unread.clear()
+        self._alone_until = self._alone_after(began)
+
+    def _alone_after(self, began: float) -> float:
+        """Return until when nobody else's claim can be effective, if ours was the newest at `began`."""
+        return began + self._doubt_seconds - self._timing.margin_seconds
 
     def want(self, lease_epoch: int) -> None:
         """Take the claim as soon as possible under a lease of that epoch, and keep it until it is given back."""
@@ -225,20 +244,22 @@ class ClaimKeeper:
             log.info("claim taken", shard=self._shard, number=taken, effective_in_seconds=round(effective - began, 1))
 
     async def _renew(self) -> None:
-        """Give a sign of life, which is no compare-and-set: whoever takes the claim after it must have seen it.
+        """Give a sign of life, which is no compare-and-set: another daemon may have taken the claim before it.
 
-        Where it may have come too late for that, or what was written the last time was not read back yet, another claim
-        may stand before it.
+        That one waits out the doubt time before its claim is effective. So a sign counts unread for that long after the
+        last one that was read back; then the state topic has to be read behind it. A transaction that hangs there, of
+        whatever flow, keeps everybody from reading on for longer than a claim lives, but not for as long as that.
         """
         began = self._now()
-        is_behind = self._seen is None or self._seen.renewal < self._renewal
         self._renewal += 1
         record = pb.RenewalRecord(number=self._held, renewal=self._renewal)
+        self._unread.append((self._renewal, began))
         await self._log.append([state.put(state.renewal_key(self._uid, self._shard), record)])
-        if is_behind or self._now() >= self._valid_until:
-            await self._log.read_to_end()
+        if self._now() >= self._alone_until:
+            await self._log.read_to_end(self._timing.renew_every_seconds)  # no longer: the next one tries again
         if self._held:
-            self._valid_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
+            lives_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
+            self._valid_until = min(lives_until, self._alone_until)
 
     async def give_back(self, *, drained: bool) -> None:
         """Give up the claim. If nothing is outstanding, the next holder has no doubt to wait out."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from replicator.aio.tasks import lasting, watched
+from replicator.aio.tasks import lasting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -24,12 +24,23 @@ class WorkScope:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def open(self, works: Iterable[Callable[[], Awaitable[None]]]) -> None:
-        """Begin; what a work raises belongs to the flow."""
+    def open(self, works: Iterable[Callable[[], Awaitable[None]]], on_error: Callable[[BaseException], None]) -> None:
+        """Begin.
+
+        Args:
+            works: Each is called once, and may go on for as long as the shard is worked.
+            on_error: Gets what one of them raises, of any kind: nobody else waits for it.
+        """
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                on_error(error)
+
         for work in works:
-            task = watched(asyncio.get_running_loop().create_task(lasting(work)))
+            task = asyncio.get_running_loop().create_task(lasting(work))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(ended)
 
     async def close(self) -> None:
         """Cancel all of it, and wait until it has ended, a second at most."""

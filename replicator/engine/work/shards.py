@@ -119,6 +119,7 @@ class Shards:
         self._stopped = asyncio.Event()
         self._leases: LeaseKeeper | None = None
         self._ending = False
+        self._error: BaseException | None = None
 
     # -- what others ask ------------------------------------------------------------------------------------------
 
@@ -197,11 +198,17 @@ class Shards:
     # -- working --------------------------------------------------------------------------------------------------
 
     async def run(self, leases: LeaseKeeper) -> None:
-        """Start and stop shards as leases and signs require, until cancelled."""
+        """Start and stop shards as leases and signs require, until cancelled.
+
+        Raises:
+            BaseException: What the work in a shard's scope raised: it belongs to the flow, which begins again.
+        """
         self._leases = leases
         try:
             while True:
                 self._kicked.clear()
+                if self._error is not None:
+                    raise self._error
                 await self.look(leases)
                 waiting = any(shard.waits_for for shard in self.shards)
                 with contextlib.suppress(TimeoutError):
@@ -210,6 +217,10 @@ class Shards:
         finally:
             for shard in self.shards:
                 shard.scope.cancel()
+
+    def _met(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._kicked.set()
 
     async def look(self, leases: LeaseKeeper) -> None:
         """Do what is due for each shard."""
@@ -288,7 +299,7 @@ class Shards:
                 raise
             shard.claim.want(epoch)
             shard.works = True
-            shard.scope.open(self._during(shard))
+            shard.scope.open(self._during(shard), self._met)
         log.info("shard is ours", flow=self._flow, shard=shard.number, epoch=epoch)
         self._on_change()
 

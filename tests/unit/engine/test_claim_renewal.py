@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from replicator.engine.work.claim import ClaimKeeper
+from replicator.errors import TimedOut
 from tests.lease_world import DOUBT, MARGIN, TIMING, TTL, UID, Topic, View, run
 
 if TYPE_CHECKING:
@@ -57,16 +58,40 @@ def test_a_holder_that_slept_does_not_renew_what_another_took() -> None:
     assert (world.first.number, world.first.effective_since()) == (0, None)
 
 
-def test_a_holder_that_reads_nothing_notices_within_two_renewals() -> None:
+def test_a_holder_that_reads_nothing_has_stopped_before_another_begins() -> None:
     """Another took the claim in the moment in which a sign of life came: it was not in time for that one's reading."""
     world = World()
     world.second_takes_it()
-    world.first._valid_until = world.time + TTL - MARGIN  # the answer to that sign of life, which came in time
-
-    for _ in range(2):
+    began = world.time
+    while world.second.effective_since() is None:
+        world.time += TIMING.renew_every_seconds
         world.step(world.first, hears=False)
+        world.step(world.second, hears=True)
+        assert None in {world.first.effective_since(), world.second.effective_since()}
 
     assert world.first.number == 0
+    assert world.time - began < DOUBT + TTL
+
+
+def test_a_claim_outlives_a_transaction_that_hangs_on_the_state_topic() -> None:
+    """Nobody can read on until it ends, after 30 s or more; no other claim can be effective before the doubt time."""
+    world = World()
+    world.step(world.first, hears=True)
+    world.views[0].hangs = True
+    began = world.time
+    while world.time - began < DOUBT - MARGIN - TIMING.renew_every_seconds:
+        world.time += TIMING.renew_every_seconds
+        world.step(world.first, hears=False)
+        assert world.first.effective_since() is not None
+
+    world.time = began + DOUBT
+    with pytest.raises(TimedOut, match="not reached"):
+        world.step(world.first, hears=False)
+    assert world.first.effective_since() is None
+
+    world.views[0].hangs = False
+    world.step(world.first, hears=False)
+    assert world.first.effective_since() is not None
 
 
 @pytest.mark.parametrize("hears", [True, False])

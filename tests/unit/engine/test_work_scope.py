@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from replicator.engine.work.shards import Shard, Shards
+from replicator.errors import BugError, DamagedRecord
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -113,16 +114,28 @@ async def test_work_ends_with_a_flow_that_ends_by_itself() -> None:
         await ended.wait()
 
 
-async def test_an_error_of_the_work_belongs_to_the_flow() -> None:
-    """It reaches the loop's handler, which ends the flow by name."""
+async def _cancelled_from_within() -> None:
+    raise asyncio.CancelledError
 
-    async def work() -> None:
-        raise ValueError("a bug")
 
-    met: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: met.append(context))
+async def _met_a_bug() -> None:
+    raise ValueError("a bug")
+
+
+async def _read_a_damaged_record() -> None:
+    raise DamagedRecord("a record cannot be read", cluster="west")
+
+
+@pytest.mark.parametrize(
+    ("work", "raised"),
+    [(_met_a_bug, ValueError), (_read_a_damaged_record, DamagedRecord), (_cancelled_from_within, BugError)],
+)
+async def test_an_error_of_the_work_ends_the_flow(work: Callable[[], Awaitable[None]], raised: type[Exception]) -> None:
+    """Only logged, it would leave the shard worked without that part of the work, for as long as it is worked."""
     world = World(work)
-    await world.shards._begin(world.shard, 1)
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert [str(context["exception"]) for context in met] == ["a bug"]
+    leases = SimpleNamespace(
+        is_lost=lambda: False, epoch=lambda _: 1, is_taken_away=lambda _: False, is_expired=lambda _: False
+    )
+    with pytest.raises(raised):
+        async with asyncio.timeout(5):
+            await world.shards.run(cast("Any", leases))
