@@ -110,7 +110,7 @@ def _proves_nothing_anew(self: Guard, slot: Slot) -> bool:
     """Wait the doubt time out, and go on from where the log was read before."""
     since = self.claim.effective_since()
     now = self._now()
-    return since is not None and slot.proof.verified_at >= since and now >= slot.attach.doubt_until
+    return since is not None and slot.proof.read_at >= since and now >= slot.attach.doubt_until
 
 
 def test_a_place_read_before_the_end_of_the_doubt_time_proves_nothing() -> None:
@@ -604,12 +604,16 @@ def _batch_beyond_the_end(rules: Rules) -> World:
     with at_home(world, 0):
         daemon = _started(world)
         _wait(world, daemon, DOUBT_MS + 5_000)
+        world.source.append(1, world.now_ms, "control")
+        _work_rounds(world, daemon, 3)  # one fill, so that the next needs no look of its own
         world.source.append(1, world.now_ms)
         world.source.append(1, world.now_ms)
         world.lie = (far_beyond, 0)
-        for pipe in daemon.pipes_for(*FETCH):
-            world.deliver(pipe)
-            world.hear(pipe)
+        (pipe,) = daemon.pipes_for(*FETCH)
+        world.hear(pipe)  # an empty answer, from before
+        world.deliver(pipe)
+        world.hear(pipe)
+        assert world.lies == 1
         for _ in range(3):
             attend(world, daemon, *CONTROL, *PRODUCE, commits=True)
             world.check()
@@ -619,7 +623,7 @@ def _batch_beyond_the_end(rules: Rules) -> World:
 
 def test_a_batch_beyond_the_logs_end_is_not_believed() -> None:
     """The next fetch would be out of range; but what is missing before the batch may be filled sooner."""
-    assert _batch_beyond_the_end(SOUND).target.data() == [(0, 1), (1, 2)]
+    assert _batch_beyond_the_end(SOUND).target.data() == [(1, 2), (2, 3)]
 
     with pytest.raises(Violation, match="no copy of the source"):
         _batch_beyond_the_end(_with(SOUND, (pump, "PartitionCopy", _BelievesAnyEnd)))

@@ -114,12 +114,15 @@ class Guard:
     def proven_since(self) -> float:
         """Return since when a place must have been proven to send from it at all.
 
-        The claim's holder is never overtaken by unguarded work. Any other daemon goes on from fresh places only, so
-        that the holder can tell when all older ones are dead; and only while the holder can know of it.
+        Since its claim became effective, the holder is not overtaken by unguarded work. Any other daemon goes on from
+        fresh places only, so that the holder can tell when all older ones are dead; and only while the holder can know
+        of it. An old place does not come back to life with the claim: the holder before us may have let the guard end.
         """
-        if self.claim.effective_since() is not None:
-            return 0.0
-        return self._now() - PROVEN_SECONDS_MAX if self._others.is_known() else float("inf")
+        fresh = self._now() - PROVEN_SECONDS_MAX
+        since = self.claim.effective_since()
+        if since is not None:
+            return min(since, fresh)
+        return fresh if self._others.is_known() else float("inf")
 
     def may_work_unguarded(self, slot: Slot) -> bool:
         """Return whether a batch that the broker might not remember may be sent for this partition now."""

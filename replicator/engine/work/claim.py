@@ -78,7 +78,7 @@ class ClaimKeeper:
         self._renewal = 0
         self._valid_until = 0.0
         self._effective_at = 0.0
-        self._alone_until = 0.0
+        self._proven_at = 0.0
         self._unread: deque[tuple[int, float]] = deque(maxlen=_UNREAD_MAX)
         self._keys = {state.claim_key(flow_uid, shard), state.renewal_key(flow_uid, shard)}
         state_log.listen(self._on_record)
@@ -139,10 +139,9 @@ class ClaimKeeper:
             self._held = 0
 
     def _read_back(self, sign: int) -> None:
-        """Take that a sign of life of ours was read: whoever else's claim there is, it was written after that sign."""
+        """Take that a sign of life of ours was read: whatever other claim there is, it was written after that sign."""
         while self._unread and self._unread[0][0] <= sign:
-            _, began = self._unread.popleft()
-            self._alone_until = self._alone_after(began)
+            _, self._proven_at = self._unread.popleft()
 
     # -- working --------------------------------------------------------------------------------------------------
 
@@ -155,12 +154,8 @@ class ClaimKeeper:
         self._renewal = 0
         self._effective_at = effective_at
         self._valid_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
+        self._proven_at = began
         self._unread.clear()
-        self._alone_until = self._alone_after(began)
-
-    def _alone_after(self, began: float) -> float:
-        """Return until when nobody else's claim can be effective, if ours was the newest at `began`."""
-        return began + self._doubt_seconds - self._timing.margin_seconds
 
     def want(self, lease_epoch: int) -> None:
         """Take the claim as soon as possible under a lease of that epoch, and keep it until it is given back."""
@@ -246,20 +241,22 @@ class ClaimKeeper:
     async def _renew(self) -> None:
         """Give a sign of life, which is no compare-and-set: another daemon may have taken the claim before it.
 
-        That one waits out the doubt time before its claim is effective. So a sign counts unread for that long after the
-        last one that was read back; then the state topic has to be read behind it. A transaction that hangs there, of
-        whatever flow, keeps everybody from reading on for longer than a claim lives, but not for as long as that.
+        Nobody takes it within a TTL of our last sign, and whoever does waits out the doubt time before that claim is
+        effective. So for that long after the last sign that was read back, a sign counts unread; then the state topic
+        has to be read beyond it. A transaction that hangs there, of whatever flow, keeps everybody from reading on for
+        longer than a claim lives.
         """
+        timing = self._timing
         began = self._now()
         self._renewal += 1
         record = pb.RenewalRecord(number=self._held, renewal=self._renewal)
         self._unread.append((self._renewal, began))
         await self._log.append([state.put(state.renewal_key(self._uid, self._shard), record)])
-        if self._now() >= self._alone_until:
-            await self._log.read_to_end(self._timing.renew_every_seconds)  # no longer: the next one tries again
+        lives_seconds = timing.ttl_seconds - timing.margin_seconds
+        if self._now() >= self._proven_at + self._doubt_seconds + lives_seconds:
+            await self._log.read_to_end(timing.renew_every_seconds)  # no longer: the next one tries again
         if self._held:
-            lives_until = began + self._timing.ttl_seconds - self._timing.margin_seconds
-            self._valid_until = min(lives_until, self._alone_until)
+            self._valid_until = min(began, self._proven_at + self._doubt_seconds) + lives_seconds
 
     async def give_back(self, *, drained: bool) -> None:
         """Give up the claim. If nothing is outstanding, the next holder has no doubt to wait out."""
