@@ -129,7 +129,7 @@ def test_a_daemon_that_never_looked_says_so(east: Kafka, west: Kafka, topic_name
     code, (row,), said = rows(daemon, *of_one(topic_name, 0, 5))
 
     assert (code, row["state"], row["target_offset"]) == (1, "not_attached", None)
-    assert "`replicator flow resume` lets it look" in said
+    assert "`replicator flow resume` lets it compare them" in said
 
 
 # -- 100,000 questions per shape ------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""Refusals of one topic, told so that an operator can act on them: the right, the resource, the user, the command.
+"""Refusals for one topic, described so that an operator can act: the right, the resource, the user, the command.
 
-A partition keeps one text of what it waits for (`waiting_for_access`), so all of it stands in that text.
+A partition keeps a single text about what it waits for (`waiting_for_access`), so that text contains all of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOPIC_AUTHORIZATION_FAILED: Final = 29
 
 
 def told(cluster: ClusterSpec, api: str, code: int, topic: str, message: str | None = None) -> str:
-    """Return the words for a broker's refusal of a request about one topic.
+    """Return the description of a broker's refusal of a request for one topic.
 
     Args:
         cluster: Who refused.

@@ -120,7 +120,7 @@ def test_what_was_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_end_that_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no end, but where the cleaner works."""
     Log(monkeypatch, [(10, batch(0, 10))])
-    with pytest.raises(BrokerRefused, match="gives nothing from offset 10 on"):
+    with pytest.raises(BrokerRefused, match="returns nothing from offset 10 on"):
         found(Stretch(11, begin=8))
     assert found(Stretch(11, begin=8), policy="compact") == OwnPlace(10, 2)
 

@@ -176,7 +176,7 @@ TRANSLATIONS = (
         None,
         TranslationState.NOT_YET_REPLICATED,
         500,
-        "500 records behind, copied is what lies below 500; the partition is FAULTED (overtaken_by_retention)",
+        "500 records behind: copied up to 500; the partition is FAULTED (overtaken_by_retention)",
     ),
 )
 """Of one group."""
