@@ -1,4 +1,4 @@
-"""How far groups have followed, as they are shown: from what stands on both sides, and what was decided last."""
+"""The status of groups as it is shown, made from what is on both sides and what was decided last."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _OURS = frozenset({GroupState.IN_STEP, GroupState.WAITING, GroupState.GONE_ON_SO
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One group as it is known now. Partitions are the source's, with their names on the target.
+    """What is known about one group. Partitions are the source's, mapped to their names on the target.
 
     Attributes:
-        kind: What kind it is.
-        partitions: Those that the flow mirrors.
-        unmirrored: How many others it has committed.
+        kind: The kind of group.
+        partitions: The partitions that the flow mirrors.
+        unmirrored: How many other partitions it has committed.
         verdicts: What was decided last.
-        applied: Of which commits.
-        checkpoint: When the commits were read that were applied last (monotonic), None before the first time.
+        applied: The commits that this was decided for.
+        checkpoint: When the commits that were applied last were read (monotonic); None before the first time.
     """
 
     kind: GroupKind
@@ -41,7 +41,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A group's status but for what depends on the present moment."""
+    """A group's status without what depends on the current time."""
 
     bare: GroupStatus
     checkpoint: float | None
@@ -55,7 +55,7 @@ class Picture:
 
 
 def as_last_seen(status: GroupStatus, age_seconds: float | None) -> GroupStatus:
-    """Return what is left of a status that is too old for now: what would be read again by now is unknown."""
+    """Return a status that is too old, marked as such: how many records would be read again is unknown by now."""
     seen = "not seen on both sides yet" if age_seconds is None else f"as seen {format_age(age_seconds)} ago"
     return replace(
         status,
@@ -67,13 +67,13 @@ def as_last_seen(status: GroupStatus, age_seconds: float | None) -> GroupStatus:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What was read last.
+    """What was read last from both clusters.
 
     Attributes:
         there: The source.
         here: The target.
-        places: Where commits of the source stand on the target.
-        waits_for: What everything waits for, None for nothing.
+        places: The target places of the source's commits.
+        waits_for: What all groups wait for; None for nothing.
     """
 
     there: SideView = field(default_factory=SideView)
@@ -138,7 +138,7 @@ def _state(source: TopicPartition, commit: Committed | None, seen: Seen, sides: 
 
 
 def outcome(picture: Picture, written: int, *, source_known: bool) -> GroupOutcome:
-    """Return what a last round did for a group."""
+    """Return what a final round did for a group."""
     bare = picture.bare
     exact = source_known and not picture.cut and all(one.state is GroupState.IN_STEP for one in bare.partitions)
     return GroupOutcome(
