@@ -119,7 +119,7 @@ async def test_each_kind_is_told_and_cleared(what: str) -> None:
     order = Clearing("west", key.hex(), found.offset)
     before = dict(log.records)
     if found.guarded:
-        with pytest.raises(PreflightFailed, match="takes its key a second time") as refused:
+        with pytest.raises(PreflightFailed, match="requires its key a second time") as refused:
             await clear_in(log, "west", UID, order)
         assert (refused.value.why, log.records == before) == (found.clearing, True)
         order = Clearing("west", key.hex(), found.offset, key.hex())

@@ -352,7 +352,7 @@ class FakeDaemon:
         if found is None or found.offset != order.offset:
             raise Conflict("it is not the record that was shown")
         if found.guarded and order.confirm != found.key:
-            raise PreflightFailed("it takes its key a second time")
+            raise PreflightFailed("it requires its key a second time")
         self.damage.remove(found)
         return found
 
