@@ -254,7 +254,7 @@ async def test_the_event_loop_is_not_held_by_a_large_flow(monkeypatch: pytest.Mo
 
 
 def test_a_flow_whose_record_was_cleared_is_no_bug() -> None:
-    """Its daemon reads of it: the flow ends by that name, and begins as a new one."""
+    """Its daemon reads of it: the flow ends by that name, and starts as a new one."""
     log = world()
     log.write((state.flow_key(UID), None), (state.writer_key(UID), None))
     for read in (state.get_flow, state.get_writer_record):
