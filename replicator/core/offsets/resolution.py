@@ -250,9 +250,7 @@ def _check(topic: str, reason: Reason, how: How, by_reason: Mapping[Reason, froz
         )
     if how not in allowed:
         words = ", ".join(sorted(allowed))
-        raise UsageError(
-            f"{topic} is stopped with {reason}: --how {how} does not help", next_step=f"use --how {words}"
-        )
+        raise UsageError(f"{topic} is stopped with {reason}: --how {how} does not help", next_step=f"use --how {words}")
 
 
 def _retell(one: Facts) -> tuple[Step, list[Loss]]:

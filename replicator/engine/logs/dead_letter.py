@@ -60,6 +60,7 @@ async def set_aside(
         replicas: The replication factor if the topic has to be created.
         known: The recorded id of the topic where records of this mirror were set aside before; empty if there is none.
         record_id: Records the topic's id, before the topic is changed or written to.
+
     Raises:
         PreflightFailed: A topic of that name exists and holds records that are not ours.
         KafkaError: The topic cannot be created or written to.
@@ -119,6 +120,7 @@ async def _proven(cluster: Cluster, topic: Topic, origin: TopicPartition) -> Own
     An application may have a dead-letter queue of its own under this name. So the last record of each log must carry
     our headers. A topic that never held a record is accepted. One that was emptied since then proves nothing: only the
     recorded id does.
+
     Raises:
         PreflightFailed: It holds records that are not ours.
         KafkaError: It cannot be read.

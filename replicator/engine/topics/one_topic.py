@@ -221,5 +221,5 @@ def _note_cleaning(mirror: Mirror, found: Found) -> None:
     mirror.surely_compacted, mirror.only_compacted = "compact" in policy, policy == "compact"
     kept_ms = source.get(DELETE_RETENTION)
     mirror.delete_retention_ms = int(kept_ms) if kept_ms else None
-        # If the setting cannot be read, assume compaction: a removed record must not be taken for lost history.
+    # If the setting cannot be read, assume compaction: a removed record must not be taken for lost history.
     mirror.compacted = "compact" in source.get(POLICY, "compact")
