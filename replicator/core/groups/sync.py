@@ -55,7 +55,7 @@ class Ours(NamedTuple):
     written_ms: int
 
 
-class Place(NamedTuple):
+class Translated(NamedTuple):
     """The target offset for a committed offset.
 
     Attributes:
@@ -90,7 +90,7 @@ class Facts:
     """
 
     source: Committed | None
-    place: Place | None
+    place: Translated | None
     target: Committed | None
     ours: Ours | None
 
@@ -186,7 +186,7 @@ def _stands(target: Committed | None, ours: Ours) -> bool:
     return target is not None and target.offset == ours.offset
 
 
-def reread(place: Place | None, target: Committed | None) -> int | None:
+def reread(place: Translated | None, target: Committed | None) -> int | None:
     """Return how many offsets would be read again if the target took over now; None if unknown.
 
     Without a commit on the target, its consumer's own setting decides (`auto.offset.reset`): unknown, too.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from replicator.core.offsets.offset_map import Place
 
 
-def place_behind(last: Place, target_end: int, next_record: int) -> Place:
+def place_after(last: Place, target_end: int, next_record: int) -> Place:
     """Return the place of the target's end, if both logs hold a record and the target none after it.
 
     The source holds none after that record either, up to its next one: any offset in between is equally true. The one

@@ -131,11 +131,11 @@ class OffsetMap:
     def cut(self, target_end: int) -> None:
         """Forget everything at or above a target offset: that log lost its end."""
         kept = list(self.below(Place(self.end.source, target_end)))
-        self._begin_anew(self.begin)
+        self._start_over(self.begin)
         for run in kept:
             self.add(run)
 
-    def _begin_anew(self, begin: Place) -> None:
+    def _start_over(self, begin: Place) -> None:
         self._blocks, self._open, self._unpacked = [], [], None
         self._open_begin = self.end = self.begin = begin
 
@@ -218,7 +218,7 @@ class OffsetMap:
         beyond = self._beyond
         if not beyond or beyond[0].begin.target > target_end:
             return False
-        self._begin_anew(beyond[0].begin)
+        self._start_over(beyond[0].begin)
         self.restore(beyond)
         return True
 

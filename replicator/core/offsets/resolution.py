@@ -41,7 +41,7 @@ OF_OTHERS = frozenset({Reason.FOREIGN_WRITER, Reason.OTHER_OWNER})
 """Faults of a topic that others have written to, or own."""
 _UNLIKE = OF_OTHERS | {Reason.SOURCE_RECREATED, Reason.CONTENT_MISMATCH, Reason.TARGET_RECREATED}
 """Faults which mean that the target may hold different records than the source at the same offsets."""
-_RETOLD = frozenset({Reason.OVERTAKEN_BY_RETENTION, Reason.TARGET_RECREATED})
+_REMAPPED = frozenset({Reason.OVERTAKEN_BY_RETENTION, Reason.TARGET_RECREATED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +232,8 @@ def plan_resolution(
         if all(one.target_end is None for one in facts):  # the topic is gone: there is nothing to continue in
             return Plan(how, reasons, (*steps, Recreate()))
     for one in faulted:
-        if others_write and one.reason in _RETOLD:
-            step, lost = _retell(one)
+        if others_write and one.reason in _REMAPPED:
+            step, lost = _remap(one)
         else:
             step, lost = _skip(topic, one) if how is How.SKIP else _accept(topic, one, others_write=others_write)
         steps.append(step)
@@ -253,7 +253,7 @@ def _check(topic: str, reason: Reason, how: How, by_reason: Mapping[Reason, froz
         raise UsageError(f"{topic} is stopped with {reason}: --how {how} does not help", next_step=f"use --how {words}")
 
 
-def _retell(one: Facts) -> tuple[Step, list[Loss]]:
+def _remap(one: Facts) -> tuple[Step, list[Loss]]:
     """Start a new map at the target's end, as the logs no longer tell which records below it are ours."""
     known = one.place.source if one.place is not None and one.reason is not Reason.TARGET_RECREATED else 0
     start = one.source_start or 0

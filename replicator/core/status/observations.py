@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SILENT_SECONDS = 10.0
 """A broker in use that has not answered for this long is called silent; other delays add less than 5 s."""
 THROTTLED_SECONDS = 15.0
-"""How long after its throttle time a broker is reported to throttle: with a quota in force the next one comes sooner."""
+"""How long after its throttle time a broker is reported to throttle; under a quota the next one comes sooner."""
 ANYWHERE = -1
 """The node of a bootstrap address, which may be any broker."""
 
@@ -126,17 +126,17 @@ class ClusterSeen:
         heard_at = _latest(seen.answered_at for seen in self._brokers.values())
         silent = self.silent(now)
         if up is False:
-            told = [f"{alias} does not answer{_silence(self._brokers.values(), now)}"]
+            texts = [f"{alias} does not answer{_silence(self._brokers.values(), now)}"]
         else:
-            told = [f"{alias} broker {node} does not answer{why}" for node, why in silent.items()]
+            texts = [f"{alias} broker {node} does not answer{why}" for node, why in silent.items()]
             if leaderless := self.leaderless(now):
                 more = f" and {len(leaderless) - 1:,} more partitions" if len(leaderless) > 1 else ""
-                told.append(f"{alias} has no leader for {leaderless[0]}{more}")
+                texts.append(f"{alias} has no leader for {leaderless[0]}{more}")
         return ClusterStatus(
             alias,
             up,
             None if heard_at is None else round(now - heard_at, 3),
-            "; ".join(told) or None,
+            "; ".join(texts) or None,
             tuple(BrokerStatus(node, self._answers(node, silent)) for node in sorted(self._watched)),
         )
 

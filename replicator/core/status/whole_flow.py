@@ -67,13 +67,13 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
     mirrors = tuple(_mirror(mirror, theirs) for mirror in mine.mirrors)
     # If nobody works on a partition, or its holder does not answer, its figures are unknown.
     untold = bool(silent) or any(one.reason in _NOT_OURS for mirror in mirrors for one in mirror.partitions)
-    told = [flow.reason for flow in every if flow.reason]
-    told += [f"daemon {name}, which copies a part of it, does not answer: {why}" for name, why in silent.items()]
+    reasons = [flow.reason for flow in every if flow.reason]
+    reasons += [f"daemon {name}, which copies a part of it, does not answer: {why}" for name, why in silent.items()]
     lags = [flow.lag_records for flow in copying]
     return replace(
         mine,
         state=_state(mine, others),
-        reason="; ".join(dict.fromkeys(told)) or None,
+        reason="; ".join(dict.fromkeys(reasons)) or None,
         # A part is not the whole, and the flow is only as safe as its least copied partition: if one daemon does not
         # report its part, the figure is unknown for the whole.
         lag_records=None if untold else total_known(lags),

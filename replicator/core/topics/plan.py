@@ -177,24 +177,24 @@ def changes_of(plan: TopicPlan, target: TargetTopic | None, effective: Mapping[s
         target: The topic as it is; None if there is none to be changed.
         effective: All its settings in force, including those inherited from its cluster.
     """
-    told: list[str] = []
+    sentences: list[str] = []
     if target is None:
         return ()
     for step in plan.steps:
         if isinstance(step, GrowTopic):
-            told.append(f"{step.name}: partitions: {target.partitions} -> {step.total}")
+            sentences.append(f"{step.name}: partitions: {target.partitions} -> {step.total}")
         elif isinstance(step, SetConfigs):
             before = {**effective, **target.configs}
-            told += [
+            sentences += [
                 f"{step.name}: {name}: {before.get(name, '(not set)')} -> {value}"
                 for name, value in sorted(step.values.items())
                 if before.get(name) != value
             ]
-            told += [
+            sentences += [
                 f"{step.name}: {name}: {before.get(name, '(not set)')} -> (the cluster's default)"
                 for name in sorted(step.delete)
             ]
-    return tuple(told)
+    return tuple(sentences)
 
 
 def _plan(steps: tuple[Step, ...], notes: tuple[str, ...], desired: Desired, recorded: Recorded) -> TopicPlan:

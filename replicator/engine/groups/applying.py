@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
-from replicator.core.groups.sync import Facts, Place, Reading, Verdict, decide, recorded
+from replicator.core.groups.sync import Facts, Reading, Translated, Verdict, decide, recorded
 from replicator.core.topics.ownership import recorded_commits
 from replicator.core.topics.selection import matches_group
 from replicator.engine.groups.places import MirrorNames, places_of
@@ -125,7 +125,7 @@ class GroupWriter:
         kind: GroupKind,
         reading: Reading,
         targets: Mapping[TopicPartition, TopicPartition],
-        places: Mapping[tuple[TopicPartition, int], Place],
+        places: Mapping[tuple[TopicPartition, int], Translated],
         here: SideView,
         *,
         now_ms: int,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
-from replicator.core.groups.sync import Place
+from replicator.core.groups.sync import Translated
 from replicator.model.names import TopicPartition
 from replicator.model.translation import OffsetQuestion, TranslationState
 
@@ -44,7 +44,7 @@ class MirrorNames:
         return found
 
 
-Places = dict[tuple[TopicPartition, int], Place]
+Places = dict[tuple[TopicPartition, int], Translated]
 
 
 async def places_of(
@@ -71,7 +71,7 @@ async def places_of(
     ends = await _ask(positions, dict.fromkeys(beyond.values()))
     for at, end in beyond.items():
         places[at] = places[at]._replace(end_offset=ends[end].offset)
-    none_yet = Place(TranslationState.NOT_ATTACHED, None, detail="the flow does not copy this partition yet")
+    none_yet = Translated(TranslationState.NOT_ATTACHED, None, detail="the flow does not copy this partition yet")
     return {at: places.get(at, none_yet) for at in wanted}
 
 
@@ -82,12 +82,12 @@ async def _ask(positions: Positions, asked: Iterable[tuple[TopicPartition, int]]
     found: Places = {}
     answers = await positions.translate(questions)
     turns = Turns()
-    for question, told in zip(questions, answers, strict=True):
-        found[TopicPartition(question.topic, question.partition), question.offset] = Place(
-            told.state,
-            told.target_offset,
-            beyond=told.behind_records or 0,
-            detail=told.state.value if told.detail is None else f"{told.state.value}: {told.detail}",
+    for question, answer in zip(questions, answers, strict=True):
+        found[TopicPartition(question.topic, question.partition), question.offset] = Translated(
+            answer.state,
+            answer.target_offset,
+            beyond=answer.behind_records or 0,
+            detail=answer.state.value if answer.detail is None else f"{answer.state.value}: {answer.detail}",
         )
         await turns.give()
     return found

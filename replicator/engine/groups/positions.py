@@ -124,12 +124,12 @@ class PumpPositions:
         """See `Positions.translate`."""
         here = [one for one in questions if not self._is_elsewhere(one)]
         there = [one for one in questions if self._is_elsewhere(one)]
-        told = dict(
+        translations = dict(
             zip(here, await translate.answers(self._pump, self._sync.mirrors, here, reverse=False), strict=True)
         )
         if there:
-            told |= await self._translate_elsewhere(there)
-        return [told[one] for one in questions]
+            translations |= await self._translate_elsewhere(there)
+        return [translations[one] for one in questions]
 
     def _is_elsewhere(self, question: OffsetQuestion) -> bool:
         where = TopicPartition(question.topic, question.partition)
@@ -145,18 +145,18 @@ class PumpPositions:
         known = {
             where: self._elsewhere.known(where, target, starts.get(target, 0)) for where, target in targets.items()
         }
-        told: dict[OffsetQuestion, Translation] = {}
+        translations: dict[OffsetQuestion, Translation] = {}
         for one in questions:
             where = TopicPartition(one.topic, one.partition)
             here = known[where]
             names = (one.topic, targets[where].topic, one.partition, one.offset)
             if here is None:
-                told[one] = Translation(*names, None, TranslationState.NOT_ATTACHED, None, "copied elsewhere")
+                translations[one] = Translation(*names, None, TranslationState.NOT_ATTACHED, None, "copied elsewhere")
                 continue
             found = to_target(here, one.offset)
             detail = None if found.behind is None else f"another daemon has copied up to {here.proven_end.source}"
-            told[one] = Translation(*names, found.offset, found.state, found.behind, detail)
-        return told
+            translations[one] = Translation(*names, found.offset, found.state, found.behind, detail)
+        return translations
 
 
 class CopiedElsewhere:

@@ -98,7 +98,7 @@ class GroupSide:
             else:
                 codes = await self._groups.commit(group, commits)
         except (KafkaError, TimedOut) as error:
-            return dict.fromkeys(commits, (GroupState.REFUSED, _told(error)))
+            return dict.fromkeys(commits, (GroupState.REFUSED, _describe(error)))
         return {where: self._refusal(api, group, where, codes.get(where)) for where in commits if codes.get(where) != 0}
 
     def _refusal(self, api: str, group: str, where: TopicPartition, code: int | None) -> tuple[GroupState, str]:
@@ -113,19 +113,19 @@ class GroupSide:
             return GroupState.REFUSED, f"its metadata is longer than offset.metadata.max.bytes of {alias} allows"
         if code in _AUTHORIZATION_FAILED:
             error = refused(self.cluster.spec, api, code, group if code == 30 else where.topic)  # noqa: PLR2004
-            return GroupState.REFUSED, _told(error)
+            return GroupState.REFUSED, _describe(error)
         return GroupState.REFUSED, f"{alias} answers {error_name(code)}"
 
 
-def _take(view: SideView, told: Mapping[str, dict[TopicPartition, Committed] | KafkaError]) -> None:
-    for name, one in told.items():
+def _take(view: SideView, answers: Mapping[str, dict[TopicPartition, Committed] | KafkaError]) -> None:
+    for name, one in answers.items():
         if isinstance(one, KafkaError):
-            view.refusals[name] = GroupState.REFUSED, _told(one)
+            view.refusals[name] = GroupState.REFUSED, _describe(one)
         else:
             view.commits[name] = one
 
 
-def _told(error: KafkaError | TimedOut) -> str:
+def _describe(error: KafkaError | TimedOut) -> str:
     return f"{error}; {error.next_step}" if error.next_step else str(error)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from replicator.core.groups.sync import Place, Verdict, reread, worst
+from replicator.core.groups.sync import Translated, Verdict, reread, worst
 from replicator.engine.groups.sides import SideView
 from replicator.model.groups import Committed, GroupKind, GroupOutcome, GroupPartition, GroupState, GroupStatus
 from replicator.model.names import TopicPartition
@@ -78,7 +78,7 @@ class Sides:
 
     there: SideView = field(default_factory=SideView)
     here: SideView = field(default_factory=SideView)
-    places: Mapping[tuple[TopicPartition, int], Place] = field(default_factory=dict)
+    places: Mapping[tuple[TopicPartition, int], Translated] = field(default_factory=dict)
     waits_for: str | None = None
 
 
@@ -87,7 +87,7 @@ def picture(flow: str, name: str, seen: Seen, sides: Sides) -> Picture:
     partitions = tuple(_partition(name, source, seen, sides) for source in sorted(seen.partitions))
     refusal = sides.there.refusals.get(name) or sides.here.refusals.get(name)
     state, why = refusal or (worst(partitions), None)
-    told = next((one.detail for one in partitions if one.state is state and one.detail), None)
+    detail = next((one.detail for one in partitions if one.state is state and one.detail), None)
     rereads = [one.reread_records for one in partitions]
     known = [one for one in rereads if one is not None]
     there, here = sides.there.listed.get(name), sides.here.listed.get(name)
@@ -99,7 +99,7 @@ def picture(flow: str, name: str, seen: Seen, sides: Sides) -> Picture:
         source_state=there.state if there is not None else None,
         target_state=here.state if here is not None else None,
         reread_records=sum(known) if known and len(known) == len(rereads) else None,
-        detail=why or told,
+        detail=why or detail,
         unmirrored=seen.unmirrored,
         partitions=partitions,
     )

@@ -62,7 +62,7 @@ class GroupSync:
         may_write: Whether this daemon is the one that writes; the others only read.
 
     Attributes:
-        trouble: What holds all groups back; None for nothing.
+        problem: What holds all groups back; None for nothing.
         looked: Whether the set of groups is known, even if it is empty.
     """
 
@@ -77,7 +77,7 @@ class GroupSync:
         state_log: StateLog,
         may_write: Callable[[], bool],
     ) -> None:
-        self.trouble: str | None = None
+        self.problem: str | None = None
         self.looked = not flow.group_sync.groups.include
         self._flow = flow
         self._source = GroupSide(source)
@@ -165,7 +165,7 @@ class GroupSync:
             try:
                 await self.round()
             except ReplicatorError as error:
-                self._troubled(str(error), error.next_step)
+                self._note_problem(str(error), error.next_step)
             await asyncio.sleep(max(_CHECK_SECONDS, began + self._flow.group_sync.every_seconds - self._now()))
 
     async def round(self) -> None:
@@ -250,7 +250,7 @@ class GroupSync:
         kinds = self._writer.known() | there.kinds
         here = here or await self._target.look(kinds)
         places = await places_of(self._positions, mirrors, there.commits)
-        sides = Sides(there, here, places, self.trouble)
+        sides = Sides(there, here, places, self.problem)
         applied, pictures = self._writer.applied, {}
         names = MirrorNames(mirrors)
         turns = Turns()
@@ -271,9 +271,9 @@ class GroupSync:
             await turns.give()
         self._pictures, self._looked_at = pictures, began
         self.looked = self._there_at is not None  # else only groups written before are known
-        self._tell_refusals()
+        self._report_refusals()
 
-    def _tell_refusals(self) -> None:
+    def _report_refusals(self) -> None:
         refused = {name: one.bare.detail for name, one in self._pictures.items() if one.bare.state in _REFUSED}
         if refused.keys() - self._refused.keys():
             name, why = next(iter(refused.items()))
@@ -282,14 +282,14 @@ class GroupSync:
 
     def _waits(self, text: str | None) -> None:
         """Note what all groups wait for, None for nothing; waiting for a backlog to be copied is normal."""
-        if text is not None and self.trouble is None:
+        if text is not None and self.problem is None:
             log.info("groups wait", flow=self._flow.name, why=text)
-        self.trouble = text
+        self.problem = text
 
-    def _troubled(self, text: str, next_step: str) -> None:
-        if self.trouble is None:
+    def _note_problem(self, text: str, next_step: str) -> None:
+        if self.problem is None:
             log.warning("groups not in step", flow=self._flow.name, why=text, next=next_step)
-        self.trouble = text
+        self.problem = text
 
 
 def _waits_for(behind: Mapping[TopicPartition, str]) -> str | None:

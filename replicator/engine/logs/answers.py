@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from replicator.backoff import Backoff
 from replicator.core.copy.aborts import Aborts
 from replicator.engine.logs.bounds import offsets_of
-from replicator.engine.logs.reading import batches_of, gives_nothing, nothing_from, read_once
+from replicator.engine.logs.reading import batches_of, ends_in_hole, nothing_returned, read_once
 from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused, CorruptRecords, KafkaError
 from replicator.model.spec import Isolation
@@ -212,8 +212,8 @@ class Answers:
             answer = Answer(frame, fetched, position, is_large=frame.size > self._usual_bytes)
             if answer.next_offset > position:
                 return answer
-            if not await gives_nothing(side, where, position, end, committed=self._committed):
-                raise nothing_from(connection, where, position, end)
+            if not await ends_in_hole(side, where, position, end, committed=self._committed):
+                raise nothing_returned(connection, where, position, end)
             answer.next_offset = end
             return answer
 
@@ -242,7 +242,7 @@ class Answers:
         began = now()
         while True:
             try:
-                cluster = await self._reached(where, anew=pauses.failures > 0)
+                cluster = await self._reached(where, refresh=pauses.failures > 0)
                 return await ask(cluster)
             except KafkaError as error:
                 code = error.code if isinstance(error, BrokerRefused) else 0
@@ -253,8 +253,8 @@ class Answers:
                     raise
             await asyncio.sleep(pauses.next_seconds())
 
-    async def _reached(self, where: TopicPartition, *, anew: bool) -> Cluster:
-        """Return the cluster with the topic's metadata, refreshed if `anew` asks for it.
+    async def _reached(self, where: TopicPartition, *, refresh: bool) -> Cluster:
+        """Return the cluster with the topic's metadata, refreshed if `refresh` asks for it.
 
         Raises:
             KafkaError: It cannot be reached, or does not describe the topic.
@@ -264,7 +264,7 @@ class Answers:
             await cluster.open()
             self._cluster = cluster
         cluster = self._cluster
-        if anew or where.topic not in cluster.topics:
+        if refresh or where.topic not in cluster.topics:
             code = (await cluster.refresh([where.topic])).get(where.topic)
             if code is not None:
                 raise refused(self._spec, "Fetch", code, where.topic)

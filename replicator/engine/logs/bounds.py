@@ -77,7 +77,7 @@ async def starts_of(
         timeout_seconds: How long each broker may take; None for the usual request time-out.
         silent: Brokers that did not answer before and are skipped; those that do not answer now are added.
     """
-    return await _told_by_leaders(side.cluster, wanted, control.EARLIEST, timeout_seconds, silent=silent)
+    return await _ask_leaders(side.cluster, wanted, control.EARLIEST, timeout_seconds, silent=silent)
 
 
 async def ends_of(
@@ -97,7 +97,7 @@ async def ends_of(
         timeout_seconds: How long each broker may take; None for the usual request time-out.
         silent: Brokers that did not answer before and are skipped; those that do not answer now are added.
     """
-    return await _told_by_leaders(cluster, wanted, control.LATEST, timeout_seconds, committed=committed, silent=silent)
+    return await _ask_leaders(cluster, wanted, control.LATEST, timeout_seconds, committed=committed, silent=silent)
 
 
 async def at_time(
@@ -120,10 +120,10 @@ async def at_time(
     Returns:
         The offsets, and for each of the other partitions why it is unknown.
     """
-    return await _told_by_leaders(cluster, wanted, time_ms, timeout_seconds, committed=committed)
+    return await _ask_leaders(cluster, wanted, time_ms, timeout_seconds, committed=committed)
 
 
-async def _told_by_leaders(
+async def _ask_leaders(
     cluster: Cluster,
     wanted: Iterable[TopicPartition],
     timestamp: int,
@@ -143,7 +143,7 @@ async def _told_by_leaders(
             unseen[where] = f"broker {leader.node} does not answer"
         else:
             by_leader[leader.node].append(where)
-    told: dict[TopicPartition, int] = {}
+    found: dict[TopicPartition, int] = {}
 
     async def ask(node: int, parts: list[TopicPartition]) -> None:
         try:
@@ -160,7 +160,7 @@ async def _told_by_leaders(
             if answer is None or answer.error:
                 unseen[where] = error_name(answer.error) if answer else "no answer"
             else:
-                told[where] = answer.value
+                found[where] = answer.value
 
     await asyncio.gather(*(ask(node, parts) for node, parts in by_leader.items()))
-    return told, unseen
+    return found, unseen

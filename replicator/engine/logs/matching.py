@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from replicator.core.offsets.alike import equal_down_to, place_behind, place_without_records
+from replicator.core.offsets.alike import equal_down_to, place_after, place_without_records
 from replicator.core.offsets.offset_map import Place
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.reading import records_between
@@ -73,12 +73,12 @@ async def common_end(source: Log, target: Log, to_source: Callable[[int], int]) 
         there = {record.offset: record.content async for record in _records(source, low, high)} if low < high else {}
         for record in reversed(here):
             if there.get(to_source(record.offset)) == record.content:
-                return Found(await _behind(source, target, Place(to_source(record.offset), record.offset)))
+                return Found(await _place_at_end(source, target, Place(to_source(record.offset), record.offset)))
         upper = lower
     return Found(None, f"the last {_BACKWARD_OFFSETS * _BACKWARD_STEPS_MAX} offsets hold no equal record on both sides")
 
 
-async def behind_ours(source: Log, target: Log, producer_id: int, to_source: Callable[[int], int]) -> Found:
+async def after_ours(source: Log, target: Log, producer_id: int, to_source: Callable[[int], int]) -> Found:
     """Return the place after our own last record on the target, whatever comes after it.
 
     It is where the map says, unless our record landed after another producer's: then it is searched by its content.
@@ -95,7 +95,7 @@ async def behind_ours(source: Log, target: Log, producer_id: int, to_source: Cal
     if source.start <= at < source.end:
         async for record in _records(source, at, at + 1):
             if record.content == last.content:
-                return Found(await _behind(source, target, Place(at, last.offset)))
+                return Found(await _place_at_end(source, target, Place(at, last.offset)))
     return await _place_of(source, target, ours)
 
 
@@ -116,7 +116,7 @@ async def copied_end(source: Log, target: Log) -> Found:
     return await _place_of(source, target, wanted)
 
 
-async def begins_alike(source: Log, target: Log) -> Found:
+async def repeated_start(source: Log, target: Log) -> Found:
     """Return the place after the records that a re-created source topic starts with and the target already holds.
 
     A topic that was deleted and filled again, from a backup or by its applications, starts with what was copied before:
@@ -151,7 +151,7 @@ async def begins_alike(source: Log, target: Log) -> Found:
     if len(last) > 1 or longest >= _SEARCHED_RECORDS_MAX:
         why = f"the first {longest} records of the source occur {len(last)} times on the target"
         return Found(None, why, ambiguous=True)
-    return Found(await _behind(source, target, last[0]))
+    return Found(await _place_at_end(source, target, last[0]))
 
 
 async def _run_of_equals(source: Log, target: Log, begin: int) -> tuple[int, Place]:
@@ -190,9 +190,9 @@ async def equal_from(source: Log, target: Log, end: int) -> int:
     return upper
 
 
-async def _behind(source: Log, target: Log, last: Place) -> Place:
+async def _place_at_end(source: Log, target: Log, last: Place) -> Place:
     """Return the place of the target's end, given the place of a record that is in both logs and the target's last."""
-    return place_behind(last, target.end, await _next_record(source, last.source + 1))
+    return place_after(last, target.end, await _next_record(source, last.source + 1))
 
 
 async def _next_record(log: Log, begin: int) -> int:
@@ -219,7 +219,7 @@ async def _place_of(source: Log, target: Log, wanted: list[Record]) -> Found:
         if searched >= _SEARCHED_RECORDS_MAX:
             break
     if len(matches) == 1:
-        return Found(await _behind(source, target, Place(matches[0], wanted[-1].offset)))
+        return Found(await _place_at_end(source, target, Place(matches[0], wanted[-1].offset)))
     if not matches:
         return Found(None, f"its last {len(contents)} records are not on the source in this order")
     return Found(None, f"its last {len(contents)} records occur {len(matches)} times on the source", ambiguous=True)

@@ -157,7 +157,7 @@ class PartitionReader:
             if answer is None:
                 return None
             if not answer.batches:
-                self._let_go(answer)
+                self._drop(answer)
                 continue
             header, view = answer.batches[0], answer.frame.view
             if header.magic != MAGIC_V2 or header.base_offset < self._next or header.next_offset > self._end:
@@ -178,7 +178,7 @@ class PartitionReader:
             answer.batches.popleft()
         self._next = max(self._next, batch.header.next_offset)
         if answer is not None and (not answer.batches or self.at_end):
-            self._let_go(answer)
+            self._drop(answer)
 
     def put_back_large(self) -> None:
         """Drop a response that is larger than usual, as another is about to be read; it will be fetched again."""
@@ -228,7 +228,7 @@ class PartitionReader:
             reached = found[-1][0] + 1 if found and not is_last else header.next_offset
             self._next = max(self._next, min(reached, header.next_offset))
         if not answer.batches or self.at_end:
-            self._let_go(answer)
+            self._drop(answer)
         return rows
 
     def _work_of(self, rows: list[Row]) -> int:
@@ -247,7 +247,7 @@ class PartitionReader:
             rereads=self._rereads,
         )
 
-    def _let_go(self, answer: Answer) -> None:
+    def _drop(self, answer: Answer) -> None:
         """Drop a response whose records were all returned: a frame may be large."""
         self._next = max(self._next, answer.next_offset)
         self._answer = self._rows = None

@@ -130,9 +130,9 @@ async def batches_between(
                 left_out = side.chooser is not None and await side.chooser.leaves_out(_producer_of(header))
                 yield frame, header, aborted or left_out
         if not headers:
-            if compacted or await gives_nothing(side, where, position, end, committed=committed):
+            if compacted or await ends_in_hole(side, where, position, end, committed=committed):
                 return
-            raise nothing_from(connection, where, position, end)
+            raise nothing_returned(connection, where, position, end)
         position = max(position + 1, headers[-1].next_offset)
 
 
@@ -165,7 +165,7 @@ async def records_between(
                 yield record
 
 
-async def gives_nothing(side: Side, where: TopicPartition, begin: int, end: int, *, committed: bool) -> bool:
+async def ends_in_hole(side: Side, where: TopicPartition, begin: int, end: int, *, committed: bool) -> bool:
     """Return whether a log that has just returned nothing certainly ends in a hole; see `engine.logs.holes`.
 
     Raises:
@@ -174,7 +174,7 @@ async def gives_nothing(side: Side, where: TopicPartition, begin: int, end: int,
     return await holds_nothing(side, where, begin, end, read_once, committed=committed)
 
 
-def nothing_from(connection: Connection, where: TopicPartition, offset: int, end: int) -> KafkaError:
+def nothing_returned(connection: Connection, where: TopicPartition, offset: int, end: int) -> KafkaError:
     """Return the error for a log that returned nothing below its end: what is there is unknown for now."""
     return BrokerRefused(
         f"{where} returns nothing from offset {offset} on, below its end {end}",
@@ -263,11 +263,11 @@ async def look_again(
         if not isinstance(verdict, Unseen):
             return verdict
         if not more:
-            if await gives_nothing(side, where, position, end, committed=False):
+            if await ends_in_hole(side, where, position, end, committed=False):
                 return _ended(headers, offset, position, end)
             break
         position = more[-1].next_offset
-    raise nothing_from(connection, where, position, end)
+    raise nothing_returned(connection, where, position, end)
 
 
 def _is_another(side: Side, topic: str) -> bool:

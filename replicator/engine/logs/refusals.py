@@ -12,7 +12,7 @@ from replicator.core.acl.rights import NEEDED_BY, on_topic
 from replicator.model.text import said
 from replicator.wire.faults import error_name, refused
 
-__all__ = ["TOPIC_AUTHORIZATION_FAILED", "refused", "told"]
+__all__ = ["TOPIC_AUTHORIZATION_FAILED", "describe_refusal", "refused"]
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TOPIC_AUTHORIZATION_FAILED: Final = 29
 
 
-def told(cluster: ClusterSpec, api: str, code: int, topic: str, message: str | None = None) -> str:
+def describe_refusal(cluster: ClusterSpec, api: str, code: int, topic: str, message: str | None = None) -> str:
     """Return the description of a broker's refusal of a request for one topic.
 
     Args:

@@ -235,7 +235,7 @@ class Resolver:
         record.generation += 1
         for step in plan.steps:
             if isinstance(step, Recreate):
-                state.begin_anew(record, doomed)
+                state.start_over(record, doomed)
             elif isinstance(step, TakeSource):
                 topic = self._pump.source.cluster.topics.get(mirror.topic)
                 record.source_topic_id = topic.topic_id if topic is not None else bytes(16)
@@ -248,7 +248,7 @@ class Resolver:
                 record.has_dead_letter |= step.dead_letter
                 del ranges[:-_RANGES_MAX]
             elif isinstance(step, GoOn):
-                self._go_on(record, mirror, step, adopted, anew=Reason.SOURCE_RECREATED in plan.reasons)
+                self._go_on(record, mirror, step, adopted, recreated=Reason.SOURCE_RECREATED in plan.reasons)
             elif isinstance(step, Retry) and step.tombstones:
                 record.tombstones_ok_ms[step.partition] = now_ms
             elif isinstance(step, Retry) and step.epochs_unproven:
@@ -269,7 +269,7 @@ class Resolver:
         del record.resolutions[:-_RESOLUTIONS_MAX]
 
     def _go_on(
-        self, record: pb.MirrorRecord, mirror: Mirror, step: GoOn, adopted: Adopted | None, *, anew: bool
+        self, record: pb.MirrorRecord, mirror: Mirror, step: GoOn, adopted: Adopted | None, *, recreated: bool
     ) -> None:
         """Record a place, after the part of the old map that still holds."""
         topic = self._pump.target.cluster.topics.get(mirror.target_topic)
@@ -283,7 +283,7 @@ class Resolver:
         elif step.equal_from is not None:
             offsets = OffsetMap(Place(step.equal_from, step.equal_from))
             offsets.go_straight(step.place)
-        elif not anew and step.partition in mirror.active:
+        elif not recreated and step.partition in mirror.active:
             offsets = _until(slot, step.place)
         else:
             offsets = OffsetMap(step.place)

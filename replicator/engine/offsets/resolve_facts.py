@@ -12,15 +12,15 @@ from replicator.core.offsets.offset_map import Place
 from replicator.core.offsets.resolution import Facts
 from replicator.engine.logs.matching import (
     Found,
-    begins_alike,
-    behind_ours,
+    after_ours,
     common_end,
     copied_end,
     equal_from,
+    repeated_start,
     settled,
 )
 from replicator.engine.logs.opening import opened
-from replicator.engine.logs.reading import gives_nothing, nothing_from, read_batches
+from replicator.engine.logs.reading import ends_in_hole, nothing_returned, read_batches
 from replicator.engine.logs.walking import Log, open_log
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import MAGIC_V2
@@ -148,9 +148,9 @@ class FactFinder:
         elif reason is Reason.SOURCE_RECREATED:
             found = await copied_end(there, here)
             if found.place is None and not found.ambiguous:
-                found = await begins_alike(there, here)
+                found = await repeated_start(there, here)
         elif reason is Reason.FOREIGN_WRITER and here.where.partition in mirror.active:
-            found = await behind_ours(there, here, self._pump.context.writers.flow.producer_id, to_source)
+            found = await after_ours(there, here, self._pump.context.writers.flow.producer_id, to_source)
         elif reason in {Reason.FOREIGN_WRITER, Reason.CONTENT_MISMATCH, Reason.OTHER_OWNER}:
             found = await copied_end(there, here)
             if found.place is None and reason is Reason.CONTENT_MISMATCH:
@@ -189,10 +189,10 @@ class FactFinder:
                 if (
                     position >= there.end
                     or there.compacted
-                    or await gives_nothing(there.side, there.where, position, there.end, committed=False)
+                    or await ends_in_hole(there.side, there.where, position, there.end, committed=False)
                 ):
                     return _MENDED
-                raise nothing_from(there.connection, there.where, position, there.end)
+                raise nothing_returned(there.connection, there.where, position, there.end)
             position = max(position + 1, headers[-1].next_offset)
         return _MENDED
 

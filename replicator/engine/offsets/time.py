@@ -52,16 +52,16 @@ async def answers(
     )
     offsets = {where: offset if offset >= 0 else ends[where] for where, offset in found.items()}
     asked = [OffsetQuestion(where.topic, where.partition, offset) for where, offset in sorted(offsets.items())]
-    told = {one.partition: one for one in await team.answers(asked)}
+    translations = {one.partition: one for one in await team.answers(asked)}
     for where, why in (unseen | silent).items():
         detail = f"{source.spec.alias} cannot be asked now: {why}"
-        told[where.partition] = Translation(
+        translations[where.partition] = Translation(
             mirror.topic, mirror.target_topic, where.partition, None, None, TranslationState.SOURCE_UNSEEN, None, detail
         )
     for where, offset in found.items():
         if offset < 0:
-            told[where.partition] = _at_the_end(told[where.partition], source.spec.alias)
-    return [told[number] for number in partitions]
+            translations[where.partition] = _at_the_end(translations[where.partition], source.spec.alias)
+    return [translations[number] for number in partitions]
 
 
 def _at_the_end(answer: Translation, source: str) -> Translation:

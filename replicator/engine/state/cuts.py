@@ -28,7 +28,7 @@ def put_cuts(uid: str, switch_id: str, epoch: int, cuts: Iterable[Cut], at_ms: i
     return changes
 
 
-def unlooked_cuts(records: Mapping[bytes, bytes], uid: str) -> dict[str, pb.CutRecord]:
+def unchecked_cuts(records: Mapping[bytes, bytes], uid: str) -> dict[str, pb.CutRecord]:
     """Return, by target topic, the cut records of versions that did not check who wrote the records below a cut."""
     found: dict[str, pb.CutRecord] = {}
     for mirror in state.mirrors_of(records, uid):

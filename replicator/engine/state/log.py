@@ -199,7 +199,7 @@ class StateLog:
             if answer.error:
                 raise await self.topic.refused("ListOffsets", answer.error)
         log.warning("state topic read anew", cluster=self._cluster.spec.alias, start=start.value, end=end.value)
-        self._view.begin_anew(start.value, end.value)
+        self._view.start_over(start.value, end.value)
         self._read_at = _Clocks.now()
 
     def _apply(self, frame: Frame, fetched: Fetched) -> None:

@@ -126,7 +126,7 @@ class SourceState:
     def _refused(self, error: AuthorizationFailed) -> AuthorizationFailed:
         spec = self.cluster.spec
         command = acl_command(on_topic(STATE_TOPIC, Operation.READ, Operation.DESCRIBE), spec)
-        told = AuthorizationFailed(
+        refused = AuthorizationFailed(
             f"it is not known which topics of {spec.alias} are copies that flows made",
             cluster=spec.alias,
             why=f"this user may not read {STATE_TOPIC} there",
@@ -134,8 +134,8 @@ class SourceState:
         )
         if self.unknown is None:
             log.warning("what flows made is not known", cluster=spec.alias, why=str(error), next=command)
-        self.unknown = f"{told}; next: {command}"
-        return told
+        self.unknown = f"{refused}; next: {command}"
+        return refused
 
     def damaged(self, error: DamagedRecord) -> KafkaError:
         """Return the error for an unreadable record: nobody can tell what flows made until it is rewritten."""

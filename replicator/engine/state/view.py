@@ -35,7 +35,7 @@ class Read(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Anew:
+class _Rereading:
     """A reading from the log's start: the offset from which it can tell what is gone, and the keys seen so far.
 
     Values below `known` were read before, as were newer values of their keys: there, only the keys matter.
@@ -71,7 +71,7 @@ class StateView:
         self._held: deque[tuple[bytes, bytes | None, int]] = deque()
         self._open: set[int] = set()
         self._incomplete: dict[bytes, bytes] = {}
-        self._anew: _Anew | None = None
+        self._rereading: _Rereading | None = None
         self._listeners: list[Callable[[bytes], None]] = []
 
     def listen(self, listener: Callable[[bytes], None]) -> None:
@@ -107,21 +107,21 @@ class StateView:
                 self._show_incomplete()
         self._drop_what_is_gone()
 
-    def begin_anew(self, start: int, end: int) -> None:
+    def start_over(self, start: int, end: int) -> None:
         """Start over at the log's start; records that do not reappear by `end` were deleted meanwhile."""
         self._show()  # fetches are read_committed, so what was read is committed
-        known = max(self.position, self._anew.known if self._anew is not None else 0)
+        known = max(self.position, self._rereading.known if self._rereading is not None else 0)
         # A log that ends below what was read has lost its end: its contents may be a different history by now.
-        self._anew = _Anew(end, known if known <= end else 0)
+        self._rereading = _Rereading(end, known if known <= end else 0)
         self.position = start
         self._drop_what_is_gone()
 
     def _hold(self, record: Record) -> None:
         if record.offset < self.position or record.key is None:
             return
-        if self._anew is not None:
-            self._anew.seen.add(record.key)
-            if record.offset < self._anew.known:
+        if self._rereading is not None:
+            self._rereading.seen.add(record.key)
+            if record.offset < self._rereading.known:
                 return
         self._held.append((record.key, record.value, record.offset))
 
@@ -152,7 +152,7 @@ class StateView:
             self.records.pop(key, None)
         else:
             self.records[key] = value
-        self._tell(key)
+        self._notify(key)
 
     def _show_incomplete(self) -> None:
         """Show the heads of values that lack parts, once the log was read to its end: these values are unreadable."""
@@ -160,24 +160,24 @@ class StateView:
             key, head = self._incomplete.popitem()
             log.error("a record of the state topic lacks parts", key=key.hex())
             self.records[key] = head
-            self._tell(key)
+            self._notify(key)
 
     def _drop_what_is_gone(self) -> None:
         """Once everything was read again, drop the records that were not seen."""
-        anew = self._anew
-        if anew is None or self.position < anew.end:
+        rereading = self._rereading
+        if rereading is None or self.position < rereading.end:
             return
-        self._anew = None
-        for part in [key for key in self._parts if key not in anew.seen]:
+        self._rereading = None
+        for part in [key for key in self._parts if key not in rereading.seen]:
             del self._parts[part]
-        for key in [key for key in self.records if key not in anew.seen]:
+        for key in [key for key in self.records if key not in rereading.seen]:
             self.notes.pop(key, None)
             del self.records[key]
-            self._tell(key)
+            self._notify(key)
         if self.offsets is not None:
             self.offsets = {key: at for key, at in self.offsets.items() if key in self.records}
 
-    def _tell(self, key: bytes) -> None:
+    def _notify(self, key: bytes) -> None:
         for listener in self._listeners:
             try:
                 listener(key)

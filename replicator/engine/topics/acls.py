@@ -44,7 +44,7 @@ class AclSync:
         state_log: Where our rules are recorded.
 
     Attributes:
-        trouble: What could not be done; None for nothing.
+        problem: What could not be done; None for nothing.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class AclSync:
         admins: tuple[TopicAdmin, TopicAdmin],
         state_log: StateLog,
     ) -> None:
-        self.trouble: str | None = None
+        self.problem: str | None = None
         self._flow = flow
         self._uid = uid
         self._source = AuthorizerOf(source, admins[0])
@@ -64,7 +64,7 @@ class AclSync:
         self._cluster, self._admin = target, admins[1]
         self._log = state_log
         self._everyone: bool | None = None
-        self._told: tuple[str, ...] = ()
+        self._reported: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> bool:
@@ -83,7 +83,7 @@ class AclSync:
         # A switch records its locks before it places them on the source: if read after the rules, all are known.
         await self._log.read_to_end()
         if here is None:
-            self._tell(("the target has no authorizer: rules cannot be placed there",))
+            self._report(("the target has no authorizer: rules cannot be placed there",))
             return
         held = held_back_of(self._log.records, self._uid)
         topics, opened, foreign = await self._topics()
@@ -91,7 +91,7 @@ class AclSync:
         # In a thread: there may be tens of thousands of rules.
         plan = await asyncio.to_thread(self._mirrored, topics, opened, foreign, there, here, held, closing)
         lock, problems = await self._locks(topics, here, held, plan)
-        self._tell((*plan.notes, *problems))
+        self._report((*plan.notes, *problems))
         after = HeldBack(lock, plan.made, plan.withheld)
         # Rules that are about to be removed stay ours until they are gone.
         gone = set(held.locks) - set(lock)
@@ -163,9 +163,9 @@ class AclSync:
         if change(self._log.records):
             await self._log.change(self._uid, change)
 
-    def _tell(self, notes: tuple[str, ...]) -> None:
-        if notes != self._told:
+    def _report(self, notes: tuple[str, ...]) -> None:
+        if notes != self._reported:
             for note in notes:
                 log.warning("rules do not follow", flow=self._flow.name, why=note)
-        self._told = notes
-        self.trouble = f"rules: {'; '.join(notes[:3])}" if notes else None
+        self._reported = notes
+        self.problem = f"rules: {'; '.join(notes[:3])}" if notes else None

@@ -84,9 +84,9 @@ class Chosen:
             made = Choice(tuple(name for name in made.selected if name not in new), {**made.left_out, **new})
             self._waiting = frozenset(new)
         self.choice = made
-        told = before.left_out if before is not None else {}
+        reported = before.left_out if before is not None else {}
         for name, why in made.left_out.items():
-            if told.get(name) != why and name not in known:
+            if reported.get(name) != why and name not in known:
                 log.info("topic left out", flow=self._flow.name, topic=name, why=why)
         return made
 

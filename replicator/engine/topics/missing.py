@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.topics import selection
 from replicator.core.topics.plan import Fault
-from replicator.engine.logs.refusals import TOPIC_AUTHORIZATION_FAILED, told
+from replicator.engine.logs.refusals import TOPIC_AUTHORIZATION_FAILED, describe_refusal
 from replicator.engine.state import records as state
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -82,7 +82,7 @@ class MissingTopics:
             for name in unknown
         }
         faults |= {
-            name: Fault(Reason.WAITING_FOR_ACCESS, told(self._source.spec, "Metadata", code, name))
+            name: Fault(Reason.WAITING_FOR_ACCESS, describe_refusal(self._source.spec, "Metadata", code, name))
             for name, code in codes.items()
             if code == TOPIC_AUTHORIZATION_FAILED
         }

@@ -80,7 +80,7 @@ class TopicSteps:
         Raises:
             KafkaError: The target cannot be asked.
         """
-        await self._topics.look_before(new)
+        await self._topics.note_old_ids(new)
         self.outrun.clear()
 
     async def bring(

@@ -88,10 +88,10 @@ class TargetProof:
             elif facts.target is not None and not self._is_given_up(facts.target):
                 candidates[name] = facts.target
         sources = {topic.name: name for name, topic in candidates.items()}
-        told = await self._ownership.prove(candidates.values(), sources)
+        by_topic = await self._ownership.prove(candidates.values(), sources)
         adopted: dict[str, Topic] = {}
         for name, topic in candidates.items():
-            proof = told[topic.name]
+            proof = by_topic[topic.name]
             if not isinstance(proof, OwnedTopic) or proof.because is Because.RECORDED:
                 proofs[name] = proof
                 continue
@@ -143,9 +143,9 @@ class TargetProof:
         if feeder == name:
             return None
         if feeder in self._selected:
-            told, step = f"is copied to {target_name} already", "exclude one of them, or rename it apart"
+            what, step = f"is copied to {target_name} already", "exclude one of them, or rename it apart"
         else:
-            told = f"was copied to {target_name}"
+            what = f"was copied to {target_name}"
             flow = self._flow.name
             step = (
                 f"rename {name} apart; or, if {target_name} is to hold {name} from now on, `replicator mirror forget "
@@ -154,7 +154,7 @@ class TargetProof:
             )
         return Fault(
             Reason.TARGET_TAKEN,
-            f"topic {feeder} of this flow {told}, and two topics are never merged into one; next: {step}",
+            f"topic {feeder} of this flow {what}, and two topics are never merged into one; next: {step}",
         )
 
     def _target_name(self, name: str) -> str:

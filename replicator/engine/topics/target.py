@@ -36,7 +36,7 @@ class TargetTopics:
         self._admin = admin
         self._before: dict[str, frozenset[bytes]] = {}
 
-    async def look_before(self, names: Collection[str]) -> None:
+    async def note_old_ids(self, names: Collection[str]) -> None:
         """Note the topic ids that brokers still report for names about to be created: those are other topics.
 
         Raises:

@@ -210,7 +210,7 @@ def test_offsets_are_kept_only_where_they_are_asked_for() -> None:
     records = [SimpleNamespace(offset=at, key=key, value=b"v") for at, key in enumerate((b"a", b"b"))]
     view.take([Read(0, 2, cast("list[Record]", records))], 2)
     assert view.offsets == {b"a": 0, b"b": 1}
-    view.begin_anew(1, 2)
+    view.start_over(1, 2)
     view.take([Read(1, 2, cast("list[Record]", records[1:]))], 2)
     assert (view.offsets, dict(view.records)) == ({b"b": 1}, {b"b": b"v"})
 

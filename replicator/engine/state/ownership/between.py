@@ -129,11 +129,11 @@ class Between:
             for one in state.flows_named(records, self._flow.name)
             if one.target_cluster_id == self._target.cluster_id
         ]
-        told = f"{STATE_TOPIC} on {self._flow.target} knows flows of this name from: {', '.join(known[:_NAMED_MAX])}"
+        text = f"{STATE_TOPIC} on {self._flow.target} knows flows of this name from: {', '.join(known[:_NAMED_MAX])}"
         return ReplicatorError(
             f"it is not known which cluster the source of flow {self._flow.name!r} is",
             why=f"{alias} has not answered since this daemon started, and the flow file does not give its cluster_id; "
-            + (told if known else f"{STATE_TOPIC} on {self._flow.target} knows no flow of this name"),
+            + (text if known else f"{STATE_TOPIC} on {self._flow.target} knows no flow of this name"),
             next_step=f"if one of them is meant, set clusters.{alias}.cluster_id to it in the flow file, and reload "
             "the daemon (SIGHUP)"
             if known
@@ -175,7 +175,7 @@ def changed(flow: FlowSpec, before: str, now: str | None) -> WrongCluster:
     )
 
 
-def begin_anew(flow: FlowSpec) -> str:
+def starting_over(flow: FlowSpec) -> str:
     """Return what helps a flow whose target is open, and whose source will not come back."""
     alias, target = flow.source, flow.target
     return (

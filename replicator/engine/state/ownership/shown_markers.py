@@ -61,11 +61,11 @@ async def shown_by_now(target: Cluster, producer_id: int) -> tuple[Shown, bool]:
     Raises:
         KafkaError: The target refuses, or cannot be reached.
     """
-    told = await markers_are_shown(target, producer_id)
+    shown = await markers_are_shown(target, producer_id)
     stands = await marker_stands(target, producer_id)
-    if told is None:
+    if shown is None:
         return Shown.NOT_OFFERED, stands
-    if told:
+    if shown:
         return Shown.YES, stands
     return Shown.NO if stands else Shown.UNKNOWN, stands
 
@@ -115,9 +115,9 @@ def not_shown(alias: str) -> str:
 
 
 async def _after_one(target: Cluster, uid: str, identity: ProducerIdentity) -> Shown:
-    told = await markers_are_shown(target, identity.producer_id)
-    if told is not False:
-        return Shown.NOT_OFFERED if told is None else Shown.YES
+    shown = await markers_are_shown(target, identity.producer_id)
+    if shown is not False:
+        return Shown.NOT_OFFERED if shown is None else Shown.YES
     begin = await _state_end(target)
     try:
         await empty_transaction(target, data_transactional_id(uid), identity)
@@ -168,8 +168,8 @@ async def prove_fills(target: Cluster, transactional_id: str, identity: Producer
                 next_step="copy with `offsets: mapped`, which needs none; or ask the cluster's operator for brokers "
                 "that keep control batches as Kafka's own do",
             )
-    told = await markers_are_shown(target, identity.producer_id)
-    return Shown.NOT_OFFERED if told is None else Shown.YES if told else Shown.NO
+    shown = await markers_are_shown(target, identity.producer_id)
+    return Shown.NOT_OFFERED if shown is None else Shown.YES if shown else Shown.NO
 
 
 async def markers_are_shown(target: Cluster, producer_id: int) -> bool | None:
@@ -178,10 +178,10 @@ async def markers_are_shown(target: Cluster, producer_id: int) -> bool | None:
     Raises:
         KafkaError: It refuses, or cannot be reached.
     """
-    told = await control.describe_producers(await target.leader_connection(_WHERE), [_WHERE])
-    if told is None:
+    shown = await control.describe_producers(await target.leader_connection(_WHERE), [_WHERE])
+    if shown is None:
         return None
-    code, producers = control.told_of(told, _WHERE, target.spec, "DescribeProducers")
+    code, producers = control.told_of(shown, _WHERE, target.spec, "DescribeProducers")
     if code:
         raise refused(target.spec, "DescribeProducers", code, STATE_TOPIC)
     return any(one.producer_id == producer_id for one in producers)

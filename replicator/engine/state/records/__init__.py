@@ -30,7 +30,6 @@ from replicator.engine.state.records.flows import (
 )
 from replicator.engine.state.records.keys import key, put
 from replicator.engine.state.records.mirrors import (
-    begin_anew,
     copied_from,
     cuts_made,
     every_mirror,
@@ -41,6 +40,7 @@ from replicator.engine.state.records.mirrors import (
     mirrors_of,
     names_its_topic,
     readable_mirrors_of,
+    start_over,
     uuid_text,
 )
 from replicator.engine.state.records.offsets import (
@@ -67,7 +67,6 @@ from replicator.engine.state.records.writers import (
 )
 
 __all__ = [
-    "begin_anew",
     "check_writers",
     "claim_key",
     "claim_record",
@@ -113,6 +112,7 @@ __all__ = [
     "source_end_key",
     "standing_role",
     "start_key",
+    "start_over",
     "stored_flow",
     "uuid_text",
     "writer_key",

@@ -70,7 +70,7 @@ def names_its_topic(record: pb.MirrorRecord) -> bool:
     return begun and bool(record.source_partitions or record.active_partitions)
 
 
-def begin_anew(record: pb.MirrorRecord, doomed: bytes) -> None:
+def start_over(record: pb.MirrorRecord, doomed: bytes) -> None:
     """Clear everything from a mirror's record but its name, its owner and the decisions about it.
 
     Args:

@@ -24,7 +24,7 @@ _PARTITIONS_PER_REQUEST = 500
 log = get_logger(__name__)
 
 
-class SourceLooks:
+class SourceEndReader:
     """Reads the ends for one pump; call `look` every few seconds.
 
     Args:
@@ -48,7 +48,7 @@ class SourceLooks:
     async def _ask(self, slots: list[PartitionView], silent: set[int]) -> None:
         pump = self._pump
         asked_at = pump.context.now()
-        told, unseen = await ends_of(
+        found, unseen = await ends_of(
             pump.source.cluster,
             [slot.source for slot in slots],
             committed=pump.context.committed_only,
@@ -56,8 +56,8 @@ class SourceLooks:
             silent=silent,
         )
         for slot in slots:
-            if slot.source in told:
-                pump.sightings.note_end(slot, told[slot.source], asked_at)
+            if slot.source in found:
+                pump.sightings.note_end(slot, found[slot.source], asked_at)
         if unseen:
             where, why = next(iter(unseen.items()))
             log.debug("ends not looked at", partitions=len(unseen), first=str(where), why=why)
