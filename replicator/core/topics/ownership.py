@@ -99,7 +99,7 @@ class Copied(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Evidence:
     """What is known about a topic that exists on the target under the name of a mirror.
 
     Attributes:
@@ -127,41 +127,41 @@ class Standing:
     shared: bool = False
 
 
-def proven(standing: Standing) -> OwnedTopic | Fault:
+def proven(evidence: Evidence) -> OwnedTopic | Fault:
     """Return the proof that a topic on the target is ours, or why it is not."""
-    if standing.is_recorded:
-        owned = recorded(standing.name, standing.recorded_id)
-        if owned.is_still(standing.topic_id):
+    if evidence.is_recorded:
+        owned = recorded(evidence.name, evidence.recorded_id)
+        if owned.is_still(evidence.topic_id):
             return owned
-        if any(standing.recorded_id):
+        if any(evidence.recorded_id):
             return Fault(
                 Reason.TARGET_RECREATED,
-                f"the target topic {standing.name} was deleted and created again: it is not the one that is recorded "
+                f"the target topic {evidence.name} was deleted and created again: it is not the one that is recorded "
                 "as ours",
             )
-    if standing.shared:
-        return OwnedTopic(standing.name, standing.topic_id, _why_unrecorded(standing))
-    return _of_others(standing) or OwnedTopic(standing.name, standing.topic_id, _why_unrecorded(standing))
+    if evidence.shared:
+        return OwnedTopic(evidence.name, evidence.topic_id, _why_unrecorded(evidence))
+    return _of_others(evidence) or OwnedTopic(evidence.name, evidence.topic_id, _why_unrecorded(evidence))
 
 
-def _why_unrecorded(standing: Standing) -> Because:
-    if standing.is_recorded:  # while its cluster reported no ids; its records are ours
+def _why_unrecorded(evidence: Evidence) -> Because:
+    if evidence.is_recorded:  # while its cluster reported no ids; its records are ours
         return Because.RECORDED
-    return Because.SHARED if standing.shared else Because.NEVER_WRITTEN
+    return Because.SHARED if evidence.shared else Because.NEVER_WRITTEN
 
 
-def _of_others(standing: Standing) -> Fault | None:
+def _of_others(evidence: Evidence) -> Fault | None:
     """Return why a topic whose id no record of this flow names is not ours; None if nothing says so."""
-    name = standing.name
-    if standing.owner is not None:
-        return Fault(Reason.OTHER_OWNER, f"{name} is a mirror of flow {standing.owner}")
-    if standing.source_of is not None:
+    name = evidence.name
+    if evidence.owner is not None:
+        return Fault(Reason.OTHER_OWNER, f"{name} is a mirror of flow {evidence.owner}")
+    if evidence.source_of is not None:
         return Fault(
             Reason.TARGET_TAKEN,
-            f"{circle_text(name, standing.source_of)}; next: {circle_step(name, standing.source_of, standing.flow)}",
+            f"{circle_text(name, evidence.source_of)}; next: {circle_step(name, evidence.source_of, evidence.flow)}",
         )
-    if standing.written is not None and not (standing.is_recorded and standing.ends_with_ours):
-        return Fault(Reason.FOREIGN_WRITER, _foreign(standing, *standing.written))
+    if evidence.written is not None and not (evidence.is_recorded and evidence.ends_with_ours):
+        return Fault(Reason.FOREIGN_WRITER, _foreign(evidence, *evidence.written))
     return None
 
 
@@ -183,15 +183,15 @@ def circle_step(topic: str, copied: Copied, flow: str) -> str:
     )
 
 
-def _foreign(standing: Standing, partition: int, end: int) -> str:
+def _foreign(evidence: Evidence, partition: int, end: int) -> str:
     there = f"partition {partition} ends at {end}"
-    if standing.is_recorded:
+    if evidence.is_recorded:
         return (
-            f"{standing.name} is recorded as a mirror of this flow without a topic id, and the target reports one now: "
+            f"{evidence.name} is recorded as a mirror of this flow without a topic id, and the target reports one now: "
             f"its records do not show that it is ours, {there}; `mirror resolve --how accept` resumes it there"
         )
     return (
-        f"{standing.name} already exists on the target and is not a mirror of this flow: {there}. If it was one, and "
+        f"{evidence.name} already exists on the target and is not a mirror of this flow: {there}. If it was one, and "
         f"{STATE_TOPIC} was lost, `mirror resolve --how accept` resumes it where it ends"
     )
 

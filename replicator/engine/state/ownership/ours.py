@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.topics.ownership import Copied, OwnedTopic, Standing, proven
+from replicator.core.topics.ownership import Copied, Evidence, OwnedTopic, proven
 from replicator.engine.logs.bounds import ends_of, offsets_of
 from replicator.engine.logs.reading import read_batches
 from replicator.engine.logs.side import Side
@@ -94,7 +94,7 @@ class Ownership:
         await self._log.read_to_end()
         owners = state.foreign_owners(self._log.records, self._uid)
         for one in unknown:
-            standing = Standing(
+            evidence = Evidence(
                 one.name,
                 one.topic_id,
                 is_recorded=self._is_recorded(one),
@@ -105,7 +105,7 @@ class Ownership:
                 shared=self._flow.both_ways,
                 flow=self._flow.name,
             )
-            proofs[one.name] = self._recorded(one) or unseen.get(one.name) or proven(standing)
+            proofs[one.name] = self._recorded(one) or unseen.get(one.name) or proven(evidence)
         return proofs
 
     def _name_of(self, owner: str | None, topic: str) -> str | None:
@@ -128,7 +128,7 @@ class Ownership:
             alias = self._target.spec.alias
             why = f"{alias} reported one before; perhaps its brokers are being upgraded"
             return KafkaError(f"{topic.name} has no topic id now", cluster=alias, why=why, retryable=True)
-        return proven(Standing(topic.name, topic.topic_id, recorded_id=record.target_topic_id, is_recorded=True))
+        return proven(Evidence(topic.name, topic.topic_id, recorded_id=record.target_topic_id, is_recorded=True))
 
     async def _ending_with_ours(self, topics: Collection[Topic]) -> frozenset[str]:
         """Return the topics with a log that ends with a batch of this flow, and none that ends with another's."""
