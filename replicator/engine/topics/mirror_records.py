@@ -88,7 +88,7 @@ class MirrorRecords:
         return mirror.as_record((self._uid, self._flow.name), None)
 
     async def write(self) -> None:
-        """Write the mirrors that changed, a number at a time: each record stands on its own.
+        """Write the mirrors that changed, a limited number at a time: each record is a fact of its own.
 
         Raises:
             KafkaError: The state topic could not be read, or changed.

@@ -101,7 +101,7 @@ class TopicSync:
         self._log = state_log
         self._owners = owners
         self._first_pass = True
-        self._anew: set[str] = set()
+        self._due: set[str] = set()
 
     def note_record(self, key: bytes) -> str | None:
         """Handle a changed record; return the source topic of a mirror that has to start over, else None."""
@@ -121,7 +121,7 @@ class TopicSync:
             mirror.learn(record)
             return None
         self.mirrors[mirror.topic] = self.records.mirror(mirror.topic, mirror.target_topic)
-        self._anew.add(mirror.topic)
+        self._due.add(mirror.topic)
         return mirror.topic
 
     def _damaged(self, target_topic: str, error: DamagedRecord) -> str | None:
@@ -186,9 +186,9 @@ class TopicSync:
         names = self.selected()
         await self.chosen.decide_start(names)
         targets = {name: selection.target_name(self._flow.rename, name) for name in names}
-        anew, self._anew = self._anew, set()
+        due, self._due = self._due, set()
         fresh = [
-            name for name in names if configs or name in anew or name not in self.mirrors or self.mirrors[name].fault
+            name for name in names if configs or name in due or name not in self.mirrors or self.mirrors[name].fault
         ]
         grown = [name for name in names if name not in fresh and self._has_grown(name, targets[name])]
         looked_at = self.records.readable(fresh + grown, targets)
@@ -257,7 +257,7 @@ class TopicSync:
             for name, mirror in self.mirrors.items()
             if POLICY in mirror.held_back and mirror.fault is None and 0 < mirror.partitions <= len(mirror.active)
         ]
-        self._anew.update(seeded)
+        self._due.update(seeded)
         return bool(seeded)
 
     def _has_grown(self, name: str, target_name: str) -> bool:

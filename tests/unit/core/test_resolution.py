@@ -79,7 +79,7 @@ def test_skipping_tells_what_retention_took() -> None:
 
 def test_a_gap_of_unknown_size_is_not_skipped() -> None:
     """An offset map that ends too early tells nothing."""
-    with pytest.raises(PreflightFailed, match="cannot be told"):
+    with pytest.raises(PreflightFailed, match="is not known how much of orders-0 is missing"):
         plan_resolution("orders", How.SKIP, [facts(Reason.OVERTAKEN_BY_RETENTION, place=None)])
 
 
