@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Ours:
+class OurBatches:
     """How our own batches in a target log are distinguished from those of others.
 
     Attributes:
@@ -84,7 +84,7 @@ class OwnPlaceSearch:
         is_fenced: Whether a marker of the fence was seen: nothing that follows matters.
     """
 
-    def __init__(self, begin: int, ours: Ours) -> None:
+    def __init__(self, begin: int, ours: OurBatches) -> None:
         self.is_foreign = False
         self.is_fenced = False
         self._begin = begin

@@ -106,7 +106,7 @@ def _why_left_out(flow: FlowSpec, target_id: str | None, name: str, made: Sequen
         if not one.trail:
             return f"holds records that flow {one.flow} set aside"
         there = [origin.topic for origin in one.trail if origin.cluster_id == target_id]
-        # A copy back to the very topic adds none: with `loop_guard` records are told apart, else it is refused.
+        # A copy back to the very topic adds no topic: with `loop_guard` its records are told apart, else it is refused.
         if there and target_name(flow.rename, name) not in there:
             return f"is a copy made by flow {one.flow}, of records that come from {there[0]} of {flow.target}"
     return None

@@ -38,7 +38,7 @@ _CANDIDATES_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Match:
     """A place, or why there is none; `ambiguous` if there is more than one."""
 
     place: Place | None
@@ -56,7 +56,7 @@ async def settled(log: Log) -> Log:
     return replace(log, end=min(log.end, stable), committed=True)
 
 
-async def common_end(source: Log, target: Log, to_source: Callable[[int], int]) -> Found:
+async def common_end(source: Log, target: Log, to_source: Callable[[int], int]) -> Match:
     """Return the place after the last record that both logs have, searching back from the target's end.
 
     Raises:
@@ -67,18 +67,18 @@ async def common_end(source: Log, target: Log, to_source: Callable[[int], int]) 
     for _ in range(_BACKWARD_STEPS_MAX):
         lower = max(target.start, upper - _BACKWARD_OFFSETS)
         if lower >= upper:
-            return Found(Place(max(source.start, to_source(target.start)), target.end))
+            return Match(Place(max(source.start, to_source(target.start)), target.end))
         here = [record async for record in _records(target, lower, upper)]
         low, high = max(source.start, to_source(lower)), min(source.end, to_source(upper - 1) + 1)
         there = {record.offset: record.content async for record in _records(source, low, high)} if low < high else {}
         for record in reversed(here):
             if there.get(to_source(record.offset)) == record.content:
-                return Found(await _place_at_end(source, target, Place(to_source(record.offset), record.offset)))
+                return Match(await _place_at_end(source, target, Place(to_source(record.offset), record.offset)))
         upper = lower
-    return Found(None, f"the last {_BACKWARD_OFFSETS * _BACKWARD_STEPS_MAX} offsets hold no equal record on both sides")
+    return Match(None, f"the last {_BACKWARD_OFFSETS * _BACKWARD_STEPS_MAX} offsets hold no equal record on both sides")
 
 
-async def after_ours(source: Log, target: Log, producer_id: int, to_source: Callable[[int], int]) -> Found:
+async def after_ours(source: Log, target: Log, producer_id: int, to_source: Callable[[int], int]) -> Match:
     """Return the place after our own last record on the target, whatever comes after it.
 
     It is where the map says, unless our record landed after another producer's: then it is searched by its content.
@@ -89,17 +89,17 @@ async def after_ours(source: Log, target: Log, producer_id: int, to_source: Call
     """
     ours = await _last_records(target, producer_id)
     if not ours:
-        return Found(None, "no record of this flow was found on the target")
+        return Match(None, "no record of this flow was found on the target")
     last = ours[-1]
     at = to_source(last.offset)
     if source.start <= at < source.end:
         async for record in _records(source, at, at + 1):
             if record.content == last.content:
-                return Found(await _place_at_end(source, target, Place(at, last.offset)))
+                return Match(await _place_at_end(source, target, Place(at, last.offset)))
     return await _place_of(source, target, ours)
 
 
-async def copied_end(source: Log, target: Log) -> Found:
+async def copied_end(source: Log, target: Log) -> Match:
     """Return the place of a target that another tool filled from the same source, proven by its last records.
 
     Offsets may differ in any way; the records must be the same, in the same order, and occur only once.
@@ -112,11 +112,11 @@ async def copied_end(source: Log, target: Log) -> Found:
     if not wanted:
         following = await _next_record(source, source.start)
         place = place_without_records(source.start, following, target.start, target.end)
-        return Found(place, "" if place is not None else "the target holds no record to search for")
+        return Match(place, "" if place is not None else "the target holds no record to search for")
     return await _place_of(source, target, wanted)
 
 
-async def repeated_start(source: Log, target: Log) -> Found:
+async def repeated_start(source: Log, target: Log) -> Match:
     """Return the place after the records that a re-created source topic starts with and the target already holds.
 
     A topic that was deleted and filled again, from a backup or by its applications, starts with what was copied before:
@@ -129,7 +129,7 @@ async def repeated_start(source: Log, target: Log) -> Found:
     first = await anext(_records(source, source.start, source.end), None)
     if first is None:
         place = place_without_records(source.start, source.end, 0, target.end)
-        return Found(place)
+        return Match(place)
     candidates: list[int] = []
     begin = await _by_time(target, [first])
     searched = 0
@@ -138,20 +138,20 @@ async def repeated_start(source: Log, target: Log) -> Found:
         if record.content == first.content:
             candidates.append(record.offset)
         if searched >= _SEARCHED_RECORDS_MAX or len(candidates) > _CANDIDATES_MAX:
-            return Found(
+            return Match(
                 None,
                 "the source's first record occurs too often on the target, or too far from its end",
                 ambiguous=True,
             )
     if not candidates:
-        return Found(Place(source.start, target.end))
+        return Match(Place(source.start, target.end))
     runs = [await _run_of_equals(source, target, at) for at in candidates]
     longest = max(length for length, _ in runs)
     last = [place for length, place in runs if length == longest]
     if len(last) > 1 or longest >= _SEARCHED_RECORDS_MAX:
         why = f"the first {longest} records of the source occur {len(last)} times on the target"
-        return Found(None, why, ambiguous=True)
-    return Found(await _place_at_end(source, target, last[0]))
+        return Match(None, why, ambiguous=True)
+    return Match(await _place_at_end(source, target, last[0]))
 
 
 async def _run_of_equals(source: Log, target: Log, begin: int) -> tuple[int, Place]:
@@ -202,11 +202,11 @@ async def _next_record(log: Log, begin: int) -> int:
     return max(begin, log.end)
 
 
-async def _place_of(source: Log, target: Log, wanted: list[Record]) -> Found:
+async def _place_of(source: Log, target: Log, wanted: list[Record]) -> Match:
     """Return where the source has the wanted records, in their order and only once."""
     begin = await _by_time(source, wanted)
     if begin is None:
-        return Found(None, "the source has no record with the time of the target's last ones")
+        return Match(None, "the source has no record with the time of the target's last ones")
     contents = [record.content for record in wanted]
     window: deque[tuple[object, ...]] = deque(maxlen=len(contents))
     matches: list[int] = []
@@ -219,10 +219,10 @@ async def _place_of(source: Log, target: Log, wanted: list[Record]) -> Found:
         if searched >= _SEARCHED_RECORDS_MAX:
             break
     if len(matches) == 1:
-        return Found(await _place_at_end(source, target, Place(matches[0], wanted[-1].offset)))
+        return Match(await _place_at_end(source, target, Place(matches[0], wanted[-1].offset)))
     if not matches:
-        return Found(None, f"its last {len(contents)} records are not on the source in this order")
-    return Found(None, f"its last {len(contents)} records occur {len(matches)} times on the source", ambiguous=True)
+        return Match(None, f"its last {len(contents)} records are not on the source in this order")
+    return Match(None, f"its last {len(contents)} records occur {len(matches)} times on the source", ambiguous=True)
 
 
 def _proves(window: deque[tuple[object, ...]], contents: list[tuple[object, ...]], *, from_start: bool) -> bool:

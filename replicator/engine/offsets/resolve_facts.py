@@ -11,7 +11,7 @@ from replicator.core.offsets.map_view import IDENTICAL, MapView
 from replicator.core.offsets.offset_map import Place
 from replicator.core.offsets.resolution import Facts
 from replicator.engine.logs.matching import (
-    Found,
+    Match,
     after_ours,
     common_end,
     copied_end,
@@ -83,7 +83,7 @@ class FactFinder:
         if how is How.ACCEPT and reason is Reason.FOREIGN_WRITER and here is None:
             reason = None  # the topic has fewer partitions than the source: this one is created and starts as any other
         place = self._place(slot, here, ours=number in mirror.active)
-        found, equal = Found(None), None
+        found, equal = Match(None), None
         if how is How.ACCEPT and there is not None and here is not None:
             found, equal = await self._proven(mirror, slot, reason, there, here)
         batch = await self._batch(slot, there) if how is How.SKIP and reason in _BY_BATCH else None
@@ -120,7 +120,7 @@ class FactFinder:
 
     async def _proven(
         self, mirror: Mirror, slot: PartitionView | None, reason: Reason | None, there: Log, here: Log
-    ) -> tuple[Found, int | None]:
+    ) -> tuple[Match, int | None]:
         """Return the place that the records prove, and the offset from which both logs are equal at equal offsets.
 
         Only decided records count: above the last stable offset of either log, a transaction is open.
@@ -129,7 +129,7 @@ class FactFinder:
             there = await settled(there)
         decided = await settled(here)
         if decided.end < here.end:
-            return Found(None, "a transaction is open on the target: its outcome is not known yet"), None
+            return Match(None, "a transaction is open on the target: its outcome is not known yet"), None
         found = await self._found(mirror, slot, reason, there, decided)
         if found.place is None or found.place.source != found.place.target:
             return found, None
@@ -137,12 +137,12 @@ class FactFinder:
 
     async def _found(
         self, mirror: Mirror, slot: PartitionView | None, reason: Reason | None, there: Log, here: Log
-    ) -> Found:
+    ) -> Match:
         """Return the place where a partition may provably continue, or why none is proven."""
         if reason is None:
-            return Found(None)
+            return Match(None)
         to_source = _to_source(slot)
-        found = Found(None)
+        found = Match(None)
         if reason is Reason.SOURCE_TRUNCATED:
             found = await common_end(there, here, to_source)
         elif reason is Reason.SOURCE_RECREATED:

@@ -18,7 +18,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from replicator.engine.state.index import Found
+    from replicator.engine.state.index import IndexedRecord
 
 M = TypeVar("M", bound=Message)
 
@@ -76,7 +76,7 @@ def about(record_key: bytes) -> str:
     return " ".join([_KINDS.get(parsed.kind, f"kind {parsed.kind}"), *named, f"of flow {parsed.flow_uid}"])
 
 
-def readable_records(record: type[M], found: Iterable[Found]) -> Iterator[tuple[bytes, M]]:
+def readable_records(record: type[M], found: Iterable[IndexedRecord]) -> Iterator[tuple[bytes, M]]:
     """Yield the readable ones among records; an unreadable one is reported where its subject is used."""
     for raw_key, _, raw in found:
         try:

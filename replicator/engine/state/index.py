@@ -16,7 +16,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Callable, ItemsView, KeysView
 
-Found = tuple[bytes, "pb.StateKey", bytes]
+IndexedRecord = tuple[bytes, "pb.StateKey", bytes]
 """A record: its raw key, the parsed key, and its value."""
 _Keys = dict[bytes, "pb.StateKey"]
 _Name = TypeVar("_Name")
@@ -109,7 +109,7 @@ class StateRecords(MutableMapping[bytes, bytes]):
 
     def find(
         self, kind: pb.Kind, uid: str | None = None, topic: str | None = None, partition: int | None = None
-    ) -> Iterator[Found]:
+    ) -> Iterator[IndexedRecord]:
         """Yield the records of one kind, restricted to a flow, topic and partition if given."""
         flows = self._index.get(kind, {})
         for topics in _chosen(flows, uid):
@@ -118,7 +118,7 @@ class StateRecords(MutableMapping[bytes, bytes]):
                     for raw_key, parsed in list(keys.items()):
                         yield raw_key, parsed, self._values[raw_key]
 
-    def of_flow(self, uid: str) -> Iterator[Found]:
+    def of_flow(self, uid: str) -> Iterator[IndexedRecord]:
         """Yield the records of all kinds of one flow."""
         for kind in list(self._index):
             yield from self.find(cast("pb.Kind", kind), uid)

@@ -172,7 +172,8 @@ def _whole(record: pb.SwitchRecord, journal: Journal, known: Iterable[pb.LeftOut
 def _saw_cuts_too_high(record: pb.SwitchRecord, journal: Journal) -> bool:
     """Return whether an earlier version reported what a fence's partitions show, and no step has relied on it yet.
 
-    That version may have counted the fence's own marker. Versions that do not also record others' writes below it.
+    That version may have counted the fence's own marker. A version that does not count it also records what others
+    wrote below it.
     """
     return (
         not journal.finished

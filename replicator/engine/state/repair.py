@@ -64,8 +64,8 @@ _MEANS: Mapping[pb.Kind, str] = {
     pb.KIND_FLOW: _NEW_FLOW + "; whether it was paused is forgotten",
     pb.KIND_WRITER: "who writes for the flow, and whether it may, is forgotten, and the flow's own record, too: "
     + _NEW_FLOW,
-    pb.KIND_CLAIM: "its holder no longer learns anything from it, and rewrites it within seconds; a claim's number "
-    "starts at 1 again, so markers of fills may be refused until the brokers have forgotten the higher one",
+    pb.KIND_CLAIM: "its holder no longer learns anything from it, and it is written again within seconds; a claim's "
+    "number starts at 1 again, so markers of fills may be refused until the brokers have forgotten the higher one",
     pb.KIND_MIRROR: "nothing records any more that the topic on the target is this flow's: it stops there until it is "
     "taken over (mirror resolve --how accept) or copied again",
     pb.KIND_SOURCE_END: "it is recorded again within seconds; until then it is unknown what a failover would lose",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replicator.core.offsets.offset_map import OffsetMap, Place
-from replicator.core.offsets.own_place import Ours
+from replicator.core.offsets.own_place import OurBatches
 from replicator.engine.copy.live_maps import offset_block, restored
 from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.side import Side
@@ -99,7 +99,7 @@ async def _high_in(site: Site, record: pb.CutRecord) -> list[High]:
     side = Side(target, target.topic_ids)
     starts = await log_starts(target, wheres)
     producer_id = state.get_writer_record(site.log.records, site.uid).producer_id
-    ours = Ours(producer_id, fence_epoch=record.epoch)
+    ours = OurBatches(producer_id, fence_epoch=record.epoch)
     cleaned = await compacted_topics(site.admins[1], topics)
     room = asyncio.Semaphore(_LOOKS_AT_ONCE)
 

@@ -44,7 +44,7 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TopicPair:
     """The facts about one topic, from both sides."""
 
     source: Topic
@@ -87,7 +87,7 @@ class TopicFacts:
         self._source_admin, self._target_admin = admins
         self._log = state_log
 
-    async def of(self, names: list[str], targets: Mapping[str, str]) -> dict[str, Found]:
+    async def of(self, names: list[str], targets: Mapping[str, str]) -> dict[str, TopicPair]:
         """Return the facts about topics from both sides; a refusal for one topic is reported with that topic only."""
         existing = sorted({targets[name] for name in names if targets[name] in self._target.topics})
         untold: tuple[dict[str, KafkaError], dict[str, KafkaError]] = {}, {}
@@ -100,7 +100,7 @@ class TopicFacts:
         for config in here.values():
             self.known_configs = frozenset(config.effective)
         return {
-            name: Found(
+            name: TopicPair(
                 self._source.topics[name],
                 self._target.topics.get(targets[name]),
                 there.get(name),
@@ -126,7 +126,7 @@ class TopicFacts:
             self._log.learn_limit(int(takes))
         return found
 
-    def plan(self, mirror: Mirror, found: Found) -> TopicPlan:
+    def plan(self, mirror: Mirror, found: TopicPair) -> TopicPlan:
         """Return what has to be done to a target topic, going by its own facts alone (`fault` adds the rest)."""
         source = SourceTopic(
             name=mirror.topic,
@@ -177,11 +177,11 @@ class TopicFacts:
         in_force = {name: one.value for name, one in effective.items() if one.value is not None}
         return changes_of(plan, _target_side(found), in_force)
 
-    def fault(self, mirror: Mirror, found: Found, plan: TopicPlan) -> Fault | None:
+    def fault(self, mirror: Mirror, found: TopicPair, plan: TopicPlan) -> Fault | None:
         """Return why the two topics cannot be a mirror."""
         return self._not_mappable(mirror, found) or self._not_shareable(mirror, found) or plan.fault
 
-    def _not_mappable(self, mirror: Mirror, found: Found) -> Fault | None:
+    def _not_mappable(self, mirror: Mirror, found: TopicPair) -> Fault | None:
         """Return a fault if offsets are mapped and the topic is compacted: the map rests on counting records."""
         if "compact" not in effective_of(found.source_config).get(POLICY, ""):
             return None
@@ -195,7 +195,7 @@ class TopicFacts:
             "in a flow of its own",
         )
 
-    def _not_shareable(self, mirror: Mirror, found: Found) -> Fault | None:
+    def _not_shareable(self, mirror: Mirror, found: TopicPair) -> Fault | None:
         """Return why others must not write to this target topic as well: their records could not be told from ours."""
         if not self._flow.both_ways:
             return None
@@ -215,7 +215,7 @@ class TopicFacts:
         return None
 
 
-def _target_side(found: Found) -> TargetTopic | None:
+def _target_side(found: TopicPair) -> TargetTopic | None:
     if found.target is None:
         return None
     return TargetTopic(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.state.log import Change, StateLog
     from replicator.engine.topics.chosen import Chosen
-    from replicator.engine.topics.facts import Found, TopicFacts
+    from replicator.engine.topics.facts import TopicFacts, TopicPair
     from replicator.engine.topics.mirror import Mirror
     from replicator.engine.topics.mirror_records import MirrorRecords
     from replicator.engine.topics.proof import Proof
@@ -87,7 +87,7 @@ class TopicSteps:
         self,
         name: str,
         target_name: str,
-        found: Found,
+        found: TopicPair,
         target_error: int | None,
         proof: Proof | None,
     ) -> None:
@@ -124,7 +124,7 @@ class TopicSteps:
                 log.warning("topic stopped", topic=name, reason=fault.reason, why=str(error), next=error.next_step)
             mirror.fault = fault
 
-    async def _bring_in_step(self, mirror: Mirror, found: Found, proof: OwnedTopic | Fault | None) -> None:
+    async def _bring_in_step(self, mirror: Mirror, found: TopicPair, proof: OwnedTopic | Fault | None) -> None:
         if proof is None:
             found = await self._without_doomed(mirror, found)
         _note_cleaning(mirror, found)
@@ -163,7 +163,9 @@ class TopicSteps:
         """Return whether the target topic is still passive: a pass may take minutes, a switch seconds."""
         return state.is_copied_to(self._log.records, self._uid, mirror.target_topic)
 
-    async def _in_step(self, mirror: Mirror, found: Found, plan: TopicPlan, owned: OwnedTopic | None) -> Topic | None:
+    async def _in_step(
+        self, mirror: Mirror, found: TopicPair, plan: TopicPlan, owned: OwnedTopic | None
+    ) -> Topic | None:
         """Create the target topic, or change ours; return it once it has leaders, None if it does not have them yet."""
         target, partitions = found.target, found.source.partition_count
         if target is None:
@@ -193,7 +195,7 @@ class TopicSteps:
             self.outrun.add(mirror.topic)
         return made
 
-    async def _without_doomed(self, mirror: Mirror, found: Found) -> Found:
+    async def _without_doomed(self, mirror: Mirror, found: TopicPair) -> TopicPair:
         """Delete the target topic that an operator gave up, if it still exists; return the facts afterwards."""
         record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
         if record is None or not record.doomed_topic_id:
@@ -214,7 +216,7 @@ class TopicSteps:
         return found
 
 
-def _note_cleaning(mirror: Mirror, found: Found) -> None:
+def _note_cleaning(mirror: Mirror, found: TopicPair) -> None:
     """Note how the source's log is cleaned, for stopped mirrors as well: the ways to resolve them depend on it."""
     source = effective_of(found.source_config)
     policy = source.get(POLICY, "")

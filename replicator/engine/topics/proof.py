@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from replicator.engine.state.log import Change, StateLog
     from replicator.engine.state.ownership.owners import Owners
     from replicator.engine.state.source import SourceState
-    from replicator.engine.topics.facts import Found, TopicFacts
+    from replicator.engine.topics.facts import TopicFacts, TopicPair
     from replicator.engine.topics.mirror import Mirror
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
@@ -71,7 +71,7 @@ class TargetProof:
         self._feeders = _first_of(targets)
         self._selected = frozenset(targets)
 
-    async def prove(self, found: Mapping[str, Found]) -> dict[str, Proof]:
+    async def prove(self, found: Mapping[str, TopicPair]) -> dict[str, Proof]:
         """Return, by source topic, the proof that its target topic is ours, or why it is not, or why that is unknown.
 
         A topic that existed before us and never held a record is recorded as ours before it is changed in any way: so a
@@ -100,7 +100,7 @@ class TargetProof:
                 adopted[name] = topic
         return proofs | await self._adopt(found, adopted)
 
-    async def _adopt(self, found: Mapping[str, Found], topics: Mapping[str, Topic]) -> dict[str, Proof]:
+    async def _adopt(self, found: Mapping[str, TopicPair], topics: Mapping[str, Topic]) -> dict[str, Proof]:
         """Record topics as ours, all in one change; return the proofs for those that are recorded afterwards."""
         mirrors = {name: self._from_record(name, topic.name) for name, topic in topics.items()}
 
