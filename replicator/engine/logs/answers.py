@@ -178,7 +178,7 @@ class Answers:
         return await self._tried(where, ask)
 
     async def _looked_ahead(self) -> Answer | None:
-        """Return the response read ahead; None if that failed: the connection may have died meanwhile, as the loop stood."""
+        """Return the response read ahead; None if that failed: the connection may have died while the loop stood."""
         ahead, self._ahead = self._ahead, None
         try:
             return await ahead if ahead is not None else None
