@@ -1,4 +1,4 @@
 """Pure decisions: no I/O, no clock, no randomness. Times and facts are arguments.
 
-Each room decides for the room of `engine` that has its name; `acl` holds who may do what, `status` what is shown.
+Each room decides for the room of `engine` with the same name; `acl` says who may do what, `status` what is shown.
 """

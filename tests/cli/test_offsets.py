@@ -98,8 +98,7 @@ def test_json_says_the_same_as_yaml(run: Run, daemon: FakeDaemon) -> None:
         "target_offset": None,
         "state": "not_yet_replicated",
         "behind_records": 500,
-        "detail": "500 records behind, copied is what lies below 500; "
-        "the partition is FAULTED (overtaken_by_retention)",
+        "detail": "500 records behind: copied up to 500; the partition is FAULTED (overtaken_by_retention)",
     }
     assert YAML(typ="safe").load(run(*TRANSLATE, "--group", "billing", "-o", "yaml").out) == document
 

@@ -84,7 +84,7 @@ def test_damaged_records_are_cleared_one_by_one(
     entries = json.loads(daemon.cli("audit", "show", "-o", "json").stdout)["entries"]
     assert [one["method"] for one in entries if one["phase"] == "outcome"] == ["ClearDamaged"] * 3
 
-    wait_until("the flow begins as a new one", lambda: daemon.flow().get("flow_uid") not in {None, uid})
+    wait_until("the flow starts as a new one", lambda: daemon.flow().get("flow_uid") not in {None, uid})
     daemon.wait_state(topic_name, "FAULTED", "foreign_writer")
     accepted = daemon.cli("mirror", "resolve", lab.flow, topic_name, "--how", "accept", "--yes")
     assert accepted.returncode == 0, accepted.stderr

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from kio.schema.errors import ErrorCode
 
-from replicator.engine.logs.reading import gives_nothing, read_once
+from replicator.engine.logs.reading import ends_in_hole, read_once
 from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
@@ -36,8 +36,8 @@ def test_what_a_leader_keeps_itself_and_which_epoch_it_is_in(make_cluster: MakeC
         assert leader is not None
 
         assert await control.local_starts(connection, [where]) == {where: control.Answer(0, 0)}
-        assert not await gives_nothing(side, where, 4, 10, committed=False)
-        assert not await gives_nothing(side, where, 10, 10, committed=False)
+        assert not await ends_in_hole(side, where, 4, 10, committed=False)
+        assert not await ends_in_hole(side, where, 10, 10, committed=False)
         await read_once(side, connection, where, 4, leader_epoch=leader.epoch)
         with pytest.raises(BrokerRefused) as caught:
             await read_once(side, connection, where, 4, leader_epoch=leader.epoch + 1)

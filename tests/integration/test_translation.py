@@ -129,7 +129,7 @@ def test_a_daemon_that_never_looked_says_so(east: Kafka, west: Kafka, topic_name
     code, (row,), said = rows(daemon, *of_one(topic_name, 0, 5))
 
     assert (code, row["state"], row["target_offset"]) == (1, "not_attached", None)
-    assert "`replicator flow resume` lets it look" in said
+    assert "`replicator flow resume` lets it compare them" in said
 
 
 # -- 100,000 questions per shape ------------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def test_a_moment_is_told_by_the_source(east: Kafka, west: Kafka, topic_name: st
     code, (found,), remarks = rows(daemon, "--topic", topic_name, "--time", str(moment + 30))
     assert (code, found["source_offset"], found["state"]) == (1, 5, "not_yet_replicated")
     assert (found["target_offset"], found["behind_records"]) == (None, 2)
-    assert "copied is what lies below 3" in remarks
+    assert "copied up to 3" in remarks
 
 
 def looked_up(cluster: Kafka, topic: str, time_ms: int) -> int:

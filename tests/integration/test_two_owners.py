@@ -55,7 +55,7 @@ def test_a_flow_at_work_keeps_its_topic(east: Kafka, west: Kafka, topic_name: st
     second = _second(lab, first, name).start(ready_seconds=0)
     mirror = second.wait_state(topic_name, "FAULTED", "other_owner")
     assert f"is a mirror of flow {lab.flow} (from east" in mirror["detail"], mirror
-    for how, why in (("accept", "daemons of that flow are at work"), ("recreate", "--how accept")):
+    for how, why in (("accept", "daemons of that flow are active"), ("recreate", "--how accept")):
         told = second.cli("mirror", "resolve", name, topic_name, "--how", how, "--yes")
         assert told.returncode, told.stdout
         assert why in told.stderr, told.stderr

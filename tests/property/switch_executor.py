@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from replicator.core.copy.attach_facts import Role
-from replicator.core.offsets.own_place import Ours, OwnPlace, OwnPlaceSearch
+from replicator.core.offsets.own_place import OurBatches, OwnPlace, OwnPlaceSearch
 from replicator.core.switch import machine as switch
 from replicator.core.switch import orders as switch_orders
 from replicator.core.switch import recording as switch_recording
@@ -317,7 +317,7 @@ def outcome(world: World, step: do.Step | None, machine: Machine = SOUND) -> got
 def _cut(world: World, partition: int, epoch: int, machine: Machine) -> Cut:
     """Return the cut as it is found in the log alone: offsets are the same on both sides."""
     seen = len(world.source[partition]) if world.source_up and partition not in world.gone else None
-    search = machine.search(0, Ours(OURS, fence_epoch=epoch))
+    search = machine.search(0, OurBatches(OURS, fence_epoch=epoch))
     for offset, cell in enumerate(world.target[partition]):
         # Where the source has a marker, too, it is of an earlier fence, which was turned back.
         fences = cell == MARK and world.source[partition][offset : offset + 1] != (MARK,)

@@ -1,18 +1,18 @@
-"""How consumer groups follow: what is written to the target, when it may be, and why something is left alone.
+"""How consumer groups follow: what is written to the target, when it may be written, and why something is left alone.
 
-Pure: what both sides hold and what was written before in, what to write and what to say out. `engine.groups.sync` does
-the I/O. The rules:
+Pure: what both sides hold and what was written before go in, what to write and what to report come out.
+`engine.groups.sync` does the I/O. The rules:
 
 - **Barrier.** Commits are applied only once every mirror of the flow has passed the source's ends that were observed
-  *after* the commits were read. Whatever a group's work had produced by then lies below those ends, so that on the
-  target a group never stands ahead of its own output.
+  *after* the commits were read. Whatever the group had produced by then lies below those ends, so on the target a
+  group is never ahead of its own output.
 - **Both ways.** The target follows forward and backward (a reset) while its value is one that we wrote. A value that
-  was never ours is taken over where ours lies further on (as MirrorMaker 2 does), and left alone where it does not.
+  was never ours is replaced if ours is further on (as MirrorMaker 2 does), and left alone if it is not.
 - **Exact or not at all.** An offset without a place on the target is held back, never guessed.
-- **Members own their group.** A group with members on the target is left alone; so is one whose value there was
-  changed. To hand it back, its offsets are deleted on the target.
-- **Renewal.** Brokers forget the commits of groups without members after `offsets.retention.minutes` (7 days): what
-  did not change is written again each day. What the source forgets is not renewed, and never deleted.
+- **Members own their group.** A group with members on the target is left alone; so is a group whose value was changed
+  there. To hand it back, delete its offsets on the target.
+- **Renewal.** Brokers forget the commits of groups without members after `offsets.retention.minutes` (7 days), so
+  unchanged commits are written again each day. What the source forgets is not renewed, and never deleted.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Ours(NamedTuple):
 
     Attributes:
         offset: The value.
-        before: What stood there when it was decided, None for nothing or where the write is known to stand. Until
-            then either may stand there, and both are ours.
+        before: The value on the target when this was decided; None if there was none, or once the write is known to
+            have succeeded. Until then either value may be there, and both are ours.
         written_ms: When (Unix, ms).
     """
 
@@ -55,13 +55,13 @@ class Ours(NamedTuple):
     written_ms: int
 
 
-class Place(NamedTuple):
-    """Where a committed offset stands on the target.
+class Translated(NamedTuple):
+    """The target offset for a committed offset.
 
     Attributes:
-        state: What the translation is worth.
-        offset: The target's offset, None where it has none.
-        end_offset: Where what is replicated ends on the target, told where the commit lies beyond it.
+        state: How far the translation can be trusted.
+        offset: The target's offset; None if there is none.
+        end_offset: The target offset of the replicated end, for a commit that lies beyond it.
         beyond: By how many source offsets it lies beyond.
         detail: The same in words.
     """
@@ -74,7 +74,7 @@ class Place(NamedTuple):
 
     @property
     def reached(self) -> int | None:
-        """The target's offset, or where what is replicated ends if that comes first."""
+        """The target's offset, or the replicated end if that comes first."""
         return self.end_offset if self.offset is None else self.offset
 
 
@@ -83,14 +83,14 @@ class Facts:
     """One partition of one group.
 
     Attributes:
-        source: What it committed on the source, None where the source does not know it any more.
-        place: Where that stands on the target, None with it.
-        target: What stands on the target now.
+        source: The commit on the source; None if the source does not know it any more.
+        place: Its target offset; None if `source` is.
+        target: The current commit on the target.
         ours: What we wrote last.
     """
 
     source: Committed | None
-    place: Place | None
+    place: Translated | None
     target: Committed | None
     ours: Ours | None
 
@@ -100,10 +100,10 @@ class Verdict:
     """What is done about one partition.
 
     Attributes:
-        state: How the target will stand once `write` is done.
-        write: What to commit on the target, None for nothing.
+        state: The state of the target once `write` is done.
+        write: What to commit on the target; None for nothing.
         detail: Why it is held back.
-        cut: By how many source offsets less is written than was committed (`clamp`).
+        cut: How many source offsets below the source's commit the written one is (`clamp`).
     """
 
     state: GroupState
@@ -119,7 +119,7 @@ def decide(facts: Facts, *, active: bool, now_ms: int, clamp: bool = False) -> V
         facts: The partition.
         active: Whether the group has members on the target.
         now_ms: The time (Unix, ms).
-        clamp: Whether a commit beyond what is replicated becomes the replicated end, as at a failover, where no more
+        clamp: Whether a commit beyond what is replicated becomes the replicated end, as at a failover, when no more
             will come. Otherwise it is held back.
     """
     source, place, target = facts.source, facts.place, facts.target
@@ -131,7 +131,7 @@ def decide(facts: Facts, *, active: bool, now_ms: int, clamp: bool = False) -> V
     if offset is None:
         return Verdict(GroupState.NOT_TRANSLATED, detail=place.detail or place.state.value)
     cut = place.beyond if place.offset is None else 0
-    # The leader epoch means something on its own cluster only; elsewhere it would tell of a truncation.
+    # A leader epoch is meaningful on its own cluster only; elsewhere it would look like a truncation.
     wanted = Committed(offset, source.metadata)
     if target is not None and not _may_replace(target, wanted, facts.ours):
         return Verdict(GroupState.CHANGED_ON_TARGET, detail=_changed(target, wanted, facts.ours))
@@ -168,7 +168,8 @@ def recorded(
 ) -> dict[TopicPartition, Ours]:
     """Return what is recorded before `writes` are made, by names on the target.
 
-    What is known to stand needs no second value any more. What neither stands nor is written is forgotten.
+    A value that was seen on the target no longer needs the one before. An entry that is neither there nor written is
+    forgotten.
     """
     kept = {
         where: ours._replace(before=None) if _stands(target.get(where), ours) else ours
@@ -185,10 +186,10 @@ def _stands(target: Committed | None, ours: Ours) -> bool:
     return target is not None and target.offset == ours.offset
 
 
-def reread(place: Place | None, target: Committed | None) -> int | None:
-    """Return how many offsets would be read again if the target took over now; None where it cannot be told.
+def reread(place: Translated | None, target: Committed | None) -> int | None:
+    """Return how many offsets would be read again if the target took over now; None if unknown.
 
-    Without a commit on the target its consumer's own setting decides (`auto.offset.reset`): unknown too.
+    Without a commit on the target, its consumer's own setting decides (`auto.offset.reset`): unknown, too.
     """
     if place is None or target is None or place.reached is None:
         return None
@@ -196,7 +197,7 @@ def reread(place: Place | None, target: Committed | None) -> int | None:
 
 
 def worst(partitions: Iterable[GroupPartition]) -> GroupState:
-    """Return the state of a group by those of its partitions; one without any is in step."""
+    """Return the state of a group, from its partitions' states; a group without partitions is in step."""
     states = {partition.state for partition in partitions}
     return next((state for state in _WORST_FIRST if state in states), GroupState.IN_STEP)
 
@@ -206,14 +207,14 @@ def worst(partitions: Iterable[GroupPartition]) -> GroupState:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the groups of the source had committed at one time.
+    """What the groups of the source had committed at one moment.
 
     Attributes:
         taken_ms: When reading began (Unix, ms).
         began: The same by the monotonic clock, in seconds.
-        ended: When the last answer had come, by the monotonic clock.
-        kinds: What kind each group is.
-        commits: Per group, what it had committed.
+        ended: When the last response arrived, by the monotonic clock.
+        kinds: The kind of each group.
+        commits: Per group, its commits.
     """
 
     taken_ms: int
@@ -232,7 +233,7 @@ class Waiting:
 
 
 class Barrier:
-    """Holds at most one reading until its ends are passed; later ones are taken only after it.
+    """Holds at most one reading until its ends are passed; the next one is taken only after that.
 
     So each reading is applied after a bounded wait, however fast the source grows, and memory holds two.
     """
@@ -241,11 +242,11 @@ class Barrier:
         self.waiting: Waiting | None = None
 
     def offer(self, reading: Reading, ends: Mapping[TopicPartition, int], ends_began: float) -> None:
-        """Take a reading with the ends that were observed after it, or narrow what waits already by them.
+        """Take a reading with the ends that were observed after it, or narrow the waiting one's ends by them.
 
         Args:
             reading: Commits.
-            ends: High watermarks of every partition that the flow means: a transaction's records lie below it before
+            ends: High watermarks of every partition that the flow selects: a transaction's records lie below it before
                 its markers are written, while the last stable offset passes them later than the commit shows.
             ends_began: When the first of them was asked for, by the monotonic clock.
 
@@ -257,7 +258,7 @@ class Barrier:
         if self.waiting is None:
             self.waiting = Waiting(reading, dict(ends))
             return
-        # A log that was truncated, or is gone, has to be passed as far as it still goes.
+        # A log that was truncated, or is gone, has to be passed only as far as it still reaches.
         narrowed = {where: min(end, ends[where]) for where, end in self.waiting.ends.items() if where in ends}
         self.waiting = replace(self.waiting, ends=narrowed)
 

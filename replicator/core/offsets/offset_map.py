@@ -1,12 +1,12 @@
-"""Which target offset stands for which source offset: an ordered list of runs, exact both ways.
+"""Which target offset corresponds to which source offset: an ordered list of runs, exact both ways.
 
-A run says that `length` offsets from `source` on stand at as many from `target` on. A new one begins only where the
-difference between the two changes: source offsets that were not copied, or target offsets that are not the source's.
-So a copy at identical offsets is one run for ever, and has no map at all.
+A run says that `length` offsets from `source` on correspond to as many from `target` on. A new run starts only where
+the difference between the two changes: at source offsets that were not copied, or target offsets that are not the
+source's. So a copy at identical offsets is a single run, and has no map at all.
 
-Runs are kept in blocks. All but the last are packed, a few bytes a run, and unpacked one at a time for a look-up: a
-source that ends a transaction each second makes 86,400 runs a day and partition.
-An offset is always the *next* record to read, so one that was not copied means the next one that was.
+Runs are kept in blocks. All but the last block are packed, a few bytes a run, and unpacked one at a time for a look-up:
+a source that ends a transaction each second makes 86,400 runs a day and partition.
+An offset is always the *next* record to read, so an offset that was not copied means the next one that was.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from replicator.errors import BugError, CorruptRecords
 
 RUNS_PER_BLOCK = 4096
 BLOCKS_MAX = 2048
-"""Of one partition, 15 to 40 MB. Beyond, the oldest offsets cannot be translated any more."""
+"""Of one partition, 15 to 40 MB. Beyond that, the oldest offsets can no longer be translated."""
 _VARINT_MORE = 0x80
 _VARINT_LOW = 0x7F
 _VARINT_BITS_MAX = 63
@@ -29,7 +29,7 @@ _UNPACKED_BYTES_MAX = 16 << 20
 
 
 class Run(NamedTuple):
-    """`length` offsets from `source` on the source stand from `target` on the target."""
+    """`length` offsets of the source, from `source` on, correspond to those of the target from `target` on."""
 
     source: int
     target: int
@@ -37,24 +37,24 @@ class Run(NamedTuple):
 
     @property
     def source_end(self) -> int:
-        """The source offset behind it."""
+        """The source offset after the run."""
         return self.source + self.length
 
     @property
     def target_end(self) -> int:
-        """The target offset behind it."""
+        """The target offset after the run."""
         return self.target + self.length
 
 
 class Place(NamedTuple):
-    """The same moment in both logs: what is below `source` is copied, or never will be, below `target`."""
+    """The same moment in both logs: everything below `source` is copied, or never will be, below `target`."""
 
     source: int
     target: int
 
 
 class Block(NamedTuple):
-    """Runs in packed form: all there are between two places."""
+    """Runs in packed form: all the runs between two places."""
 
     begin: Place
     end: Place
@@ -65,11 +65,11 @@ class OffsetMap:
     """The map of one partition.
 
     Args:
-        begin: From where on it is known.
+        begin: The place from which it is known.
 
     Attributes:
-        begin: Nothing is known of what is below.
-        end: Up to where it is known.
+        begin: Nothing is known below this place.
+        end: The place up to which it is known.
     """
 
     __slots__ = ("_beyond", "_blocks", "_open", "_open_begin", "_unpacked", "begin", "end")
@@ -85,7 +85,7 @@ class OffsetMap:
 
     @classmethod
     def of(cls, begin: Place, runs: Iterable[Run]) -> Self:
-        """Return the map of some runs, in order."""
+        """Return the map made of some runs, in order."""
         made = cls(begin)
         for run in runs:
             made.add(run)
@@ -94,10 +94,10 @@ class OffsetMap:
     # -- growing ------------------------------------------------------------------------------------------------
 
     def add(self, run: Run) -> None:
-        """Take what was copied next. `end` moves behind it.
+        """Add what was copied next, and move `end` after it.
 
         Raises:
-            BugError: It begins below the end.
+            BugError: The run starts below the end.
         """
         if run.source < self.end.source or run.target < self.end.target or run.length < 0:
             raise BugError(f"run {run} follows {self.end} in an offset map")
@@ -117,30 +117,30 @@ class OffsetMap:
         self._open.append(run)
 
     def pass_over(self, place: Place) -> None:
-        """Move the end to where nothing was copied in between: offsets left out, or markers of the target's own."""
+        """Move the end over offsets without copies: source offsets left out, or the target's own markers."""
         if place.source < self.end.source or place.target < self.end.target:
             raise BugError(f"place {place} lies below {self.end} in an offset map")
         self.end = place
 
     def go_straight(self, place: Place) -> None:
-        """Take what lies before a place as copied with the last difference, as far as it leads into both logs."""
+        """Add everything before a place as copied with the last difference, as far as both logs allow."""
         ahead = min(place.source - self.end.source, place.target - self.end.target)
         if ahead > 0:
             self.add(Run(*self.end, ahead))
 
     def cut(self, target_end: int) -> None:
-        """Forget what lies at or above a target offset: that log lost its end."""
+        """Forget everything at or above a target offset: that log lost its end."""
         kept = list(self.below(Place(self.end.source, target_end)))
-        self._begin_anew(self.begin)
+        self._start_over(self.begin)
         for run in kept:
             self.add(run)
 
-    def _begin_anew(self, begin: Place) -> None:
+    def _start_over(self, begin: Place) -> None:
         self._blocks, self._open, self._unpacked = [], [], None
         self._open_begin = self.end = self.begin = begin
 
     def drop_below(self, source_start: int, target_start: int) -> int:
-        """Drop whole blocks that lie below both log starts, or are too many; return how many."""
+        """Drop whole blocks that lie below both log starts, or exceed the maximum; return how many."""
         gone = 0
         for block in self._blocks:
             below = block.end.source <= source_start and block.end.target <= target_start
@@ -154,12 +154,12 @@ class OffsetMap:
 
     @property
     def last_run_end(self) -> Place:
-        """The place behind the last run; `end` may lie further on, where nothing was copied in between."""
+        """The place after the last run; `end` may be further on, with nothing copied in between."""
         last = self._open[-1] if self._open else None
         return Place(last.source_end, last.target_end) if last else self._open_begin
 
     def step_back(self, place: Place) -> None:
-        """Move the end back to a place behind the last run."""
+        """Move the end back to a place at or after the last run's end."""
         if place < self.last_run_end:
             raise BugError(f"place {place} lies within the runs of an offset map, up to {self.last_run_end}")
         self.end = place
@@ -175,15 +175,15 @@ class OffsetMap:
         """Return the last block as it is now; it may still grow.
 
         Args:
-            target_end: Up to where on the target it is known that nothing more was copied, if that is further on.
+            target_end: The target offset up to which certainly nothing more was copied, if that is further on.
         """
         source, target = self.last_run_end
         return Block(self._open_begin, Place(source, max(target, target_end)), pack(self._open_begin, self._open))
 
     def restore(self, blocks: Iterable[Block]) -> None:
-        """Take stored blocks that go on where this map ends; keep the rest from the first that does not (`leap`).
+        """Add stored blocks that connect to this map's end; keep the others, from the first gap on, for `leap`.
 
-        Blocks of several writers may overlap: all of them say the truth, so what is known already is passed over.
+        Blocks of several writers may overlap: all of them are true, so what is known already is skipped.
 
         Raises:
             CorruptRecords: A block cannot be read.
@@ -204,13 +204,13 @@ class OffsetMap:
 
     @property
     def known_beyond(self) -> Place | None:
-        """Up to where stored blocks reach that do not go on where this map ends, None for nowhere."""
+        """The place up to which stored blocks reach that do not connect to this map's end; None for none."""
         return max(block.end for block in self._beyond) if self._beyond else None
 
     def leap(self, target_end: int) -> bool:
-        """Begin anew with the first stored block behind a gap, below a target offset; return whether there is one.
+        """Start over with the first stored block after a gap, below a target offset; return whether there is one.
 
-        A gap is left where blocks were dropped, as both logs lost what they told of, or where one was never written.
+        A gap remains where blocks were dropped because both logs lost those offsets, or where one was never written.
 
         Raises:
             CorruptRecords: A block cannot be read.
@@ -218,12 +218,12 @@ class OffsetMap:
         beyond = self._beyond
         if not beyond or beyond[0].begin.target > target_end:
             return False
-        self._begin_anew(beyond[0].begin)
+        self._start_over(beyond[0].begin)
         self.restore(beyond)
         return True
 
     def snapshot(self) -> Self:
-        """Return a map that this one's growth does not change: for another thread."""
+        """Return a copy that does not change when this map grows: for another thread."""
         made = type(self)(self.begin)
         made._blocks, made._open = list(self._blocks), list(self._open)  # noqa: SLF001 - of its own kind
         made._open_begin, made.end = self._open_begin, self.end  # noqa: SLF001
@@ -236,40 +236,40 @@ class OffsetMap:
         yield from self._open
 
     def below(self, place: Place) -> Iterator[Run]:
-        """Yield the runs that lie below a place in both logs, the last of them as far as it does."""
+        """Yield the runs below a place in both logs, the last of them cut at the place."""
         for run in self.runs():
             length = min(run.length, place.source - run.source, place.target - run.target)
             if length > 0:
                 yield Run(run.source, run.target, length)
 
     def __len__(self) -> int:
-        """Return how many runs there are."""
+        """Return the number of runs, at most."""
         return len(self._blocks) * RUNS_PER_BLOCK + len(self._open)
 
     # -- asking -------------------------------------------------------------------------------------------------
 
     def to_target(self, offset: int) -> int:
-        """Return the target offset that stands for a source offset; the end for what lies beyond it."""
+        """Return the target offset that corresponds to a source offset; the end's for offsets beyond it."""
         run = self._first_run(offset, 0)
         return self.end.target if run is None else run.target + max(0, offset - run.source)
 
     def to_source(self, offset: int) -> int:
-        """Return the source offset that stands for a target offset; the end for what lies beyond it."""
+        """Return the source offset that corresponds to a target offset; the end's for offsets beyond it."""
         run = self._first_run(offset, 1)
         return self.end.source if run is None else run.source + max(0, offset - run.target)
 
     def holds(self, offset: int, side: int) -> bool:
-        """Return whether a record stands at an offset of one side (0 source, 1 target) that the other side has, too."""
+        """Return whether an offset of one side (0 source, 1 target) has a record that the other side has, too."""
         run = self._first_run(offset, side)
         return run is not None and run[side] <= offset
 
     def straight_to_target(self, offset: int) -> int:
-        """Return the same where both logs go on with the last difference beyond the end."""
+        """Return `to_target`, but with both logs continuing beyond the end with the last difference."""
         beyond = offset - self.end.source
         return self.end.target + beyond if beyond > 0 else self.to_target(offset)
 
     def straight_to_source(self, offset: int) -> int:
-        """Return the same where both logs go on with the last difference beyond the end."""
+        """Return `to_source`, but with both logs continuing beyond the end with the last difference."""
         beyond = offset - self.end.target
         return self.end.source + beyond if beyond > 0 else self.to_source(offset)
 
@@ -290,7 +290,7 @@ class OffsetMap:
 
 
 def pack(begin: Place, runs: Iterable[Run]) -> bytes:
-    """Return runs as compressed varints: what each leaves out on both sides, and its count."""
+    """Return runs as compressed varints: the gap before each on both sides, and its length."""
     out = bytearray()
     source, target = begin
     for run in runs:
@@ -304,11 +304,11 @@ def unpack(block: Block) -> list[Run]:
     """Return the runs of a block.
 
     Raises:
-        CorruptRecords: Its bytes are not what `pack` makes, or do not end where it says.
+        CorruptRecords: Its bytes are not what `pack` produces, or its runs do not end at its recorded end.
     """
     runs = unpack_runs(block.begin, block.packed)
     end = Place(runs[-1].source_end, runs[-1].target_end) if runs else block.begin
-    # On the target it may reach further: up to where it is known that nothing more was copied.
+    # On the target it may reach further: up to where certainly nothing more was copied.
     if end.source != block.end.source or end.target > block.end.target:
         raise CorruptRecords("a block of an offset map is damaged", why=f"it ends at {end}, not at {block.end}")
     return runs
@@ -318,7 +318,7 @@ def unpack_runs(begin: Place, packed: bytes) -> list[Run]:
     """Return packed runs.
 
     Raises:
-        CorruptRecords: The bytes are not what `pack` makes.
+        CorruptRecords: The bytes are not what `pack` produces.
     """
     runs: list[Run] = []
     source, target = begin
@@ -334,7 +334,7 @@ def unpack_runs(begin: Place, packed: bytes) -> list[Run]:
 
 
 def _inflated(packed: bytes) -> bytes:
-    """Return what packed bytes expand to, up to a bound: whoever may write to the state topic may write anything."""
+    """Return the decompressed bytes, up to a bound: whoever may write to the state topic may write anything there."""
     unpacking = zlib.decompressobj()
     data = unpacking.decompress(packed, _UNPACKED_BYTES_MAX)
     if not unpacking.eof:

@@ -1,8 +1,8 @@
 """Where our own part of a target log ends: what a switch may count as copied, and no more.
 
-A mirror that is not open has one writer. Everything up to the first batch of somebody else is the source's. What stands
-behind that is not, whoever wrote it: the source's records of those offsets are not there. The markers of the fence that
-stops us count as neither.
+A mirror that is not open has one writer. Everything up to the first batch of another producer came from the source.
+What is after that batch does not, whoever wrote it: the source's records for those offsets are not there. The markers
+of the fence that stops us count as neither.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Ours:
-    """How our own batches in a target log are told from those of others.
+class OurBatches:
+    """How our own batches in a target log are distinguished from those of others.
 
     Attributes:
-        producer_id: Of the copied records, and of the markers of fences.
-        others: Further producer ids of ours: of fills and of fillers.
-        fence_epoch: Epoch from which on a marker of `producer_id` is the fence's; None where no fence stands.
-        any_marker: Whether a marker counts as ours whoever wrote it: fills may go by transactions, under an id that is
-            not recorded.
+        producer_id: The id of the copied records, and of the markers of fences.
+        others: Our other producer ids: those of fills and of fillers.
+        fence_epoch: Epoch from which on a marker of `producer_id` is the fence's; None if there is no fence.
+        any_marker: Whether any marker counts as ours: fills may be written by transactions, under an id that is not
+            recorded.
     """
 
     producer_id: int
@@ -48,7 +48,7 @@ class Ours:
         return self.surely_wrote(header) or (self.any_marker and header.magic == MAGIC_V2 and header.is_control)
 
     def surely_wrote(self, header: BatchHeader) -> bool:
-        """Return whether a batch carries an id of ours."""
+        """Return whether a batch carries one of our ids."""
         known = header.producer_id == self.producer_id or header.producer_id in self.others
         return known and header.magic == MAGIC_V2
 
@@ -58,9 +58,9 @@ class OwnPlace:
     """Where our own part of a log ends.
 
     Attributes:
-        end: The offset behind it.
-        records: How many records of ours were seen on the way there.
-        foreign: Offsets from there up to the fence, or to the end: the first of them was taken by somebody else.
+        end: The offset after it.
+        records: How many of our records were seen up to there.
+        foreign: Offsets from there up to the fence, or to the end; another producer took the first of them.
         strangers: Producers of the markers among those.
         is_fenced: Whether a marker of the fence was seen.
     """
@@ -73,18 +73,18 @@ class OwnPlace:
 
 
 class OwnPlaceSearch:
-    """Takes the batches of a log in order, from a place on up to which it is known to be ours.
+    """Takes the batches of a log in order, from a place up to which the log is known to be ours.
 
     Args:
         begin: That place.
-        ours: How our batches are told.
+        ours: How our batches are recognized.
 
     Attributes:
-        is_foreign: Whether a batch of somebody else was seen: what follows changes nothing but the count.
+        is_foreign: Whether a batch of another producer was seen: what follows changes nothing but the count.
         is_fenced: Whether a marker of the fence was seen: nothing that follows matters.
     """
 
-    def __init__(self, begin: int, ours: Ours) -> None:
+    def __init__(self, begin: int, ours: OurBatches) -> None:
         self.is_foreign = False
         self.is_fenced = False
         self._begin = begin
@@ -101,7 +101,7 @@ class OwnPlaceSearch:
         if self._ours.is_fence(header):
             self.is_fenced = True
             if not self.is_foreign:
-                # In a compacted log there may be a hole before it: what the cleaner took there was ours.
+                # In a compacted log there may be a hole before it: what the cleaner removed there was ours.
                 self._end = max(self._end, header.base_offset)
             self._behind = max(self._behind, header.base_offset)
             return
@@ -116,6 +116,6 @@ class OwnPlaceSearch:
                 self._records += min(header.record_count, header.next_offset - self._begin)
 
     def result(self) -> OwnPlace:
-        """Return where our own part ends, by what was taken so far."""
+        """Return where our own part ends, judging by the batches taken so far."""
         foreign = self._behind - self._end if self.is_foreign else 0
         return OwnPlace(self._end, self._records, foreign, frozenset(self._strangers), self.is_fenced)

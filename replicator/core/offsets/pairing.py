@@ -1,7 +1,7 @@
-"""Pairs the records of a mapped target with those of its source: the nth that was copied is the nth that is there.
+"""Pairs the records of a mapped target with those of its source: the nth copied one with the nth one there.
 
-Pure: what a walk along both logs reads comes in as spans, and a map that reaches the target's end goes out
-(`engine.logs.walking` reads them, the simulation as well).
+Pure: spans read in a walk along both logs go in, and a map that reaches the target's end comes out
+(`engine.logs.walking` reads them, and so does the simulation).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def spans_of(
     aborted: bool = False,
     given_up: Ranges = (),
 ) -> Iterator[Span]:
-    """Yield where a batch holds records to copy, from `begin` up to `end`.
+    """Yield the spans of a batch that hold records to copy, from `begin` up to `end`.
 
-    A batch is opened only where its header does not tell: a damaged one that was given up cannot be.
+    A batch is opened only if its header does not say: a damaged batch that was given up cannot be opened.
 
     Raises:
         CorruptRecords: A batch that had to be opened is damaged.
@@ -73,7 +73,7 @@ def _without(span: tuple[int, int], ranges: Ranges) -> Iterator[Span]:
 
 
 def reading_from(place: Place, given_up: Ranges) -> int:
-    """Return the source offset from which on records may stand behind a place: what was given up was not copied."""
+    """Return the source offset at which to continue reading after a place, skipping what was given up."""
     offset = place.source
     for first, end in given_up:
         if first <= offset < end:
@@ -82,14 +82,14 @@ def reading_from(place: Place, given_up: Ranges) -> int:
 
 
 class Pairing:
-    """Brings a map up to the target's end.
+    """Extends a map to the target's end.
 
     Args:
-        offsets: What is known; it grows.
+        offsets: The known map; it grows.
         target_end: The target's end.
 
     Attributes:
-        last_target: Offset of the last record of the target that was taken, paired or not; -1 for none.
+        last_target: Offset of the last target record that was taken, paired or not; -1 for none.
     """
 
     __slots__ = ("_offsets", "_source", "_target", "_target_end", "last_target")
@@ -107,12 +107,12 @@ class Pairing:
         return bool(self._target)
 
     def take_source(self, span: Span) -> None:
-        """Take what the source holds next."""
+        """Take the source's next span."""
         self._source.append(span)
         self._pair()
 
     def take_target(self, span: Span) -> None:
-        """Take what the target holds next."""
+        """Take the target's next span."""
         self.last_target = sum(span) - 1
         self._target.append(span)
         self._pair()
@@ -128,15 +128,15 @@ class Pairing:
                 self._target.appendleft((here + taken, count - taken))
 
     def add_surplus(self, source_end: int) -> None:
-        """Let what the target holds more than the source stand beyond the source's end, once both logs were read."""
+        """Map surplus records of the target beyond the source's end, once both logs were read."""
         for here, count in self._target:
             self._offsets.add(Run(max(source_end, self._offsets.end.source), here, count))
         self._target.clear()
 
     def place(self, source_end: int) -> Place:
-        """Return what the target's end stands for, once both logs were read.
+        """Return the place of the target's end, once both logs were read.
 
-        Where the target holds more records than the source has, it lies beyond the source's end by as many.
+        If the target holds more records than the source has, it lies beyond the source's end by as many.
         """
         if self._target:
             return Place(source_end + sum(count for _, count in self._target), self._target_end)

@@ -1,7 +1,7 @@
 """How an operator resolves a fault: what may be done about which reason, what it does, and what it costs.
 
 Pure: facts in, a plan out, which states its losses in offsets before anything is done. `engine.offsets.resolve` carries
-it out.
+the plan out.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from replicator.model.states import Reason
 _ELSEWHERE = {
     Reason.UNSUPPORTED_BATCH: "raise fill_limit, or set `offsets: auto`, in the flow file",
     Reason.NOT_MAPPABLE: "copy compacted topics in a flow of their own, with `offsets: auto`",
-    Reason.SOURCE_MISSING: "nothing is to be done: the target keeps what was copied; `replicator mirror forget` "
+    Reason.SOURCE_MISSING: "there is nothing to do: the target keeps what was copied; `replicator mirror forget` "
     "removes the mirror's records",
     Reason.TARGET_TAKEN: "do what its text in `replicator mirror describe` says: it names the other topic, or flow",
     Reason.PARTITION_COUNT: "give the source topic as many partitions, or mirror it under another name (topics.rename)",
-    Reason.TARGET_REFUSED: "mend what the target refuses; the copy goes on by itself, or after a restart",
+    Reason.TARGET_REFUSED: "fix what the target refuses; copying continues by itself, or after a restart",
     Reason.LEFT_OUT: "list it in topics.include by its full name to copy it all the same, or exclude it",
     Reason.INTERNAL_ERROR: "it is a bug of this software: report what the log says; a restart tries again",
     Reason.FENCED: "the target was opened, and nothing is copied to it: `replicator failback` brings the flow back",
 }
-"""What helps where nothing is resolved; all other reasons are waits."""
+"""What helps if there is nothing to resolve; all other reasons are waits."""
 
 
 _ALLOWED_BESIDE_OTHERS: Mapping[Reason, frozenset[How]] = {
@@ -36,31 +36,31 @@ _ALLOWED_BESIDE_OTHERS: Mapping[Reason, frozenset[How]] = {
     Reason.TARGET_RECREATED: frozenset({How.ACCEPT}),
     Reason.TARGET_MISSING: ANEW,
 }
-"""The same where others write to the target topic too: nothing deletes it."""
+"""`ALLOWED`, for targets that others write to as well: nothing deletes their topics."""
 OF_OTHERS = frozenset({Reason.FOREIGN_WRITER, Reason.OTHER_OWNER})
-"""Faults of a topic that somebody else has written to, or owns."""
+"""Faults of a topic that others have written to, or own."""
 _UNLIKE = OF_OTHERS | {Reason.SOURCE_RECREATED, Reason.CONTENT_MISMATCH, Reason.TARGET_RECREATED}
-"""Faults that say that the target may hold other records than the source at the same offsets."""
-_RETOLD = frozenset({Reason.OVERTAKEN_BY_RETENTION, Reason.TARGET_RECREATED})
+"""Faults which mean that the target may hold different records than the source at the same offsets."""
+_REMAPPED = frozenset({Reason.OVERTAKEN_BY_RETENTION, Reason.TARGET_RECREATED})
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One partition as it is now. Offsets are next records; None where a topic does not exist.
+    """One partition as it is now. Offsets are next records; None if a topic does not exist.
 
     Attributes:
         partition: Its number.
-        reason: Why it stands still; None where it does not.
-        place: What the target's end stands for as far as is recorded, None where nothing tells.
+        reason: Why it is stopped; None if it is not.
+        place: The place of the target's end as far as is recorded; None if nothing tells.
         found: Place proven for `accept`: by comparing records, or by our own last batch.
-        unproven: Why there is no such place, where it was looked for; empty where nothing speaks against going on.
-        equal_from: Target offset from which both logs were found equal, offset for offset, up to `found`; None where
-            that was not looked for.
+        unproven: Why there is no such place, if one was searched for; empty if nothing speaks against continuing.
+        equal_from: Target offset from which both logs were found equal, offset for offset, up to `found`; None if that
+            was not checked.
         batch: The source's batch that cannot be copied: its first offset and its end.
-        compacted: Whether the source's cleaner takes records away.
+        compacted: Whether the source's cleaner removes records.
         mended: Whether the source's log was read again, and no batch of it is damaged any more.
-        epochs_end: Where the source's log ends that holds batches which claim leader epochs above their leader's, and
-            nothing else is wrong with; 0 where it holds none.
+        epochs_end: The end of a source log with batches that claim leader epochs above their leader's, and have no
+            other fault; 0 if it holds none.
     """
 
     partition: int
@@ -81,7 +81,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Source offsets that may be missing from now on; `dead_letter`: their records are set aside first."""
+    """Source offsets that may be missing from now on; with `dead_letter`, their records are set aside first."""
 
     partition: int
     first: int
@@ -91,7 +91,7 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """Go on at a place; what lies below on the target is not compared any more, but for what was found equal."""
+    """Continue at a place; the target is no longer compared below it, except for what was found equal."""
 
     partition: int
     place: Place
@@ -99,15 +99,15 @@ class GoOn:
     equal_from: int | None = None
 
 
-_TOMBSTONES = "tombstones that the source's cleaner took may be missing: deleted keys may live on the target"
+_TOMBSTONES = "tombstones that the source's cleaner removed may be missing: deleted keys may live on the target"
 _TWICE = "of the source's records from here on, those that were copied last may be copied twice"
 _UP_TO_NOW = frozenset({_TOMBSTONES, _TWICE})
-"""Losses that end where the source ends at the moment of asking."""
+"""Losses that extend to the source's current end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Let the partition try again; `tombstones`: whatever was cleaned away until now.
+    """Let the partition try again; with `tombstones`, accept whatever was cleaned away until now.
 
     `epochs_unproven`: leader epochs above the leader's are ignored in the source's batches below that offset.
     """
@@ -119,17 +119,17 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class TakeSource:
-    """The source topic of today is the one that is meant."""
+    """Accept today's source topic as the one that is meant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recreate:
-    """Delete the target topic, create it anew, and copy all the source holds."""
+    """Delete the target topic, create it again, and copy everything the source holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """The target topic is this flow's from now on, with what is known of it; `owner` is whose it was."""
+    """Make the target topic this flow's from now on, with what is known about it; `owner` is the previous owner."""
 
     owner: str
 
@@ -146,21 +146,21 @@ class Plan:
     steps: tuple[Step, ...]
     losses: tuple[Loss, ...] = ()
     changes: tuple[str, ...] = ()
-    """What will be changed of the target topic, whose it is from then on: one sentence each, from and to."""
+    """What will be changed on a target topic that becomes ours: one sentence each, from and to."""
 
     @property
     def digest(self) -> str:
-        """A short name of exactly this plan: what was confirmed is what is done, or nothing.
+        """A short name of exactly this plan: either the confirmed plan is carried out, or nothing is.
 
-        Where a loss reaches up to the source's end of now it does so at any moment: a topic that is written to could
-        never be resolved, were its end to stay.
+        A loss that extends to the source's current end is named without its end: otherwise a topic that is written to
+        could never be resolved.
         """
         losses = [replace(loss, end=0) if loss.text in _UP_TO_NOW else loss for loss in self.losses]
         return hashlib.sha256(repr((self.how, self.steps, losses, self.changes)).encode()).hexdigest()[:16]
 
 
 def described(how: How, plan: Plan | None, topic: str) -> Resolution:
-    """Return a plan as it is shown; None: nothing stands still."""
+    """Return a plan as it is shown; None means that no partition is stopped."""
     if plan is None:
         return Resolution(how.value)
     return Resolution(
@@ -177,43 +177,45 @@ def _sentence(step: Step, topic: str) -> str:
         case GiveUp(partition, first, end, dead_letter):
             aside = " once its records are set aside" if dead_letter else ""
             return (
-                f"{topic}-{partition} goes on at offset {end} of the source{aside}; {end - first} offsets are given up"
+                f"{topic}-{partition} continues at offset {end} of the source{aside}; {end - first} offsets are given "
+                "up"
             )
         case GoOn(partition, place, mapped):
             offsets = "mapped from there on" if mapped else "the same"
             return (
-                f"{topic}-{partition} goes on with the source's offset {place.source} at {place.target} of the target: "
+                f"{topic}-{partition} continues with the source's offset {place.source} at {place.target} of the "
+                "target: "
                 f"offsets are {offsets}"
             )
         case Retry(partition, epochs_unproven=end):
             epochs = (
-                f", and takes leader epochs above their leader's as unknown below offset {end} of the source; "
+                f", and ignores leader epochs above their leader's below offset {end} of the source; "
                 "the records are copied"
             )
             return f"{topic}-{partition} tries again{epochs if end else ''}"
         case TakeSource():
-            return f"the source topic {topic} of today is the one that is meant"
+            return f"today's source topic {topic} is the one that is meant"
         case Adopt(owner):
             return f"the target topic of {topic} is taken over from {owner}, which no longer copies to it"
         case Recreate():
-            return f"the target topic of {topic} is deleted, created anew, and filled with all the source holds"
+            return f"the target topic of {topic} is deleted, created again, and filled with everything the source holds"
 
 
 def plan_resolution(
     topic: str, how: How, facts: Sequence[Facts], *, others_write: bool = False, owner: str = ""
 ) -> Plan | None:
-    """Return what `how` does about the faults of a mirror; None where nothing stands still.
+    """Return what `how` does about the faults of a mirror; None if no partition is stopped.
 
     Args:
         topic: Its source topic, for messages.
         how: What the operator wants.
         facts: All its partitions, or those that are meant.
-        others_write: Whether others write to the target topic too: it is never deleted then.
+        others_write: Whether others write to the target topic as well: then it is never deleted.
         owner: The other flow that owns the target topic, which may be adopted; empty for none.
 
     Raises:
         UsageError: That cannot be done about such a fault.
-        PreflightFailed: It could be, but the facts do not allow it.
+        PreflightFailed: It can in general, but the facts do not allow it.
     """
     faulted = [one for one in facts if one.reason is not None]
     if not faulted:
@@ -227,11 +229,11 @@ def plan_resolution(
     losses: list[Loss] = []
     if Reason.OTHER_OWNER in reasons:
         steps.append(Adopt(owner))
-        if all(one.target_end is None for one in facts):  # the topic is gone: there is nothing to go on in
+        if all(one.target_end is None for one in facts):  # the topic is gone: there is nothing to continue in
             return Plan(how, reasons, (*steps, Recreate()))
     for one in faulted:
-        if others_write and one.reason in _RETOLD:
-            step, lost = _retell(one)
+        if others_write and one.reason in _REMAPPED:
+            step, lost = _remap(one)
         else:
             step, lost = _skip(topic, one) if how is How.SKIP else _accept(topic, one, others_write=others_write)
         steps.append(step)
@@ -243,18 +245,16 @@ def _check(topic: str, reason: Reason, how: How, by_reason: Mapping[Reason, froz
     allowed = by_reason.get(reason)
     if not allowed:
         raise UsageError(
-            f"{topic} stands still with {reason}, which is not resolved here",
-            next_step=_ELSEWHERE.get(reason, "it goes on by itself"),
+            f"{topic} is stopped with {reason}, which is not resolved here",
+            next_step=_ELSEWHERE.get(reason, "it continues by itself"),
         )
     if how not in allowed:
         words = ", ".join(sorted(allowed))
-        raise UsageError(
-            f"{topic} stands still with {reason}: --how {how} does not help", next_step=f"use --how {words}"
-        )
+        raise UsageError(f"{topic} is stopped with {reason}: --how {how} does not help", next_step=f"use --how {words}")
 
 
-def _retell(one: Facts) -> tuple[Step, list[Loss]]:
-    """Begin a map anew at the target's end, where the logs do not tell any more what of ours stands below it."""
+def _remap(one: Facts) -> tuple[Step, list[Loss]]:
+    """Start a new map at the target's end, as the logs no longer tell which records below it are ours."""
     known = one.place.source if one.place is not None and one.reason is not Reason.TARGET_RECREATED else 0
     start = one.source_start or 0
     losses = []
@@ -266,7 +266,7 @@ def _retell(one: Facts) -> tuple[Step, list[Loss]]:
 
 
 def _lost_by_recreation(one: Facts) -> list[Loss]:
-    """Return what only the target holds, as far as the logs tell: all of it, where they may hold other records."""
+    """Return what only the target holds, as far as the logs tell: all of it if they may hold different records."""
     if one.target_start is None or one.target_end is None:
         return []
     if one.reason in _UNLIKE:
@@ -292,7 +292,7 @@ def _skip(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
     if one.reason is Reason.OVERTAKEN_BY_RETENTION:
         if one.place is None or one.source_start is None:
             raise PreflightFailed(
-                f"how much of {where} is missing cannot be told: its offset map does not reach far enough",
+                f"it is not known how much of {where} is missing: its offset map does not reach far enough",
                 next_step="use --how reseed",
             )
         first, end = one.place.source, one.source_start
@@ -304,14 +304,14 @@ def _skip(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
         return Retry(one.partition), []
     if one.batch is None and one.reason is Reason.BATCH_TOO_LARGE:
         raise PreflightFailed(
-            f"the batch of {where} is larger than any answer that is read: where it ends is not known",
-            next_step="have its records written again in smaller batches; the copy goes on once the source's log "
-            "begins behind it (retention, or kafka-delete-records.sh)",
+            f"the batch of {where} is larger than any response that is read: its end is unknown",
+            next_step="have its records written again in smaller batches; copying continues once the source's log "
+            "starts after it (retention, or kafka-delete-records.sh)",
         )
     if one.batch is None:
         raise PreflightFailed(
             f"the end of the batch of {where} that cannot be copied is not readable",
-            next_step="use `mirror describe` for its offset; a damaged log has to be mended on the source",
+            next_step="use `mirror describe` for its offset; a damaged log has to be repaired on the source",
         )
     first, end = one.batch
     if one.reason is Reason.RECORD_TOO_LARGE:
@@ -332,13 +332,13 @@ def _accept(topic: str, one: Facts, *, others_write: bool) -> tuple[Step, list[L
         return Retry(one.partition, tombstones=True), [Loss(one.partition, place, one.source_end or place, _TOMBSTONES)]
     where = f"{topic}-{one.partition}"
     if not one.target_end and one.reason in OF_OTHERS and not others_write:
-        return Retry(one.partition), []  # nothing was ever written there: it begins like any other
+        return Retry(one.partition), []  # nothing was ever written there: it starts like any other
     found = _found(where, one, others_write=others_write)
     mapped = others_write or found.source != found.target
     if mapped and one.compacted:
         raise PreflightFailed(
-            f"{where} would go on at offset {found.target} of the target with the source's {found.source}, and topics "
-            "with mapped offsets must not be compacted",
+            f"{where} would continue at offset {found.target} of the target with the source's {found.source}, and "
+            "topics with mapped offsets must not be compacted",
             next_step="use --how recreate",
         )
     return GoOn(one.partition, found, mapped, None if mapped else one.equal_from), _kept(one, found)
@@ -352,9 +352,9 @@ def _found(where: str, one: Facts, *, others_write: bool) -> Place:
     if one.reason is Reason.CONTENT_MISMATCH and one.place is not None and one.place.source <= (one.source_end or 0):
         return one.place
     raise PreflightFailed(
-        f"no record of the source proves where {where} goes on",
+        f"no record of the source proves where {where} continues",
         why=one.unproven
-        or "the last records of the target were looked for on the source, and were not found there exactly once",
+        or "the last records of the target were searched for on the source, and not found there exactly once",
         next_step="mirror it under another name (`rename`)"
         if others_write or one.reason is Reason.OTHER_OWNER
         else "use --how recreate, or mirror it under another name (`rename`)",
@@ -362,7 +362,7 @@ def _found(where: str, one: Facts, *, others_write: bool) -> Place:
 
 
 def _kept(one: Facts, found: Place) -> list[Loss]:
-    """Return what stays on the target though the source has no such records there."""
+    """Return what stays on the target although the source has no such records there."""
     first = one.target_start or 0
     if one.reason is Reason.SOURCE_TRUNCATED and one.place is not None:
         shift = one.place.target - one.place.source

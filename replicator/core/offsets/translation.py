@@ -1,9 +1,9 @@
 """Translates an offset of one log of a partition to the other log: exactly, or not at all.
 
-Asked for is always the next record to read. So what holds no copied record (a marker, an aborted record, a hole; on
-the target a marker of its own) stands for the next one that was copied.
-Nothing is extrapolated: beyond what was acknowledged there is no answer, and below what the map knows only one that
-needs no map, since the other log starts further on anyway.
+The question is always about the next record to read. So an offset without a copied record (a marker, an aborted record,
+a hole; on the target, a marker of its own) means the next one that was copied.
+Nothing is extrapolated: there is no answer beyond what was acknowledged. Below the map there is one only if it needs no
+map, as the other log starts further on anyway.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _SOURCE, _TARGET = 0, 1
 
 
 class Answer(NamedTuple):
-    """What an offset is translated to.
+    """The translation of an offset.
 
     Attributes:
-        state: What it is worth.
-        offset: The offset on the other side, None where there is none.
-        behind: By how many offsets the question lies beyond what is copied, None for other states.
+        state: How far it can be trusted.
+        offset: The offset on the other side; None if there is none.
+        behind: By how many offsets the question lies beyond what is copied; None for other states.
     """
 
     state: TranslationState
@@ -34,14 +34,14 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a partition.
+    """What is known about a partition.
 
     Attributes:
-        offsets: Its map; None where offsets are the source's own.
-        mapped: Whether the map alone tells. Without, what lies behind its end goes on with the last difference.
-        end: What is proven to be copied.
-        source_start: Where the source's log starts.
-        target_start: Where the target's log starts.
+        offsets: Its map; None if offsets are identical.
+        mapped: Whether the map alone counts. If not, offsets beyond its end continue with the last difference.
+        end: The place up to which it is proven to be copied.
+        source_start: The source's log start.
+        target_start: The target's log start.
     """
 
     offsets: OffsetMap | None
@@ -52,7 +52,7 @@ class Known:
 
     @property
     def proven_end(self) -> Place:
-        """The last place that can be told: what is copied and has its place in the map."""
+        """The last place that can be translated: it is copied and in the map."""
         if self.offsets is None:
             return Place(*[min(self.end)] * 2)
         known = self.offsets.end
@@ -63,12 +63,12 @@ class Known:
 
 
 def translate(known: Known, offset: int, *, reverse: bool = False) -> Answer:
-    """Return where a source offset stands on the target, or with `reverse` a target offset on the source.
+    """Return the target offset for a source offset, or with `reverse` the source offset for a target offset.
 
     Args:
         known: The partition.
-        offset: The asked one, 0 or more.
-        reverse: Whether it is one of the target.
+        offset: The offset in question, 0 or more.
+        reverse: Whether it is a target offset.
 
     Raises:
         CorruptRecords: A block of the map is damaged.
@@ -82,7 +82,7 @@ def translate(known: Known, offset: int, *, reverse: bool = False) -> Answer:
     offsets = known.offsets
     if offsets is not None and offset < offsets.begin[asked] and offsets.begin[other] > start:
         return Answer(TranslationState.BELOW_MAP)
-    # Both logs keep one order: what lies below the map's begin on one side lies below it on the other.
+    # Both logs have the same order: what lies below the map's begin on one side lies below it on the other.
     view = MapView(offsets, known.mapped)
     found = view.to_source(offset) if reverse else view.to_target(offset)
     if found < start or (offsets is not None and offset < offsets.begin[asked]):

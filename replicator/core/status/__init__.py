@@ -1,4 +1,4 @@
 """What is shown of a flow: lag, health, progress, which brokers answer.
 
-Imports `model` only. Begin with `health.py`; one picture from several daemons is made in `whole_flow.py`.
+Imports `model` only. Start with `health.py`; `whole_flow.py` merges the pictures of several daemons into one.
 """

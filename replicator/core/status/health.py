@@ -1,4 +1,4 @@
-"""Whether a flow does what it should, from one picture of it: what readiness, health and counts of partitions say."""
+"""Whether a flow does what it should, judged from its status: readiness, health and counts of partitions."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _NOT_UP = frozenset({FlowState.STARTING, FlowState.UNREACHABLE, FlowState.FAULTE
 
 
 def phases(flow: FlowStatus) -> dict[PartitionPhase, int]:
-    """Return how many partitions of a flow are in each phase, of those that this daemon has to do with.
+    """Return how many partitions of a flow are in each phase, among those that this daemon is responsible for.
 
-    A topic whose partitions are not known counts as one.
+    A topic whose partitions are unknown counts as one.
     """
     found = Counter(phase for phase, _ in _partitions(flow))
     return {phase: found[phase] for phase in PartitionPhase}
 
 
 def stopped(flow: FlowStatus) -> str | None:
-    """Return what stands still without getting in the way of readiness, as words; None for nothing.
+    """Return a text about partitions that are stopped without affecting readiness; None if there are none.
 
-    Of a flow that has ended the flow's own reason tells more.
+    For a flow that has ended, the flow's own reason says more.
     """
     if flow.state is FlowState.FAULTED:
         return None
@@ -39,7 +39,7 @@ def stopped(flow: FlowStatus) -> str | None:
 
 
 def not_ready_because(flow: FlowStatus) -> str | None:
-    """Return why not every partition that should be copied is copied, or stopped by name; None where each is."""
+    """Return why some partition is neither copied nor stopped by name; None if there is none."""
     if flow.remote or flow.state in _NOTHING_TO_COPY:
         return None
     if flow.state in _NOT_UP:
@@ -54,7 +54,7 @@ def not_ready_because(flow: FlowStatus) -> str | None:
 
 
 def beside(flow: FlowStatus) -> list[str]:
-    """Return what an operator should know beside readiness: what stands still, and who does not answer."""
+    """Return what an operator should know besides readiness: what is stopped, and which brokers do not answer."""
     still = stopped(flow)
     return ([] if still is None else [still]) + ([] if flow.remote else _troubles(flow))
 
@@ -66,7 +66,7 @@ def _troubles(flow: FlowStatus) -> list[str]:
 def unhealthy_because(flow: FlowStatus, rpo_seconds_max: float | None) -> str | None:
     """Return why a flow is not healthy, or None.
 
-    It is ACTIVE here, each broker that it needs answers, nothing stands still, and the RPO is within the limit.
+    A healthy flow is ACTIVE here, each broker that it needs answers, nothing is stopped, and the RPO is within limits.
     """
     if flow.remote:
         return "another daemon runs this flow"
@@ -93,18 +93,18 @@ def _with_reason(flow: FlowStatus) -> str:
 
 
 def _still_because(mirror: MirrorStatus) -> str | None:
-    """Return that a topic stands still without anybody's order, as a whole or in part; None where it does not."""
+    """Return that a topic is stopped without an order, as a whole or in part; None if it is not."""
     if MirrorState.FAULTED in {mirror.state, *(partition.state for partition in mirror.partitions)}:
         return f"{mirror.topic} is {MirrorState.FAULTED}"
     for one in mirror.partitions:
         stands = one.phase is PartitionPhase.STOPPED and one.state not in {MirrorState.PAUSED, MirrorState.STOPPED}
         if stands or one.reason is Reason.WAITING_FOR_LEASE:
-            return f"{mirror.topic} stands still: {_why(one)}"
+            return f"{mirror.topic} is stopped: {_why(one)}"
     return None
 
 
 def _partitions(flow: FlowStatus) -> Iterator[tuple[PartitionPhase, str]]:
-    """Yield the phase of each partition, with what is said of it."""
+    """Yield the phase of each partition, with the reason to report."""
     for mirror in flow.mirrors:
         if mirror.partitions:
             yield from ((one.phase, _why(one)) for one in mirror.partitions if one.phase is not None)

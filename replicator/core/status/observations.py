@@ -1,8 +1,8 @@
-"""When brokers last answered, and what followed from their silence.
+"""When brokers last answered, and what their silence means.
 
-All that shows or decides by whether a cluster is there reads this one record. It is fed by every answer of every
-connection, and asks nobody; `engine.flow.cluster_watch` sees to it that brokers in use are asked something now and
-then. Times are seconds of one monotonic clock.
+Everything that shows whether a cluster is reachable, or decides by it, reads this one record. Every response on every
+connection feeds it, and it sends no requests; `engine.flow.cluster_watch` makes sure that brokers in use are asked
+something now and then. Times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 SILENT_SECONDS = 10.0
-"""A broker in use that has not answered for this long is called silent: the other places add less than 5 s."""
+"""A broker in use that has not answered for this long is called silent; other delays add less than 5 s."""
 THROTTLED_SECONDS = 15.0
-"""For how long after its pause a broker is said to throttle: with a quota in force the next pause comes sooner."""
+"""How long after its throttle time a broker is reported to throttle; under a quota the next one comes sooner."""
 ANYWHERE = -1
-"""The node of a bootstrap address, which may be any."""
+"""The node of a bootstrap address, which may be any broker."""
 
 
 @dataclass(eq=False, slots=True)
@@ -29,11 +29,11 @@ class BrokerSeen:
     """One broker, over all connections to it.
 
     Attributes:
-        answered_at: When it last answered a request on a connection that was logged in to; None for never.
-        failed_at: When it last could not be reached, or was lost; None for never.
-        why: The words for that, with the next step where there is one.
-        throttled_until: Until when it has last asked to be sent nothing, by a quota.
-        throttled_seconds: How long that last pause was.
+        answered_at: When it last answered a request on an authenticated connection; None for never.
+        failed_at: When it last could not be reached, or the connection was lost; None for never.
+        why: The text about that failure, with the next step if there is one.
+        throttled_until: The end of the last throttle time that it asked for.
+        throttled_seconds: The length of that throttle time.
     """
 
     answered_at: float | None = None
@@ -43,7 +43,7 @@ class BrokerSeen:
     throttled_seconds: float = 0.0
 
     def answers(self, now: float) -> bool:
-        """Return whether it has answered lately."""
+        """Return whether it has answered recently."""
         return self.answered_at is not None and now - self.answered_at < SILENT_SECONDS
 
     def failed(self, now: float, why: str) -> None:
@@ -51,15 +51,15 @@ class BrokerSeen:
         self.failed_at, self.why = now, why
 
     def throttled(self, now: float, until: float) -> None:
-        """Note that it asked to be sent nothing for a while: until then its silence tells nothing."""
+        """Note that it asked to be sent nothing for a while: until then its silence means nothing."""
         self.throttled_until, self.throttled_seconds = until, until - now
 
     def pause_seconds(self, now: float) -> float:
-        """Return how long the last pause was that it asked for, 0 where that was over some time ago."""
+        """Return the last throttle time that it asked for; 0 if that was over some time ago."""
         return self.throttled_seconds if now - self.throttled_until < THROTTLED_SECONDS else 0.0
 
     def heard_at(self) -> float | None:
-        """Return since when its silence counts; None where it never answered."""
+        """Return the time from which its silence counts; None if it never answered."""
         return None if self.answered_at is None else max(self.answered_at, self.throttled_until)
 
 
@@ -76,15 +76,15 @@ class ClusterSeen:
         return self._brokers.setdefault(node, BrokerSeen())
 
     def forget_others(self, nodes: Collection[int]) -> None:
-        """Forget all but these brokers, and those that are in use: a cluster may invent others for ever."""
+        """Forget all brokers but these and those in use: a cluster may report new ones forever."""
         for node in self._brokers.keys() - self._watched.keys() - {*nodes, ANYWHERE}:
             del self._brokers[node]
 
     def watch(self, nodes: Collection[int], now: float, leaderless: Collection[str] = ()) -> None:
-        """Take which brokers are in use, each of which is asked something every few seconds from now on.
+        """Note which brokers are in use; each of them is asked something every few seconds from now on.
 
-        Those that the cluster does not list any more cannot be asked; they are in use as long as nobody else leads what
-        they led (`leaderless`).
+        A broker that the cluster does not list any more cannot be asked; it stays in use while its partitions have no
+        other leader (`leaderless`).
         """
         self._watched = {node: self._watched.get(node, now) for node in nodes}
         self._leaderless = {where: self._leaderless.get(where, now) for where in leaderless}
@@ -104,14 +104,14 @@ class ClusterSeen:
         return sorted(where for where, since in self._leaderless.items() if now - since >= SILENT_SECONDS)
 
     def up(self, now: float) -> bool | None:
-        """Return whether any broker answers; None while that is not known."""
+        """Return whether any broker answers; None while that is unknown."""
         heard_at = _latest(seen.heard_at() for seen in self._brokers.values())
         if heard_at is not None:
             return now - heard_at < SILENT_SECONDS
         return None if _latest(seen.failed_at for seen in self._brokers.values()) is None else False
 
     def throttled(self, alias: str, now: float) -> str | None:
-        """Return which brokers throttle this client, or did a moment ago, as an operator is told; None for none."""
+        """Return a text about brokers that throttle this client, or did a moment ago; None for none."""
         slow = {node: seen for node, seen in self._brokers.items() if now - seen.throttled_until < THROTTLED_SECONDS}
         if not slow:
             return None
@@ -121,32 +121,32 @@ class ClusterSeen:
         return f"{which}{more} asked for a pause of {seen.throttled_seconds:.1f} s (a quota for this client)"
 
     def status(self, alias: str, now: float) -> ClusterStatus:
-        """Return what an operator is shown."""
+        """Return the status to show."""
         up = self.up(now)
         heard_at = _latest(seen.answered_at for seen in self._brokers.values())
         silent = self.silent(now)
         if up is False:
-            told = [f"{alias} does not answer{_silence(self._brokers.values(), now)}"]
+            texts = [f"{alias} does not answer{_silence(self._brokers.values(), now)}"]
         else:
-            told = [f"{alias} broker {node} does not answer{why}" for node, why in silent.items()]
+            texts = [f"{alias} broker {node} does not answer{why}" for node, why in silent.items()]
             if leaderless := self.leaderless(now):
                 more = f" and {len(leaderless) - 1:,} more partitions" if len(leaderless) > 1 else ""
-                told.append(f"{alias} has no leader for {leaderless[0]}{more}")
+                texts.append(f"{alias} has no leader for {leaderless[0]}{more}")
         return ClusterStatus(
             alias,
             up,
             None if heard_at is None else round(now - heard_at, 3),
-            "; ".join(told) or None,
+            "; ".join(texts) or None,
             tuple(BrokerStatus(node, self._answers(node, silent)) for node in sorted(self._watched)),
         )
 
     def _answers(self, node: int, silent: Mapping[int, str]) -> bool | None:
-        """Return whether a broker in use answers; None where it did not yet, and still has time to."""
+        """Return whether a broker in use answers; None if it has not answered yet, but still has time to."""
         return False if node in silent else None if self.broker(node).answered_at is None else True
 
 
 def _silence(brokers: Collection[BrokerSeen], now: float) -> str:
-    """Return for how long nothing was heard of any, and the newest reason; one from before that explains nothing."""
+    """Return for how long none of them was heard, and the newest reason unless it is older than that."""
     heard_at = _latest(seen.answered_at for seen in brokers)
     text = "" if heard_at is None else f", last heard {format_age(now - heard_at)} ago"
     failed_at = _latest(seen.failed_at for seen in brokers)

@@ -1,4 +1,4 @@
-"""What the log says of a flow's progress, and when: nothing twice that has not changed."""
+"""What the log reports about a flow's progress, and when: nothing unchanged is reported twice."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from replicator.model.states import MirrorState, Reason
 from replicator.model.status import PartitionStatus
 
 _NOT_STOPPED = frozenset({Reason.FILLING, Reason.OPEN_TRANSACTION})
-"""A fill goes on; of an open transaction the log says more in a line of its own."""
+"""A fill continues; an open transaction gets a log line of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatchingUp:
-    """The copy is behind. `records_per_second` is 0, and `eta_seconds` None, only where it does not move."""
+    """The copy is behind. `records_per_second` is 0, and `eta_seconds` None, only if it does not move."""
 
     lag_records: int
     records_per_second: int
@@ -25,7 +25,7 @@ class CatchingUp:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """Partitions that are faulted or wait: how many of how many, and how often for which reason."""
+    """Partitions that are faulted or waiting: how many out of how many, and how often for which reason."""
 
     count: int
     total: int
@@ -37,7 +37,7 @@ class Stopped:
 
 
 class Progress:
-    """Decides for one flow, look by look.
+    """Decides what to report for one flow, at each look.
 
     Args:
         now: Monotonic time of the start, seconds.
@@ -51,19 +51,19 @@ class Progress:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether some partition stood still at the last look."""
+        """Whether some partition was stopped at the last look."""
         return self._stopped is not None
 
     def look(
         self, partitions: Iterable[PartitionStatus], records_total: int, lag_records: int, now: float
     ) -> Sequence[Stopped | CatchingUp]:
-        """Return what is to be said now.
+        """Return what to report now.
 
         Args:
-            partitions: All of the flow.
+            partitions: All partitions of the flow.
             records_total: Records copied and offsets filled since the start.
-            lag_records: Records that the partitions that are copied are behind.
-            now: Monotonic time, later than at the look before.
+            lag_records: How many records the partitions being copied are behind.
+            now: Monotonic time, later than at the previous look.
         """
         rate = (records_total - self._records) / (now - self._moment)
         self._records, self._moment = records_total, now
@@ -71,7 +71,7 @@ class Progress:
         said: list[Stopped | CatchingUp] = []
         if stopped is not None and stopped != self._stopped:
             said.append(stopped)
-        # A partition without the right to write looks like one that is copied, for the moment in which it tries.
+        # A partition without the right to write looks like one being copied during each attempt.
         if stopped is not None or rate or not lag_records:
             self._stopped = stopped
         if lag_records > rate and (rate or not (stopped or self._stopped or self._stood_still)):
@@ -87,7 +87,7 @@ def _stopped(partitions: Iterable[PartitionStatus]) -> Stopped | None:
         for partition in known
         if partition.reason is not None
         and partition.reason not in _NOT_STOPPED
-        # What an operator has switched stands still by order.
+        # What an operator has switched is stopped by order.
         and partition.state is not MirrorState.STOPPED
     )
     if not reasons:

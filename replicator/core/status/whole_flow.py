@@ -1,4 +1,4 @@
-"""The picture of a whole flow from those of several daemons, each of which knows its own partitions best."""
+"""Merges the pictures of a flow from several daemons, each of which knows its own partitions best."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _NOT_OURS = frozenset({Reason.HELD_ELSEWHERE, Reason.WAITING_FOR_LEASE})
 
 
 def worst_of(partitions: Sequence[PartitionStatus]) -> tuple[MirrorState, Reason | None, str | None]:
-    """Return the state of a mirror with these partitions, and what tells most about it."""
+    """Return the state of a mirror with these partitions, and the most informative reason and detail."""
     states = {partition.state for partition in partitions}
     state = next((worst for worst in _WORST_FIRST if worst in states), MirrorState.PENDING)
-    # One that waits tells more of a mirror than its neighbours in the same state, which go on.
+    # A waiting partition says more about a mirror than its neighbours in the same state, which continue.
     waiting = [one for one in partitions if one.state is state and one.reason is not None]
-    # What goes on by itself must not hide that another one waits for somebody.
+    # A partition that continues by itself must not hide another one that waits for somebody.
     telling = min(waiting, key=lambda one: one.reason in _GOES_ON, default=None)
     return (state, telling.reason, telling.detail) if telling is not None else (state, None, None)
 
@@ -38,7 +38,7 @@ def has_parts_elsewhere(flow: FlowStatus) -> bool:
 
 
 def elsewhere(flow: FlowStatus) -> set[str]:
-    """Return the daemons that copy what this picture's daemon does not."""
+    """Return the daemons that copy what the daemon of this picture does not."""
     return {
         partition.holder
         for mirror in flow.mirrors
@@ -51,8 +51,8 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
     """Return the picture of a whole flow.
 
     Args:
-        mine: What the asked daemon knows.
-        others: What others of the flow know.
+        mine: What the daemon that was asked knows.
+        others: What other daemons of the flow know.
         silent: Daemons that did not answer, and why.
     """
     theirs = {
@@ -65,17 +65,17 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
     every = [mine, *others]
     copying = [flow for flow in every if _works(flow)]
     mirrors = tuple(_mirror(mirror, theirs) for mirror in mine.mirrors)
-    # Of a partition that nobody works on, or whose holder does not tell, nobody knows any figure.
+    # If nobody works on a partition, or its holder does not answer, its figures are unknown.
     untold = bool(silent) or any(one.reason in _NOT_OURS for mirror in mirrors for one in mirror.partitions)
-    told = [flow.reason for flow in every if flow.reason]
-    told += [f"daemon {name}, which copies a part of it, does not answer: {why}" for name, why in silent.items()]
+    reasons = [flow.reason for flow in every if flow.reason]
+    reasons += [f"daemon {name}, which copies a part of it, does not answer: {why}" for name, why in silent.items()]
     lags = [flow.lag_records for flow in copying]
     return replace(
         mine,
         state=_state(mine, others),
-        reason="; ".join(dict.fromkeys(told)) or None,
-        # A part is not the whole, and the flow is as safe as its least copied partition: what one does not tell is
-        # unknown of all.
+        reason="; ".join(dict.fromkeys(reasons)) or None,
+        # A part is not the whole, and the flow is only as safe as its least copied partition: if one daemon does not
+        # report its part, the figure is unknown for the whole.
         lag_records=None if untold else total_known(lags),
         rpo_seconds=None if untold else worst_known([flow.rpo_seconds for flow in copying]),
         source_seen_age_seconds=None if untold else worst_known([flow.source_seen_age_seconds for flow in copying]),
@@ -85,10 +85,10 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
 
 
 def who_resolves(whole: FlowStatus, order: Order, me: str) -> str | None:
-    """Return the other daemon that copies what stands still of a mirror; None where it is this one, or any will do.
+    """Return the other daemon that copies a mirror's stopped partitions; None if it is this one, or any will do.
 
     Raises:
-        Conflict: Several daemons copy it: each has to be asked for its own.
+        Conflict: Several daemons copy them: each has to be asked for its own.
     """
     still = [
         part
@@ -106,17 +106,17 @@ def who_resolves(whole: FlowStatus, order: Order, me: str) -> str | None:
     shown = "; ".join(f"{', '.join(numbers)} by {holder}" for holder, numbers in parts.items())
     options = " ".join(f"-p {number}" for number in next(iter(parts.values())))
     raise Conflict(
-        f"what stands still of {order.topic} is copied by {len(holders)} daemons",
+        f"the stopped partitions of {order.topic} are copied by {len(holders)} daemons",
         why=f"partitions {shown}",
         next_step=f"replicator mirror resolve {whole.flow} {order.topic} --how {order.how} {options}, then the others",
     )
 
 
 def held_elsewhere(flow: str, order: Order, holder: str, address: str) -> HeldElsewhere:
-    """Return that another daemon takes an order: passed on by this one, it would be this one's word who gave it."""
+    """Return the error for an order that is another daemon's: forwarded by this one, it would count as its order."""
     words = ("replicator", "mirror", "resolve", flow, order.topic, "--how", order.how)
     return HeldElsewhere(
-        f"what stands still of {order.topic} is copied by daemon {holder}",
+        f"the stopped partitions of {order.topic} are copied by daemon {holder}",
         address=address,
         why=f"it answers at {address}" if address else "its address is not known",
         next_step=command(*words, "--address", address) if address else f"repeat it there: {command(*words)}",
@@ -137,30 +137,30 @@ def _mirror(mirror: MirrorStatus, theirs: Mapping[tuple[str, int], PartitionStat
 
 
 def _works(flow: FlowStatus) -> bool:
-    """Return whether a daemon copies any part of the flow: of what it does not copy it knows no figures."""
+    """Return whether a daemon copies any part of the flow: it knows figures only for what it copies."""
     return any(one.reason not in _NOT_OURS for mirror in flow.mirrors for one in mirror.partitions)
 
 
 def _state(mine: FlowStatus, others: Sequence[FlowStatus]) -> FlowState:
-    """Return what the flow shows: one that does not answer where a part of it is copied does not answer."""
+    """Return the state to show: if a cluster does not answer a daemon that copies a part, it is UNREACHABLE."""
     unreachable = any(flow.state is FlowState.UNREACHABLE for flow in others)
     return FlowState.UNREACHABLE if unreachable and mine.state is FlowState.ACTIVE else mine.state
 
 
 def total_known(figures: Sequence[int | None]) -> int | None:
-    """Return the sum; None as soon as one is unknown, since a part is not the sum, and where there is none."""
+    """Return the sum; None if a summand is unknown, since a part is not the sum, or if there are none."""
     known = [figure for figure in figures if figure is not None]
     return sum(known) if known and len(known) == len(figures) else None
 
 
 def worst_known(figures: Sequence[float | None]) -> float | None:
-    """Return the largest; None as soon as one is unknown."""
+    """Return the largest; None if one is unknown."""
     known = [figure for figure in figures if figure is not None]
     return max(known) if known and len(known) == len(figures) else None
 
 
 def _sum(every: Sequence[FlowTotals | None]) -> FlowTotals | None:
-    """Return the sum of all counters; None where one of them is not known."""
+    """Return the sum of all counters; None if one of them is unknown."""
     known = [totals for totals in every if totals is not None]
     if len(known) < len(every):
         return None

@@ -1,4 +1,4 @@
-"""What the switch machine is told of a step (`core.switch.steps`): one value for each kind of result."""
+"""The results of steps (`core.switch.steps`) that the switch machine gets: one value for each kind of result."""
 
 from __future__ import annotations
 

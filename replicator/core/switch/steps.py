@@ -1,4 +1,4 @@
-"""What the switch machine asks for: one value per step; `core.switch.results` has what comes of one.
+"""What the switch machine asks for: one value per step; `core.switch.results` has the possible results.
 
 Steps are idempotent: whoever did one last may have died before recording it, and a frozen executor may do it again,
 late. What must hold for each:

@@ -1,5 +1,5 @@
-"""Which topics a flow means, how their mirrors look, and what is ours to change.
+"""Which topics a flow selects, what their mirrors look like, and what is ours to change.
 
-Imports `core.groups` and `model`. Begin with `plan.py` (what a target topic lacks); `selection.py` says which names are
-meant, `ownership.py` what proves that a topic is ours.
+Imports `core.groups` and `model`. Start with `plan.py` (what a target topic lacks); `selection.py` says which names are
+selected, `ownership.py` what proves that a topic is ours.
 """

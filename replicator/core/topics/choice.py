@@ -1,10 +1,10 @@
-"""Which topics of its source a flow copies, and which of those that a pattern means it leaves out, with the reason.
+"""Which topics of its source a flow copies, and which of those that match a pattern it leaves out, and why.
 
-The one rule, asked by the topic sync, by `validate --connect` and by `verify`.
+The single rule, used by the topic sync, by `validate --connect` and by `verify`.
 
 A pattern leaves out what flows made: a copy whose records came from the flow's own target under another name, over
-however many clusters (each step round such a ring would be one more topic, without end), and topics to which records
-were set aside. A copy that came from elsewhere is copied on: chains are wanted, as with MirrorMaker 2, whose `isCycle`
+any number of clusters (each step round such a ring would add a topic, without end), and topics to which records were
+set aside. A copy that came from elsewhere is copied on: chains are wanted, as with MirrorMaker 2, whose `isCycle`
 (`MirrorSourceConnector`) leaves out the same. A full name always selects.
 """
 
@@ -36,12 +36,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a flow made of a topic, as the `replicator.state` beside it tells.
+    """What a flow made of a topic, according to the `replicator.state` on the same cluster.
 
     Attributes:
-        flow: Its name.
+        flow: The flow's name.
         trail: Where the records came from, the nearest first; empty for a topic to which records were set aside.
-        begun: Whether the topic stands; False while the flow is about to create it.
+        begun: Whether the topic exists; False while the flow is about to create it.
     """
 
     flow: str
@@ -54,9 +54,9 @@ class Choice:
     """The topics of a source, as a flow sees them.
 
     Attributes:
-        selected: Those that it means, in order of their names.
-        left_out: Those that a pattern of its would mean, and why they are left out: what follows the topic's name in a
-            sentence.
+        selected: The topics that it selects, in order of their names.
+        left_out: The topics that match a pattern but are left out, each with the reason: a phrase that follows the
+            topic's name in a sentence.
     """
 
     selected: tuple[str, ...] = ()
@@ -64,16 +64,16 @@ class Choice:
 
 
 def asks_for_origins(flow: FlowSpec) -> bool:
-    """Return whether it matters to a flow what other flows made: not where each topic is named in full."""
+    """Return whether it matters to a flow what other flows made; it does not if every topic is named in full."""
     return not all(literal(pattern) for pattern in flow.topics.include)
 
 
 def choose(flow: FlowSpec, target_id: str | None, names: Iterable[str], made: Mapping[str, Sequence[Made]]) -> Choice:
-    """Return what a flow copies of the topics of its source.
+    """Return which topics of its source a flow copies.
 
     Args:
-        flow: Its policy.
-        target_id: Cluster id of its target; None where it is unknown, and then no copy is left out for its origin.
+        flow: The flow's policy.
+        target_id: Cluster id of its target; None if it is unknown, and then no copy is left out for its origin.
         names: All topics of the source.
         made: What flows made there, by topic.
     """
@@ -94,7 +94,7 @@ def choose(flow: FlowSpec, target_id: str | None, names: Iterable[str], made: Ma
 
 
 def trail_of(source_id: str, topic: str, made: Sequence[Made]) -> tuple[Origin, ...]:
-    """Return where the records of a copy of `topic` come from: its source, and all that this was copied from."""
+    """Return where the records of a copy of `topic` come from: that topic, and everything it was copied from."""
     further = (origin for one in made for origin in one.trail)
     return tuple(dict.fromkeys((Origin(source_id, topic), *further)))
 
@@ -106,7 +106,7 @@ def _why_left_out(flow: FlowSpec, target_id: str | None, name: str, made: Sequen
         if not one.trail:
             return f"holds records that flow {one.flow} set aside"
         there = [origin.topic for origin in one.trail if origin.cluster_id == target_id]
-        # Back to the very topic is no new one: where both sides write records are told apart, else it is refused.
+        # A copy back to the very topic adds no topic: with `loop_guard` its records are told apart, else it is refused.
         if there and target_name(flow.rename, name) not in there:
             return f"is a copy made by flow {one.flow}, of records that come from {there[0]} of {flow.target}"
     return None

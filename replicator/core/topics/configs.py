@@ -31,17 +31,17 @@ _TIME_BEFORE = "message.timestamp.before.max.ms"
 _TIME_AFTER = "message.timestamp.after.max.ms"
 _TIME_DIFFERENCE = "message.timestamp.difference.max.ms"
 _TIME_LIMITS = (_TIME_BEFORE, _TIME_AFTER, _TIME_DIFFERENCE)
-"""The first two since Kafka 3.6 (KIP-937), the last one up to 3.9; in between it counts where the others are at their
-default, which is also what we set."""
+"""The first two exist since Kafka 3.6 (KIP-937), the last one up to 3.9. In between, the last one counts if the others
+have their default, which is also what we set."""
 
 FORCED_NAMES = ("compression.type", "message.timestamp.type", *_TIME_LIMITS, _MAX_BYTES)
 
 PINNED = ("cleanup.policy", "retention.ms", "retention.bytes")
 _NEEDED = frozenset({*PINNED, _MAX_BYTES})
-"""What each mirror has to get from its source."""
+"""Settings that each mirror needs to get from its source."""
 _POLICY = "cleanup.policy"
 _WITHOUT_COMPACTION = {_POLICY: "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-"""Until a topic is seeded: nothing is compacted, and nothing deleted either."""
+"""Until a topic is seeded, nothing is compacted, and nothing deleted either."""
 
 _TIERED = "tiered storage belongs to the target cluster; turn it on with topic_configs.override"
 DENIED: Mapping[str, str] = {
@@ -68,9 +68,9 @@ class Desired:
     Attributes:
         values: By name.
         untouched: Names that are neither set nor removed.
-        untold: Those of them that the source may have a value of its own for, which it does not tell.
-        held_back: What the mirror must not have yet, to be set when it is opened: the source's own values of forced
-            settings, and of `PINNED` ones while it may still be seeded.
+        untold: Those of `untouched` for which the source may have a value of its own that it does not tell.
+        held_back: Settings that the mirror only gets when it is opened: the source's own values of forced settings,
+            and of `PINNED` ones while it may still be seeded.
         notes: One sentence for each decision an operator may wonder about.
     """
 
@@ -98,19 +98,19 @@ def desired_configs(
         effective: What is in force on the source topic, at least `PINNED` and max.message.bytes as far as known.
         policy: `topic_configs` of the flow.
         replication_factor: Replicas of the mirror.
-        known: Topic settings the target cluster knows; None where it does not tell: then nothing is asked of it that
-            not every version knows, as one unknown name refuses a whole topic.
-        seeding: Whether log starts may still have to be moved: no broker does that where records are only compacted,
-            and none takes the keyless fillers there.
-        untold: What may be set on the source topic itself, for all that the source tells.
+        known: Topic settings the target cluster knows; None if it does not tell: then only settings that every version
+            knows are requested, as one unknown name fails a whole topic.
+        seeding: Whether log starts may still have to be moved: no broker does that on a topic that is only compacted,
+            and none accepts the keyless fillers there.
+        untold: Settings that may be set on the source topic itself, which the source does not tell.
     """
     override = {name: normalise(value) for name, value in policy.override}
     excluded = frozenset(policy.exclude) - override.keys()
     notes: list[str] = []
     pinned = {name: effective[name] for name in PINNED if name in effective}
-    # What the source does not tell is not known to be none: a mirror without it would lose what was copied.
+    # A setting that the source does not tell may still be set: a mirror without it would lose what was copied.
     missing = _NEEDED - effective.keys() - override.keys() - dynamic.keys()
-    if missing and effective:  # where nothing can be read, that is told by whoever asked
+    if missing and effective:  # if nothing can be read, the caller reports that
         notes.append(f"{', '.join(sorted(missing))}: {_LEFT_ALONE}")
     left_out = FORCED_NAMES | override.keys() | excluded
     candidates = {name: value for name, value in {**pinned, **dynamic}.items() if name not in left_out}
@@ -141,7 +141,7 @@ def desired_configs(
 def _copied(
     candidates: Mapping[str, str], known: frozenset[str] | None, replication_factor: int, notes: list[str]
 ) -> dict[str, str]:
-    """Return the settings that are taken over as they are; of those that are not, `notes` tells why."""
+    """Return the settings that are copied unchanged; for the others, add the reason to `notes`."""
     values: dict[str, str] = {}
     for name, value in sorted(candidates.items()):
         reason = _why_not(name, known)
@@ -165,7 +165,7 @@ def changes(
     Args:
         desired: What the mirror should have.
         present: What is set on the target topic itself.
-        managed: What we set on it earlier, as `TopicPlan.managed` told.
+        managed: What we set on it earlier, as returned in `TopicPlan.managed`.
     """
     to_set = {
         name: value
@@ -178,7 +178,7 @@ def changes(
         if name in desired.values:
             continue
         if name in desired.untouched:
-            if name in managed and name in desired.untold - _NEEDED:  # of those, `desired.notes` tells
+            if name in managed and name in desired.untold - _NEEDED:  # `desired.notes` reports those
                 notes.append(f"{name}: {_LEFT_ALONE}")
             continue
         if name in managed and normalise(managed[name]) == normalise(value):
@@ -191,15 +191,15 @@ def changes(
 def at_promotion(
     managed: Mapping[str, str], held_back: Mapping[str, str], present: Mapping[str, str], fresh: Desired | None = None
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return (settings to set, settings to remove) of a mirror that becomes a topic of its own; none once it is one.
+    """Return (settings to set, settings to remove) for a mirror that becomes an ordinary topic; none once it is one.
 
-    Larger batches are accepted as before: some may stand in its log.
+    Larger batches stay accepted: some may be in its log.
 
     Args:
         managed: What we set on it.
         held_back: `Desired.held_back`, as it was recorded.
         present: What is set on it now.
-        fresh: What the source asks for at this moment, of a mirror that is seeded; None where it cannot be asked.
+        fresh: What the source asks for now, for a seeded mirror; None if the source cannot be asked.
     """
     wanted = dict(held_back)
     ours = frozenset(FORCED_NAMES)
@@ -221,7 +221,7 @@ def at_promotion(
 def opened_uncompacted(managed: Mapping[str, str], held_back: Mapping[str, str], present: Mapping[str, str]) -> bool:
     """Return whether a mirror may have been opened before it got the source's cleanup policy.
 
-    An earlier version did not record the policy that it held back: what it set until a topic was seeded then stands
+    An earlier version did not record the policy that it held back: what it set until a topic was seeded then stays
     there for ever. A topic that keeps everything by its source's own settings looks the same.
     """
     return _POLICY not in held_back and all(
@@ -231,7 +231,7 @@ def opened_uncompacted(managed: Mapping[str, str], held_back: Mapping[str, str],
 
 
 def normalise(value: str) -> str:
-    """Return a value as a broker gives it back: no blanks around commas, true and false in lower case."""
+    """Return a value in the form that a broker returns: no blanks around commas, true and false in lower case."""
     text = ",".join(part.strip() for part in value.strip().split(","))
     return text.lower() if text.lower() in {"true", "false"} else text
 
@@ -269,7 +269,7 @@ def _held_back(dynamic: Mapping[str, str], forced: Mapping[str, str], known: fro
 
 
 def _suffices(name: str, present: str, desired: str) -> bool:
-    """Whether a value on the target will do; a limit that was raised by hand is not lowered."""
+    """Return whether a value on the target is sufficient; a limit that was raised by hand is not lowered."""
     if name == _MAX_BYTES:
         return _number(present, -1) >= _number(desired, 0)
     return present == desired

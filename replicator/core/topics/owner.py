@@ -1,6 +1,6 @@
 """Another flow that owns the target topic of a mirror: what it is, and whether its topic may be adopted.
 
-Pure: what the records on the target say, and what was seen of its daemons, come in as values.
+Pure: what the records on the target say, and what its daemons show, comes in as values.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Owner:
     """The flow that a target topic is recorded as a mirror of.
 
     Attributes:
-        uid: The flow's.
-        name: The flow's.
+        uid: The flow's id.
+        name: The flow's name.
         source: Alias of its source.
         source_id: Cluster id of its source.
         standing: What it does with the topic.
-        same_name: Whether it has the name of the flow that asks: then that flow had another source before.
-        same_source: Whether it copies from the cluster that the asking flow copies from: perhaps that was renamed.
-        source_topic: The topic of its source that it copies, or copied, to it.
+        same_name: Whether it has the asking flow's name: then that flow had another source before.
+        same_source: Whether it copies from the asking flow's source cluster: perhaps the flow was renamed.
+        source_topic: The topic of its source that it copies, or copied, to the target topic.
     """
 
     uid: str
@@ -46,17 +46,17 @@ class Owner:
     source_topic: str = ""
 
     def __str__(self) -> str:
-        """Return who it is: `flow a-to-c (from a, cluster X)`."""
+        """Return a description: `flow a-to-c (from a, cluster X)`."""
         where = f"from {self.source}, cluster {self.source_id}" if self.source_id else "of which no record is left"
         return f"flow {self.name} ({where})"
 
     def text(self, topic: str, source: str, source_id: str) -> str:
-        """Return why a mirror stands still whose target topic is this flow's.
+        """Return why a mirror is stopped whose target topic belongs to this flow.
 
         Args:
-            topic: On the target.
-            source: Alias of the source of the flow that asks.
-            source_id: Its cluster id.
+            topic: The topic on the target.
+            source: Alias of the asking flow's source.
+            source_id: Cluster id of the asking flow's source.
         """
         if self.same_name and not self.same_source:
             return (
@@ -74,10 +74,10 @@ class Owner:
         return f"{what}; was that flow renamed?" if renamed else what
 
     def next_step(self, flow: str) -> str:
-        """Return what helps a mirror of another flow whose target topic is this flow's.
+        """Return what helps a mirror of another flow whose target topic belongs to this flow.
 
         Args:
-            flow: Name of the flow that asks.
+            flow: Name of the asking flow.
         """
         accept = f"`replicator mirror resolve {flow} TOPIC --how accept`"
         if self.standing is Standing.SWITCHES:
@@ -88,11 +88,11 @@ class Owner:
         adopt = f"once no daemon runs that flow any more, {accept} adopts it with its offset map"
         if self.same_name:
             return f"{keep}; {adopt}"
-        # While its daemons run, they are at work, whatever they leave out: their signs never end.
+        # While its daemons run, they count as active, whatever they leave out: their signs of life do not end.
         return f"{keep}; to have it here while flow {self.name} goes on: {self.hand_over(accept)}; {adopt}"
 
     def hand_over(self, then: str) -> str:
-        """Return how the topic is given up by this flow while its daemons go on; `then` is what is done behind that."""
+        """Return how this flow gives up the topic while its daemons go on; `then` is the step after that."""
         topic = self.source_topic or "TOPIC"
         return (
             f"take {topic} out of flow {self.name} (topics.exclude, and restart its daemons), "
@@ -102,12 +102,12 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was seen of a flow's daemons.
+    """What a flow's daemons show.
 
     Attributes:
-        signs: Whether any of them left signs that it is at work, and did not take them back.
-        quiet_seconds: For how long they were seen unchanged.
-        silence_seconds: How long after its last sign a daemon may still have an effect.
+        signs: Whether any of them left signs of life that it did not remove.
+        quiet_seconds: For how long these were seen unchanged.
+        silence_seconds: How long a daemon may have an effect after its last sign of life.
     """
 
     signs: bool
@@ -118,14 +118,14 @@ class Seen:
 def check_adoption(owner: Owner, seen: Seen, topic: str) -> None:
     """Return if a topic may be taken from the flow that owns it.
 
-    A flow that is at work would go on writing; nothing of it is stopped from here.
+    An active flow would go on writing; it cannot be stopped from here.
 
     Raises:
-        Conflict: That flow is at work, or may be.
+        Conflict: That flow is active, or may be.
     """
     if owner.standing is Standing.SWITCHES:
         raise Conflict(
-            f"{topic} is not taken from {owner}",
+            f"{topic} cannot be taken from {owner}",
             why="a switch of that flow is under way",
             next_step=f"replicator switch status {owner.name}",
         )
@@ -135,8 +135,8 @@ def check_adoption(owner: Owner, seen: Seen, topic: str) -> None:
     if left <= 0:
         return
     raise Conflict(
-        f"{topic} is not taken from {owner}",
-        why=f"daemons of that flow are at work: their signs of life changed {format_age(seen.quiet_seconds)} ago",
+        f"{topic} cannot be taken from {owner}",
+        why=f"daemons of that flow are active: their signs of life changed {format_age(seen.quiet_seconds)} ago",
         next_step=f"to keep both, exclude it from one of the two flows, or mirror it under another name (rename); to "
         f"adopt it here, stop the daemons of {owner.name} and wait {format_age(left)}, or "
         f"{owner.hand_over('repeat this command')}",

@@ -1,18 +1,18 @@
 """What on a cluster is ours to change: topics, rules of an authorizer, and commits of groups.
 
-Nothing is changed before it is proven ours, and the proof is a value. What changes a cluster (`admin.topics`,
+Nothing is changed before it is proven ours, and the proof is a value. Code that changes a cluster (`admin.topics`,
 `admin.acls`, `engine.groups.sides`, `wire.messages.control.delete_records`) takes such a value instead of a name, so
-that a caller without a proof does not pass the type checker. This module alone makes these values.
+a caller without a proof does not pass the type checker. This module alone creates these values.
 
 A topic is ours
 
 - if the record of a mirror of this flow names its topic id (`recorded`);
 - if we created it (`created`);
-- if it stood there before us and never held a record (`adopted`): it is recorded before anything of it is changed;
+- if it existed before us and never held a record (`adopted`): it is recorded before it is changed in any way;
 - if an operator gave it up, to be deleted (`given_up`), or accepted it: that is recorded, too.
 
-A name proves nothing: a topic may be deleted and created again between two looks. So the id that was proven is compared
-with the cluster's once more just before each change (`admin.topics`, `engine.state.ownership.confirm`).
+A name proves nothing: a topic may be deleted and created again between two looks. So the proven id is compared with the
+cluster's once more just before each change (`admin.topics`, `engine.state.ownership.confirm`).
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ DOUBTS = frozenset(
         Reason.FENCED,
     }
 )
-"""Reasons of a partition for which its topic is left as it is: it may hold what is not ours."""
+"""Reasons of a partition for which its topic is left as it is: it may hold records that are not ours."""
 NO_TOPIC_ID = bytes(16)
-"""Of clusters that have no topic ids: there the name is all there is."""
+"""The id on clusters without topic ids: there the name is all there is."""
 
 
 class Because(enum.StrEnum):
@@ -62,7 +62,7 @@ class OwnedTopic:
 
     Attributes:
         name: Its name.
-        topic_id: 16 bytes, `NO_TOPIC_ID` where the cluster tells none: the proof is about this topic alone.
+        topic_id: 16 bytes, `NO_TOPIC_ID` if the cluster reports none: the proof is about this topic alone.
         because: Why it is ours.
     """
 
@@ -71,48 +71,47 @@ class OwnedTopic:
     because: Because
 
     def is_still(self, topic_id: bytes | None) -> bool:
-        """Return whether the topic that has its name now is surely the one that was proven.
+        """Return whether the topic that has its name now is certainly the one that was proven.
 
-        Where the proof, or the cluster now, tells no id, that is only so where neither does: an id that is not known
-        equals none.
+        If the proof or the cluster has no id, that is so only if neither has one: an unknown id equals no other.
 
         Args:
-            topic_id: Of the topic that has this name now, None where there is none.
+            topic_id: The id of the topic that has this name now; None if there is none.
         """
         return topic_id == self.topic_id
 
     def why_not(self, topic_id: bytes | None) -> str:
-        """Return why a topic that `is_still` denies was left as it is."""
+        """Return why a topic for which `is_still` is false was left as it is."""
         if topic_id is None:
             return "it is gone"
         if not any(topic_id):
-            return "its cluster does not tell its topic id now"
+            return "its cluster does not report its topic id now"
         if not any(self.topic_id):
-            return "it was proven ours while its cluster told no topic ids, and now it does"
+            return "it was proven ours while its cluster reported no topic ids, and now it does"
         return "it was deleted and created again since it was proven ours"
 
 
 class Copied(NamedTuple):
-    """A mirror on a flow's own source that is fed from a topic of its target: its name, and whose mirror it is."""
+    """A mirror on a flow's own source that is fed from a topic of its target: the mirror's name, and its flow."""
 
     mirror: str
     flow: str
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What is known of a topic that stands on the target under the name of a mirror.
+class Evidence:
+    """What is known about a topic that exists on the target under the name of a mirror.
 
     Attributes:
         name: Its name.
-        topic_id: Its id now.
+        topic_id: Its current id.
         is_recorded: Whether a record of this flow says that it is a mirror.
-        recorded_id: The id in that record; without one, it says nothing of a topic that has one.
-        owner: Name of another flow whose record says that it feeds this topic, None for none.
-        source_of: Mirror on our own source that is recorded as fed from this very topic, None for none.
-        flow: Name of the flow that asks, for messages.
-        written: A partition that has held records, and where it ends; None where none has.
-        ends_with_ours: Whether a log of it ends with a batch of this flow's own producers, and none with another one.
+        recorded_id: The id in that record; without one, the record says nothing about a topic that has an id.
+        owner: Name of another flow whose record says that it feeds this topic; None for none.
+        source_of: Mirror on our own source that is recorded as fed from this very topic; None for none.
+        flow: Name of the asking flow, for messages.
+        written: A partition that has held records, and its end; None if none has.
+        ends_with_ours: Whether one of its logs ends with a batch of this flow's own producers, and none with another's.
         shared: Whether others write to the target as well, and the flow only adds to it (`loop_guard: origin`).
     """
 
@@ -128,46 +127,46 @@ class Standing:
     shared: bool = False
 
 
-def proven(standing: Standing) -> OwnedTopic | Fault:
+def proven(evidence: Evidence) -> OwnedTopic | Fault:
     """Return the proof that a topic on the target is ours, or why it is not."""
-    if standing.is_recorded:
-        owned = recorded(standing.name, standing.recorded_id)
-        if owned.is_still(standing.topic_id):
+    if evidence.is_recorded:
+        owned = recorded(evidence.name, evidence.recorded_id)
+        if owned.is_still(evidence.topic_id):
             return owned
-        if any(standing.recorded_id):
+        if any(evidence.recorded_id):
             return Fault(
                 Reason.TARGET_RECREATED,
-                f"the target topic {standing.name} was deleted and created again: it is not the one that is recorded "
+                f"the target topic {evidence.name} was deleted and created again: it is not the one that is recorded "
                 "as ours",
             )
-    if standing.shared:
-        return OwnedTopic(standing.name, standing.topic_id, _why_unrecorded(standing))
-    return _of_others(standing) or OwnedTopic(standing.name, standing.topic_id, _why_unrecorded(standing))
+    if evidence.shared:
+        return OwnedTopic(evidence.name, evidence.topic_id, _why_unrecorded(evidence))
+    return _of_others(evidence) or OwnedTopic(evidence.name, evidence.topic_id, _why_unrecorded(evidence))
 
 
-def _why_unrecorded(standing: Standing) -> Because:
-    if standing.is_recorded:  # from when its cluster told no ids; what it holds is ours
+def _why_unrecorded(evidence: Evidence) -> Because:
+    if evidence.is_recorded:  # while its cluster reported no ids; its records are ours
         return Because.RECORDED
-    return Because.SHARED if standing.shared else Because.NEVER_WRITTEN
+    return Because.SHARED if evidence.shared else Because.NEVER_WRITTEN
 
 
-def _of_others(standing: Standing) -> Fault | None:
-    """Return why a topic whose id no record of this flow names is not ours, None where nothing says so."""
-    name = standing.name
-    if standing.owner is not None:
-        return Fault(Reason.OTHER_OWNER, f"{name} is a mirror of flow {standing.owner}")
-    if standing.source_of is not None:
+def _of_others(evidence: Evidence) -> Fault | None:
+    """Return why a topic whose id no record of this flow names is not ours; None if nothing says so."""
+    name = evidence.name
+    if evidence.owner is not None:
+        return Fault(Reason.OTHER_OWNER, f"{name} is a mirror of flow {evidence.owner}")
+    if evidence.source_of is not None:
         return Fault(
             Reason.TARGET_TAKEN,
-            f"{circle_text(name, standing.source_of)}; next: {circle_step(name, standing.source_of, standing.flow)}",
+            f"{circle_text(name, evidence.source_of)}; next: {circle_step(name, evidence.source_of, evidence.flow)}",
         )
-    if standing.written is not None and not (standing.is_recorded and standing.ends_with_ours):
-        return Fault(Reason.FOREIGN_WRITER, _foreign(standing, *standing.written))
+    if evidence.written is not None and not (evidence.is_recorded and evidence.ends_with_ours):
+        return Fault(Reason.FOREIGN_WRITER, _foreign(evidence, *evidence.written))
     return None
 
 
 def circle_text(topic: str, copied: Copied) -> str:
-    """Return why a topic of the target is no mirror: it is copied to the source now."""
+    """Return why a topic of the target cannot be a mirror: it is being copied to the source."""
     return (
         f"{topic} on the target is itself the source of {copied.mirror} on the source, a mirror of flow {copied.flow}: "
         "copying it back would go in a circle"
@@ -175,7 +174,7 @@ def circle_text(topic: str, copied: Copied) -> str:
 
 
 def circle_step(topic: str, copied: Copied, flow: str) -> str:
-    """Return what helps then; `flow` is the one that asks."""
+    """Return what helps against such a circle; `flow` is the asking flow."""
     return (
         f"correct `from` and `to` if they are swapped; else rename the mirrors (topics.rename), or exclude it; if flow "
         f"{copied.flow} is not to copy it any more, take {topic} out of that flow (topics.exclude, and restart its "
@@ -184,24 +183,24 @@ def circle_step(topic: str, copied: Copied, flow: str) -> str:
     )
 
 
-def _foreign(standing: Standing, partition: int, end: int) -> str:
+def _foreign(evidence: Evidence, partition: int, end: int) -> str:
     there = f"partition {partition} ends at {end}"
-    if standing.is_recorded:
+    if evidence.is_recorded:
         return (
-            f"{standing.name} is recorded as a mirror of this flow without a topic id, and the target tells one now: "
-            f"what it holds does not show that it is ours, {there}; `mirror resolve --how accept` takes it up there"
+            f"{evidence.name} is recorded as a mirror of this flow without a topic id, and the target reports one now: "
+            f"its records do not show that it is ours, {there}; `mirror resolve --how accept` resumes it there"
         )
     return (
-        f"{standing.name} already exists on the target and is not a mirror of this flow: {there}. If it was one, and "
-        f"{STATE_TOPIC} was lost, `mirror resolve --how accept` takes it up where it ends"
+        f"{evidence.name} already exists on the target and is not a mirror of this flow: {there}. If it was one, and "
+        f"{STATE_TOPIC} was lost, `mirror resolve --how accept` resumes it where it ends"
     )
 
 
 def merged_names(targets: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Return the target topics that more than one source topic would be copied to, each with those in name order.
+    """Return the target topics that several source topics would be copied to, each with these in name order.
 
     Args:
-        targets: Target topic by source topic.
+        targets: Source topic -> target topic.
     """
     found: dict[str, list[str]] = {}
     for name, target_name in sorted(targets.items()):
@@ -210,7 +209,7 @@ def merged_names(targets: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 
 def recorded(name: str, topic_id: bytes) -> OwnedTopic:
-    """Return a topic whose id stands in a record of this flow.
+    """Return the proof for a topic whose id is in a record of this flow.
 
     Raises:
         BugError: The record names no topic.
@@ -221,17 +220,17 @@ def recorded(name: str, topic_id: bytes) -> OwnedTopic:
 
 
 def created(name: str, topic_id: bytes) -> OwnedTopic:
-    """Return a topic that the cluster has created for us."""
+    """Return the proof for a topic that the cluster has created for us."""
     return OwnedTopic(name, topic_id, Because.CREATED)
 
 
 def given_up(name: str, topic_id: bytes) -> OwnedTopic:
-    """Return a topic that an operator wants deleted, as is recorded."""
+    """Return the proof for a topic that, as is recorded, an operator wants deleted."""
     return OwnedTopic(name, topic_id, Because.GIVEN_UP)
 
 
 def holding_only_ours(name: str, topic_id: bytes) -> OwnedTopic:
-    """Return a topic of ours that no record names, by what it holds: nothing, or records that carry our headers."""
+    """Return the proof for a topic without a record: it is empty, or its records carry our headers."""
     return OwnedTopic(name, topic_id, Because.HOLDS_ONLY_OURS)
 
 
@@ -240,17 +239,17 @@ def holding_only_ours(name: str, topic_id: bytes) -> OwnedTopic:
 
 @dataclass(frozen=True, slots=True)
 class OwnedRules:
-    """Rules that are recorded as ours: before they are placed, and until they are gone. In the order of the change."""
+    """Rules that are recorded as ours, before they are placed and until they are gone. In the order of the change."""
 
     rules: tuple[Rule, ...]
 
 
 def recorded_rules(rules: Iterable[Rule], record: Iterable[Rule]) -> OwnedRules:
-    """Return rules to place or remove.
+    """Return the proof for rules to place or remove.
 
     Args:
-        rules: Which ones.
-        record: All that are recorded as ours on that cluster now.
+        rules: The rules.
+        record: All rules that are recorded as ours on that cluster now.
 
     Raises:
         BugError: One of them is not recorded.
@@ -263,10 +262,10 @@ def recorded_rules(rules: Iterable[Rule], record: Iterable[Rule]) -> OwnedRules:
 
 
 def probe_rule(rule: Rule, made_up: str) -> OwnedRules:
-    """Return a rule about a thing that is not there, whose name was made up for it.
+    """Return the proof for a rule about a resource that does not exist, whose name was made up for it.
 
     Raises:
-        BugError: It is about something else.
+        BugError: It is about another resource.
     """
     if rule.name != made_up:
         raise BugError(f"{rule} is not about {made_up}")
@@ -287,7 +286,7 @@ class OwnedCommits:
 def recorded_commits(
     group: str, commits: Mapping[TopicPartition, Committed], record: Mapping[TopicPartition, Ours]
 ) -> OwnedCommits:
-    """Return what may be committed for a group.
+    """Return the proof for commits of a group.
 
     Args:
         group: The group.
@@ -295,7 +294,7 @@ def recorded_commits(
         record: What is recorded as written for it.
 
     Raises:
-        Conflict: One of them is not recorded, or not any more: another daemon of the flow has decided since.
+        Conflict: One of them is not recorded, or no longer: another daemon of the flow has decided since.
     """
     for where, one in commits.items():
         if where not in record or record[where].offset != one.offset:
@@ -304,5 +303,5 @@ def recorded_commits(
 
 
 def made_up_commits(group: str, commits: Mapping[TopicPartition, Committed]) -> OwnedCommits:
-    """Return commits of a group that whoever asks has made up, on a cluster that it started for it."""
+    """Return the proof for commits of a made-up group, on a cluster that the caller started for it."""
     return OwnedCommits(group, commits)

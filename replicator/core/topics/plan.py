@@ -5,7 +5,7 @@ The rules for settings are in `replicator.core.topics.configs`.
 
 A copied backlog carries old record times, so the target's retention applies to it at once, as the source's own
 would: equal settings (they are pinned) keep the same records. A shorter retention on the target, set with
-`topic_configs.override`, deletes the older part of the backlog as soon as it was copied.
+`topic_configs.override`, deletes the older part of the backlog as soon as it is copied.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from replicator.model.states import Reason
 class SourceTopic:
     """A topic of the source.
 
-    `configs` holds what is set on the topic itself, `effective` what is in force: at least cleanup.policy,
-    retention.ms, retention.bytes and max.message.bytes, as far as the source tells. What may be set on the topic, for
-    all that the source tells, is `untold`.
+    `configs` has what is set on the topic itself, `effective` what is in force: at least cleanup.policy, retention.ms,
+    retention.bytes and max.message.bytes, as far as the source tells. `untold` names settings that may be set on the
+    topic although the source does not tell.
     """
 
     name: str
@@ -39,7 +39,7 @@ class SourceTopic:
 
 @dataclass(frozen=True, slots=True)
 class TargetTopic:
-    """The topic on the target, if there is one; `configs` holds what is set on the topic itself."""
+    """The topic on the target, if there is one; `configs` has what is set on the topic itself."""
 
     topic_id: str | None
     partitions: int
@@ -57,9 +57,9 @@ class TargetCluster:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the mirror's record holds from earlier: topic ids, and the settings we set on the target.
+    """What the mirror's record has from earlier: topic ids, and the settings we set on the target.
 
-    `seeding` tells that some partition was never active yet: its log's start may still have to be moved.
+    `seeding` says that some partition was never active yet: its log start may still have to be moved.
     """
 
     source_id: str | None = None
@@ -97,7 +97,7 @@ class SetConfigs:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The mirror cannot go on until an operator decides (`mirror resolve`)."""
+    """The mirror cannot continue until an operator decides (`mirror resolve`)."""
 
     reason: Reason
     text: str
@@ -111,10 +111,10 @@ class TopicPlan:
     """What is to be done, in order.
 
     Attributes:
-        steps: A fault stands alone.
+        steps: A fault is the only step.
         notes: One sentence for each decision an operator may wonder about; they call for nothing.
         managed: The settings that are ours once the steps are done; to be kept as `Recorded.managed`.
-        held_back: The source's settings that are set at promotion only.
+        held_back: The source's settings that are set only at promotion.
     """
 
     steps: tuple[Step, ...]
@@ -124,7 +124,7 @@ class TopicPlan:
 
     @property
     def fault(self) -> Fault | None:
-        """The fault, if that is what the plan says."""
+        """The fault, if the plan is one."""
         return next((step for step in self.steps if isinstance(step, Fault)), None)
 
 
@@ -140,7 +140,7 @@ def plan_topic(
     target_name: str,
     recorded: Recorded = _NOTHING_RECORDED,
 ) -> TopicPlan:
-    """Return what has to be done to `target_name` (None: it does not exist)."""
+    """Return what has to be done to the topic `target_name`; `target` is None if it does not exist."""
     fault = _fault(source, target, target_name, recorded, may_be_wider=flow.both_ways)
     if fault is not None:
         return TopicPlan((fault,), managed=recorded.managed)
@@ -170,35 +170,35 @@ def plan_topic(
 
 
 def changes_of(plan: TopicPlan, target: TargetTopic | None, effective: Mapping[str, str]) -> tuple[str, ...]:
-    """Return one sentence for each thing of a target topic that a plan changes: what it is, and what it will be.
+    """Return one sentence for each change that a plan makes to a target topic: what it is, and what it will be.
 
     Args:
         plan: What is to be done to it.
-        target: The topic as it is, None where there is none to be changed.
-        effective: All its settings that are in force, also those that it inherits from its cluster.
+        target: The topic as it is; None if there is none to be changed.
+        effective: All its settings in force, including those inherited from its cluster.
     """
-    told: list[str] = []
+    sentences: list[str] = []
     if target is None:
         return ()
     for step in plan.steps:
         if isinstance(step, GrowTopic):
-            told.append(f"{step.name}: partitions: {target.partitions} -> {step.total}")
+            sentences.append(f"{step.name}: partitions: {target.partitions} -> {step.total}")
         elif isinstance(step, SetConfigs):
             before = {**effective, **target.configs}
-            told += [
+            sentences += [
                 f"{step.name}: {name}: {before.get(name, '(not set)')} -> {value}"
                 for name, value in sorted(step.values.items())
                 if before.get(name) != value
             ]
-            told += [
+            sentences += [
                 f"{step.name}: {name}: {before.get(name, '(not set)')} -> (the cluster's default)"
                 for name in sorted(step.delete)
             ]
-    return tuple(told)
+    return tuple(sentences)
 
 
 def _plan(steps: tuple[Step, ...], notes: tuple[str, ...], desired: Desired, recorded: Recorded) -> TopicPlan:
-    # What we set stays ours while the source does not tell of it, or it could never be removed again.
+    # What we set stays ours while the source does not tell the setting, or it could never be removed again.
     kept = {name: recorded.managed[name] for name in desired.untold if name in recorded.managed}
     return TopicPlan(steps, notes, managed={**kept, **desired.values}, held_back=desired.held_back)
 
@@ -251,5 +251,5 @@ _ADVICE = {
 
 
 def creation_advice(code: int) -> str:
-    """Return what helps where a broker refuses to create a topic with this error code."""
+    """Return what helps if a broker refuses to create a topic with this error code."""
     return _ADVICE.get(code, "change replication_factor or topic_configs of the flow, or ask the cluster's owner")

@@ -1,7 +1,7 @@
 """Regular expressions of an operator, matched in time linear in the name (RE2).
 
-Python's own engine tries every way to match: `(a*)*b` against 34 letters that somebody called a topic takes minutes,
-in which nothing else runs. RE2 has no such expressions, at the price of look-arounds and back references.
+Python's own engine tries every way to match: `(a*)*b` takes minutes for a topic whose name has 34 letters, and nothing
+else runs meanwhile. RE2 has no such expressions, at the price of look-arounds and back references.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _HINTS = (
 
 
 class BadRegex(ValueError):
-    """No regular expression of RE2, or a replacement that does not fit one; the message is the reason."""
+    """Not a regular expression of RE2, or a replacement that does not fit one; the message is the reason."""
 
 
 class Regex:
     """A compiled expression that must match a whole name.
 
     Raises:
-        BadRegex: It is none, is too long, or takes too much memory.
+        BadRegex: The text is not an expression, is too long, or takes too much memory.
     """
 
     __slots__ = ("_compiled",)
@@ -109,7 +109,7 @@ def compiled(text: str) -> Regex:
 
 
 def _encoded(name: str) -> bytes:
-    # A name may hold lone surrogates, where it came from bytes that are no UTF-8: they must not raise.
+    # A name may hold lone surrogates, if it came from bytes that are not UTF-8: they must not raise.
     return name.encode("utf-8", "surrogatepass")
 
 

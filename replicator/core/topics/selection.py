@@ -1,4 +1,4 @@
-"""Which names a flow means, and how they are called on the target."""
+"""Which names a flow selects, and their names on the target."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from replicator.core.topics.regex import compiled
 from replicator.model.spec import Pattern, PatternKind, Rename, Selection
 
 TOPIC_NAME_MAX = 249
-"""Kafka's own bound, in characters."""
+"""Kafka's own limit, in characters."""
 
 _LEGAL_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _GLOB_SIGNS = frozenset("*?[")
 
 _RESERVED = re.compile(r"__.*|replicator\..*", re.DOTALL)
-"""Kafka's and our own topics: copying them would spoil the target, so not even their full name selects them."""
+"""Kafka's and our own topics: copying them would damage the target, so not even their full name selects them."""
 
 _NEVER_BY_PATTERN = re.compile(r"mm2-.*|.*\.internal|.*-internal|heartbeats|.*\.replica", re.DOTALL)
 """Names that MirrorMaker 2 and Kafka Connect give to topics of their own (DefaultTopicFilter, ReplicationPolicy).
 
-An application's topic may be called so, too: what a pattern leaves out is told by name (`core.topics.choice`).
+An application's topic may have such a name, too: topics that a pattern leaves out are reported (`core.topics.choice`).
 """
 
 _NO_GROUP_BY_PATTERN = re.compile(r"(console|perf)-consumer-\d+|console-share-consumer", re.DOTALL)
-"""Groups that Kafka's own tools make up for one run; nobody goes on with them in another region."""
+"""Groups that Kafka's own tools make up for one run; nobody continues with them in another region."""
 
 
 def legal_topic_name(name: str) -> bool:
@@ -55,7 +55,7 @@ def literal(pattern: Pattern) -> bool:
 
 
 def matches(selection: Selection, name: str) -> bool:
-    """Return whether a selection means this name.
+    """Return whether a selection selects this name.
 
     At least one include matches and no exclude does. Of the names no pattern matches, those that are not
     `reserved` can be selected by listing the full name.
@@ -64,27 +64,27 @@ def matches(selection: Selection, name: str) -> bool:
 
 
 def metric_name(name: str) -> str:
-    """Return what two topics of one cluster must not share: brokers name metrics so (Topic.unifyCollisionChars)."""
+    """Return the name that two topics of a cluster must not share: brokers name metrics so (unifyCollisionChars)."""
     return name.replace(".", "_")
 
 
 def listed(selection: Selection, name: str) -> bool:
-    """Return whether a selection includes this full name, rather than a pattern that matches it."""
+    """Return whether a selection includes this full name, not only a pattern that matches it."""
     return any(literal(pattern) and pattern.text == name for pattern in selection.include)
 
 
 def left_out_by_name(selection: Selection, name: str) -> bool:
-    """Return whether a pattern would mean this name, were it not that of an internal topic of another tool."""
+    """Return whether a pattern would select this name, if it were not the name of another tool's internal topic."""
     return not matches(selection, name) and not reserved(name) and _any_name_matcher(selection)(name)
 
 
 def means_by_name(selection: Selection, name: str) -> bool:
-    """Return whether a topic is selected, or would be were its name not that of an internal one: it is told of."""
+    """Return whether a topic is selected, or would be if its name were not an internal one's: then it is reported."""
     return matches(selection, name) or left_out_by_name(selection, name)
 
 
 def matches_group(selection: Selection, name: str) -> bool:
-    """Return whether a selection means this consumer group.
+    """Return whether a selection selects this consumer group.
 
     As for topics: groups `__*` and `replicator.*` never, those of Kafka's console tools only by their full name.
     """
@@ -92,10 +92,10 @@ def matches_group(selection: Selection, name: str) -> bool:
 
 
 def target_name(rename: Rename, name: str) -> str:
-    """Return the target's name of a source topic.
+    """Return the target's name for a source topic.
 
-    A regex that does not match the whole name leaves it unchanged. The result may be no legal name
-    (`legal_topic_name`): the caller refuses it, because only it knows the topic's flow.
+    A regex that does not match the whole name leaves it unchanged. The result may be an illegal name
+    (`legal_topic_name`): the caller refuses it, because only the caller knows the topic's flow.
 
     Raises:
         BadRegex: The replacement does not fit the regex; the loader refuses that.
@@ -109,7 +109,7 @@ def target_name(rename: Rename, name: str) -> str:
 
 
 def _no_topic_of_ours(name: str) -> bool:
-    # No broker of Kafka's has such a name; what tells of one may not put it into texts, commands and file names.
+    # Kafka's brokers have no such name; if one is reported, it must not get into texts, commands and file names.
     return reserved(name) or not legal_topic_name(name)
 
 
@@ -149,7 +149,7 @@ def _matcher_of(
 
 
 def _union(patterns: tuple[Pattern, ...]) -> tuple[frozenset[str], tuple[Callable[[str], object], ...]]:
-    """Return the full names among some patterns, of which there may be thousands, and tests for the others."""
+    """Return the full names among the patterns, of which there may be thousands, and tests for the others."""
     names = frozenset(pattern.text for pattern in patterns if literal(pattern))
     return names, tuple(_test(pattern) for pattern in patterns if not literal(pattern))
 
@@ -160,6 +160,6 @@ def _test(pattern: Pattern) -> Callable[[str], object]:
         return lambda name: name.startswith(text)
     if pattern.kind is PatternKind.REGEX:
         return compiled(text).matches
-    # translate() anchors both ends and is case sensitive, as topic names are; what it makes of several stars takes
-    # time linear in the name for each of them, so a glob may stay with Python's engine.
+    # translate() anchors both ends and is case sensitive, as topic names are. For several stars it produces a pattern
+    # that takes time linear in the name for each of them, so a glob may stay with Python's engine.
     return re.compile(fnmatch.translate(text)).match

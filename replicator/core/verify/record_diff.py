@@ -212,7 +212,7 @@ class RecordDiff:
         return []
 
     def _must_be_open(self, *rows: Row) -> None:
-        """Return unless a row stands for a batch that was not opened, and is not the same on both sides.
+        """Return unless a row represents an unopened batch that is not the same on both sides.
 
         Raises:
             TooLargeToOpen: One does: its records, and so what follows on the other side, cannot be compared.

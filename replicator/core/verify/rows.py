@@ -50,11 +50,11 @@ class Large:
 
 
 class ManyHeaders:
-    """The headers of a record that has too many of them to make objects of.
+    """The headers of a record that has too many to create objects for.
 
     Args:
         count: How many there are.
-        digest: Of their bytes in a row.
+        digest: The digest of their concatenated bytes.
         pieces: Yields those bytes, as `header_bytes` makes them; None if nobody will ask.
     """
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from replicator.aio.tasks import lasting
 from replicator.core.status.progress import CatchingUp, Progress
-from replicator.engine.offsets.source_looks import SourceLooks
+from replicator.engine.offsets.source_end_reader import SourceEndReader
 from replicator.engine.work.fence import keep_data_id_alive
 from replicator.errors import ReplicatorError
 from replicator.model.states import Reason
@@ -126,10 +126,10 @@ class Chores:
                 log.debug("source ends not recorded", flow=self._flow.name, why=str(error))
 
     async def _look_at_source(self) -> None:
-        looks = SourceLooks(self._parts.pump)
+        reader = SourceEndReader(self._parts.pump)
         while True:
             await asyncio.sleep(_SOURCE_LOOKS_EVERY_SECONDS)
-            await looks.look()
+            await reader.look()
 
     async def record_ends_once(self, shards: Collection[Shard]) -> None:
         """Append what only the holder of a shard's claim knows for certain, and see to what only it may do."""
@@ -189,7 +189,7 @@ class Chores:
                 await parts.acls.round()
                 self._acls_in_step = True
             except ReplicatorError as error:
-                parts.acls.trouble = f"rules do not follow: {error}"
+                parts.acls.problem = f"rules do not follow: {error}"
                 log.warning("rules not in step", flow=self._flow.name, why=str(error), next=error.next_step)
 
     async def _tell_progress(self) -> None:

@@ -180,7 +180,7 @@ class Operations:
         if not parts.groups.looked:
             raise ReplicatorError(
                 f"the groups of flow {self._inputs.flow.name!r} are not known yet",
-                why=parts.groups.trouble or "they are being read for the first time",
+                why=parts.groups.problem or "they are being read for the first time",
                 next_step="repeat the command in a few seconds",
             )
         return self.known_groups()
@@ -188,7 +188,7 @@ class Operations:
     def known_groups(self) -> tuple[tuple[GroupStatus, ...], str | None]:
         """Return the same as far as it is known, with what the rest waits for."""
         parts = self._standing.parts
-        return (parts.groups.statuses(), parts.groups.trouble) if parts is not None else ((), self._standing.trouble)
+        return (parts.groups.statuses(), parts.groups.problem) if parts is not None else ((), self._standing.trouble)
 
     async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
         """Record what the operator wants on the target; return whether it differs from before.

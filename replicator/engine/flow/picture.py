@@ -98,7 +98,7 @@ class FlowPicture:
             down = tuple(f"{cluster.cluster} broker " for cluster in clusters if cluster.up is False)
             troubles = sorted(parts.pump.overview.present_trouble().items())
             told += [f"{place}: {why}" for place, why in troubles if not place.startswith(down)]
-            told += [*parts.shards.problems(), parts.acls.trouble]
+            told += [*parts.shards.problems(), parts.acls.problem]
         if (
             shown is not FlowState.UNREACHABLE
             and not any(told[beside:])

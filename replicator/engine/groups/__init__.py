@@ -1,5 +1,5 @@
-"""Consumer groups follow: read on the source, translated, committed on the target.
+"""Follows consumer groups: reads them on the source, translates their offsets, commits them on the target.
 
-Imports `copy` (where partitions stand), `state` and `logs`. Begin with `sync.py` (rounds), then
-`applying.py` (what is written).
+Imports `copy` (what is copied), `state` and `logs`. Start with `sync.py` (rounds), then `applying.py` (what is
+written).
 """

@@ -1,4 +1,4 @@
-"""Applies what was read of the source's groups: decides for each partition, records what will be written, writes it."""
+"""Applies a reading of the source's groups: decides for each partition, records what will be written, writes it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
-from replicator.core.groups.sync import Facts, Place, Reading, Verdict, decide, recorded
+from replicator.core.groups.sync import Facts, Reading, Translated, Verdict, decide, recorded
 from replicator.core.topics.ownership import recorded_commits
 from replicator.core.topics.selection import matches_group
 from replicator.engine.groups.places import MirrorNames, places_of
@@ -33,9 +33,9 @@ log = get_logger(__name__)
 
 @dataclass(slots=True)
 class Applied:
-    """What was last made of the groups: per group and source partition what was decided, and of which commits.
+    """What the last round did: per group and source partition, what was decided, and for which commits.
 
-    `targets` are the partitions' names on the target, `written` is how many partitions of a group were written.
+    `targets` are the partitions' names on the target; `written` is how many partitions of a group were written.
     """
 
     reading: Reading | None = None
@@ -49,15 +49,15 @@ class GroupWriter:
 
     Args:
         flow: The flow's policy.
-        target: Where they are written.
+        target: The target's groups.
         positions: What the copying knows.
-        records: Where it is recorded what was written.
-        may_write: Whether this daemon is the one that writes; the others only look.
+        records: The records of what was written.
+        may_write: Whether this daemon is the one that writes; the others only read.
 
     Attributes:
         records: As given.
-        applied: What was last made of the groups.
-        checkpoints: When the reading began that each group was last brought in step with, by monotonic time.
+        applied: What the last round did.
+        checkpoints: Per group, the monotonic start time of the reading with which it was last fully in step.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class GroupWriter:
         self._may_write = may_write
 
     def known(self) -> dict[str, GroupKind]:
-        """Return the groups that were written once, and are meant; which kind they are, the clusters tell."""
+        """Return the groups that were ever written and are selected; the clusters may correct their kind."""
         means = self._flow.group_sync.groups
         recorded_ones = self.records.groups.keys() | self.records.damaged.keys()
         return {name: GroupKind.CLASSIC for name in sorted(recorded_ones) if matches_group(means, name)}
@@ -85,16 +85,16 @@ class GroupWriter:
     async def apply(
         self, reading: Reading, mirrors: Mapping[str, MirrorName], *, clamp: bool, forced: bool
     ) -> SideView:
-        """Write what a reading says to the target, as far as the rules let it; return what stands there then.
+        """Write a reading to the target as far as the rules allow; return the target's groups as they are then.
 
         Args:
-            reading: Its ends were passed.
-            mirrors: Of which topics.
+            reading: A reading whose ends were passed.
+            mirrors: The mirrors whose topics count.
             clamp: See `decide`.
-            forced: Write whoever may.
+            forced: Write, whether or not `may_write` allows it.
 
         Raises:
-            KafkaError: The target cannot be asked, or it could not be recorded what will be written.
+            KafkaError: The target cannot be asked, or the intended writes could not be recorded.
         """
         places = await places_of(self._positions, mirrors, reading.commits)
         await self.records.read_to_end()
@@ -125,7 +125,7 @@ class GroupWriter:
         kind: GroupKind,
         reading: Reading,
         targets: Mapping[TopicPartition, TopicPartition],
-        places: Mapping[tuple[TopicPartition, int], Place],
+        places: Mapping[tuple[TopicPartition, int], Translated],
         here: SideView,
         *,
         now_ms: int,
@@ -133,7 +133,7 @@ class GroupWriter:
     ) -> dict[TopicPartition, Verdict]:
         commits = reading.commits.get(name, {})
         if name in reading.kinds and name not in reading.commits:
-            return {}  # it is there, and could not be read: that says nothing of its commits
+            return {}  # it exists but could not be read: its commits are unknown
         target, ours = here.commits.get(name, {}), self.records.groups.get(name, {})
         listed = here.listed.get(name)
         verdicts: dict[TopicPartition, Verdict] = {}
@@ -162,7 +162,7 @@ class GroupWriter:
             writes[name] = {
                 applied.targets[name][source]: one.write for source, one in verdicts.items() if one.write is not None
             }
-        # Also of those that the source forgot, so that they are forgotten here once the target has forgotten them.
+        # Groups that the source forgot are included, so that their records go once the target has forgotten them, too.
         changed = [
             name
             for name, verdicts in applied.verdicts.items()

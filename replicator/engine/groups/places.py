@@ -1,11 +1,11 @@
-"""Where commits stand on the target: under which names, and at which offsets."""
+"""Finds where commits go on the target: under which names, and at which offsets."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
-from replicator.core.groups.sync import Place
+from replicator.core.groups.sync import Translated
 from replicator.model.names import TopicPartition
 from replicator.model.translation import OffsetQuestion, TranslationState
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MirrorNames:
-    """The names of a flow's mirrors on both sides, as they are at one time."""
+    """The names of a flow's mirrors on both sides, as of one moment."""
 
     def __init__(self, mirrors: Mapping[str, MirrorName]) -> None:
         self._to_target = {topic: mirror.target_topic for topic, mirror in mirrors.items()}
@@ -26,11 +26,11 @@ class MirrorNames:
     def partitions(
         self, commits: Iterable[TopicPartition], written: Iterable[TopicPartition]
     ) -> dict[TopicPartition, TopicPartition]:
-        """Return the partitions of a group that are mirrored, by source, with their names on the target.
+        """Return the mirrored partitions of a group: source partition -> its name on the target.
 
         Args:
-            commits: What it has committed on the source.
-            written: What was written for it on the target.
+            commits: Its commits on the source.
+            written: The partitions that were written for it on the target.
         """
         found = {
             where: TopicPartition(self._to_target[where.topic], where.partition)
@@ -44,7 +44,7 @@ class MirrorNames:
         return found
 
 
-Places = dict[tuple[TopicPartition, int], Place]
+Places = dict[tuple[TopicPartition, int], Translated]
 
 
 async def places_of(
@@ -52,7 +52,7 @@ async def places_of(
     mirrors: Mapping[str, MirrorName],
     commits: Mapping[str, Mapping[TopicPartition, Committed]],
 ) -> Places:
-    """Return the place of each offset that any group has committed of these topics, asked for once.
+    """Return the place of each offset that any group has committed for these topics; each is asked for once.
 
     Raises:
         CorruptRecords: A map is damaged.
@@ -66,12 +66,12 @@ async def places_of(
         await turns.give()
     asked = [at for at in wanted if at[0].partition < mirrors[at[0].topic].partitions]
     places = await _ask(positions, asked)
-    # Of what lies beyond, where the replicated end stands: the last offset that has a place.
+    # For an offset beyond what is copied: the place of the replicated end, the last offset that has one.
     beyond = {at: (at[0], at[1] - place.beyond) for at, place in places.items() if place.beyond}
     ends = await _ask(positions, dict.fromkeys(beyond.values()))
     for at, end in beyond.items():
         places[at] = places[at]._replace(end_offset=ends[end].offset)
-    none_yet = Place(TranslationState.NOT_ATTACHED, None, detail="the flow does not copy this partition yet")
+    none_yet = Translated(TranslationState.NOT_ATTACHED, None, detail="the flow does not copy this partition yet")
     return {at: places.get(at, none_yet) for at in wanted}
 
 
@@ -82,12 +82,12 @@ async def _ask(positions: Positions, asked: Iterable[tuple[TopicPartition, int]]
     found: Places = {}
     answers = await positions.translate(questions)
     turns = Turns()
-    for question, told in zip(questions, answers, strict=True):
-        found[TopicPartition(question.topic, question.partition), question.offset] = Place(
-            told.state,
-            told.target_offset,
-            beyond=told.behind_records or 0,
-            detail=told.state.value if told.detail is None else f"{told.state.value}: {told.detail}",
+    for question, answer in zip(questions, answers, strict=True):
+        found[TopicPartition(question.topic, question.partition), question.offset] = Translated(
+            answer.state,
+            answer.target_offset,
+            beyond=answer.behind_records or 0,
+            detail=answer.state.value if answer.detail is None else f"{answer.state.value}: {answer.detail}",
         )
         await turns.give()
     return found

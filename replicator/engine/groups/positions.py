@@ -1,4 +1,4 @@
-"""What following groups has to know of a flow's copying: where offsets stand, and whether ends were passed."""
+"""What the groups have to know about a flow's copying: the places of offsets, and whether ends were passed."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ _START_SECONDS = 2.0
 
 
 class MirrorName(NamedTuple):
-    """How a mirror is called on the target, and how many partitions it copies."""
+    """A mirror's name on the target, and how many partitions it copies."""
 
     target_topic: str
     partitions: int
 
 
 class Positions(Protocol):
-    """Where the copying of one flow stands."""
+    """How far the copying of one flow is."""
 
     def mirrors(self, *, every: bool = False) -> Mapping[str, MirrorName]:
-        """Return the mirrors that are copied to, or every one, by their topics on the source."""
+        """Return the mirrors that are being copied, or every mirror, by source topic."""
         ...
 
     def wanted(self, *, every: bool = False) -> Iterable[TopicPartition]:
-        """Return every partition of the source that the flow means, copied or not, as it was described last.
+        """Return every source partition that the flow selects, copied or not, as of the last description.
 
         Args:
-            every: Also those of topics that the target refuses, so that they never were on their way.
+            every: Include topics that the target refuses, which were never going to be copied.
         """
         ...
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
-        """Return the partitions that are not yet copied up to their source offset, each with how far it is."""
+        """Return the partitions that are not yet copied up to their given source offset, each with a text about it."""
         ...
 
     async def translate(self, questions: Sequence[OffsetQuestion]) -> Sequence[Translation]:
-        """Return where source offsets stand on the target, one answer per question (`engine.offsets.translate`).
+        """Return the target place of each source offset, one answer per question (`engine.offsets.translate`).
 
         Raises:
             UsageError: The flow has no such topic or partition.
@@ -62,16 +62,16 @@ class Positions(Protocol):
 
 
 class PumpPositions:
-    """`Positions` of a daemon that copies partitions of its flow, and reads on the state topic how far others are.
+    """`Positions` of a daemon that copies some partitions of its flow and reads on the state topic how far others are.
 
-    What others have copied they record every few seconds, with the source's ends. It is old, and it is true.
+    The other daemons record what they have copied every few seconds, with the source's ends. That is dated, but true.
 
     Args:
-        pump: Which copies here.
+        pump: What is copied here.
         sync: The flow's topics.
-        state_log: Where others tell.
-        uid: The flow's.
-        shards: Into how many parts it is divided.
+        state_log: Where the others record their progress.
+        uid: The flow's id.
+        shards: How many shards it is divided into.
     """
 
     def __init__(self, pump: Copier, sync: TopicSync, state_log: StateLog, uid: str, shards: int) -> None:
@@ -82,7 +82,7 @@ class PumpPositions:
         self._elsewhere = CopiedElsewhere(state_log, uid, shards)
 
     def mirrors(self, *, every: bool = False) -> Mapping[str, MirrorName]:
-        """See `Positions.mirrors`. Of a flow that copies nothing, all are looked at."""
+        """See `Positions.mirrors`. For a flow that copies nothing, it returns all."""
         some, writers = self._sync.mirrors, state.writers_of(self._log.records, self._uid)
         if not every and writers is not None and writers.any_copies:
             some = {topic: mirror for topic, mirror in some.items() if writers.copies(mirror.target_topic)}
@@ -124,12 +124,12 @@ class PumpPositions:
         """See `Positions.translate`."""
         here = [one for one in questions if not self._is_elsewhere(one)]
         there = [one for one in questions if self._is_elsewhere(one)]
-        told = dict(
+        translations = dict(
             zip(here, await translate.answers(self._pump, self._sync.mirrors, here, reverse=False), strict=True)
         )
         if there:
-            told |= await self._translate_elsewhere(there)
-        return [told[one] for one in questions]
+            translations |= await self._translate_elsewhere(there)
+        return [translations[one] for one in questions]
 
     def _is_elsewhere(self, question: OffsetQuestion) -> bool:
         where = TopicPartition(question.topic, question.partition)
@@ -145,27 +145,27 @@ class PumpPositions:
         known = {
             where: self._elsewhere.known(where, target, starts.get(target, 0)) for where, target in targets.items()
         }
-        told: dict[OffsetQuestion, Translation] = {}
+        translations: dict[OffsetQuestion, Translation] = {}
         for one in questions:
             where = TopicPartition(one.topic, one.partition)
             here = known[where]
             names = (one.topic, targets[where].topic, one.partition, one.offset)
             if here is None:
-                told[one] = Translation(*names, None, TranslationState.NOT_ATTACHED, None, "copied elsewhere")
+                translations[one] = Translation(*names, None, TranslationState.NOT_ATTACHED, None, "copied elsewhere")
                 continue
             found = to_target(here, one.offset)
             detail = None if found.behind is None else f"another daemon has copied up to {here.proven_end.source}"
-            told[one] = Translation(*names, found.offset, found.state, found.behind, detail)
-        return told
+            translations[one] = Translation(*names, found.offset, found.state, found.behind, detail)
+        return translations
 
 
 class CopiedElsewhere:
-    """What the holders of other shards have recorded of their partitions.
+    """What the holders of other shards have recorded about their partitions.
 
     Args:
-        state_log: Where.
-        uid: The flow's.
-        shards: How many there are.
+        state_log: Where it is recorded.
+        uid: The flow's id.
+        shards: How many shards there are.
     """
 
     def __init__(self, state_log: StateLog, uid: str, shards: int) -> None:
@@ -176,7 +176,7 @@ class CopiedElsewhere:
         self._places: dict[bytes, dict[tuple[str, int], Place]] = {}
 
     def place(self, where: TopicPartition) -> Place | None:
-        """Return the last place of a partition that was recorded as copied."""
+        """Return the last place that was recorded as copied for a partition."""
         for key in self._keys:
             raw = self._log.records.get(key)
             if raw is not None and raw is not self._raw.get(key):  # a thousand partitions parse it once
@@ -190,7 +190,7 @@ class CopiedElsewhere:
         return max(found, default=None)
 
     def known(self, where: TopicPartition, target: TopicPartition, target_start: int) -> Known | None:
-        """Return what is recorded of a partition, for translating; None where nothing is.
+        """Return what is recorded about a partition, for translating; None if there is nothing.
 
         Raises:
             CorruptRecords: Its map is damaged.
@@ -204,6 +204,6 @@ class CopiedElsewhere:
         recorded = record.maps[where.partition]
         offsets = recorded_map(self._log.records, self._uid, target, recorded)
         if recorded.mapped and end.target == offsets.end.target and end.source > offsets.end.source:
-            # Left out only: what was copied behind the last recorded run would stand further on on the target.
+            # Only holes follow: anything copied after the last recorded run would be further on on the target.
             offsets.pass_over(end)
         return Known(offsets, recorded.mapped, end, 0, target_start)

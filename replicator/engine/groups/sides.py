@@ -1,4 +1,4 @@
-"""Groups of both clusters as values: read whole, and written one by one, whatever kind they are."""
+"""The groups of both clusters as values: read all at once, and written one by one, whatever their kind."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _AUTHORIZATION_FAILED = frozenset({29, 30})
 
 @dataclass(slots=True)
 class SideView:
-    """The groups of one cluster at one time.
+    """The groups of one cluster at one moment.
 
     Attributes:
-        listed: Those that exist.
-        commits: What each has committed; a share group's start offsets. Nothing for one that could not be read.
-        refusals: Why one could not be read, and as what it is shown.
+        listed: The groups that exist.
+        commits: The commits of each group; a share group's start offsets. A group that could not be read is missing.
+        refusals: For each group that could not be read, the state to show and the reason.
     """
 
     listed: dict[str, Listed] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class SideView:
 
     @property
     def kinds(self) -> dict[str, GroupKind]:
-        """Which kind each group is that exists."""
+        """The kind of each group that exists."""
         return {name: one.kind for name, one in self.listed.items()}
 
 
@@ -58,15 +58,15 @@ class GroupSide:
         self._groups = Groups(cluster)
 
     async def read(self, means: Callable[[str], bool]) -> SideView:
-        """Return the groups whose names are meant, with all that they committed."""
+        """Return the groups whose names are selected, with all their commits."""
         listed = {name: one for name, one in (await self._groups.listed()).items() if means(name)}
         return await self._view(listed, {name: one.kind for name, one in listed.items()})
 
     async def look(self, kinds: Mapping[str, GroupKind]) -> SideView:
-        """Return groups of these names and kinds, whether they exist here or not."""
+        """Return the groups of these names and kinds, whether or not they exist here."""
         every = await self._groups.listed()
         listed = {name: every[name] for name in kinds if name in every}
-        # Only its own kind's request tells what a group has.
+        # A group can only be read with the request for its own kind.
         return await self._view(listed, {name: listed[name].kind if name in listed else kinds[name] for name in kinds})
 
     async def _view(self, listed: dict[str, Listed], kinds: Mapping[str, GroupKind]) -> SideView:
@@ -78,17 +78,17 @@ class GroupSide:
         if share and await offers_share_offsets(self.cluster):
             _take(view, await share_starts(self._groups, share))
         elif share:
-            why = f"{self.cluster.spec.alias} does not let start offsets of share groups be read and set (Kafka 4.1)"
+            why = f"{self.cluster.spec.alias} cannot read and set start offsets of share groups (Kafka 4.1 can)"
             view.refusals |= dict.fromkeys(share, (GroupState.UNSUPPORTED, why))
         for name, kind in kinds.items():
             if kind is GroupKind.UNKNOWN:
-                view.refusals[name] = GroupState.UNSUPPORTED, "it is of a kind that this version does not know"
+                view.refusals[name] = GroupState.UNSUPPORTED, "this version does not know its kind"
         return view
 
     async def write(self, kind: GroupKind, owned: OwnedCommits) -> dict[TopicPartition, tuple[GroupState, str]]:
-        """Commit for a group without members; return the partitions that were refused, each with the reason.
+        """Commit for a group without members; return the refused partitions, each with the reason.
 
-        It raises nothing: a coordinator that cannot be reached keeps its own groups back.
+        Raises nothing: a coordinator that cannot be reached affects only its own groups.
         """
         group, commits = owned.group, owned.commits
         api = "AlterShareGroupOffsets" if kind is GroupKind.SHARE else "OffsetCommit"
@@ -98,13 +98,13 @@ class GroupSide:
             else:
                 codes = await self._groups.commit(group, commits)
         except (KafkaError, TimedOut) as error:
-            return dict.fromkeys(commits, (GroupState.REFUSED, _told(error)))
+            return dict.fromkeys(commits, (GroupState.REFUSED, _describe(error)))
         return {where: self._refusal(api, group, where, codes.get(where)) for where in commits if codes.get(where) != 0}
 
     def _refusal(self, api: str, group: str, where: TopicPartition, code: int | None) -> tuple[GroupState, str]:
         alias = self.cluster.spec.alias
         if code is None:
-            return GroupState.REFUSED, f"{alias} did not answer for it"
+            return GroupState.REFUSED, f"{alias} did not answer for this partition"
         if code in _HAS_MEMBERS:
             return GroupState.ACTIVE_ON_TARGET, "the group has members on the target"
         if code == _GROUP_ID_NOT_FOUND:
@@ -113,22 +113,22 @@ class GroupSide:
             return GroupState.REFUSED, f"its metadata is longer than offset.metadata.max.bytes of {alias} allows"
         if code in _AUTHORIZATION_FAILED:
             error = refused(self.cluster.spec, api, code, group if code == 30 else where.topic)  # noqa: PLR2004
-            return GroupState.REFUSED, _told(error)
+            return GroupState.REFUSED, _describe(error)
         return GroupState.REFUSED, f"{alias} answers {error_name(code)}"
 
 
-def _take(view: SideView, told: Mapping[str, dict[TopicPartition, Committed] | KafkaError]) -> None:
-    for name, one in told.items():
+def _take(view: SideView, answers: Mapping[str, dict[TopicPartition, Committed] | KafkaError]) -> None:
+    for name, one in answers.items():
         if isinstance(one, KafkaError):
-            view.refusals[name] = GroupState.REFUSED, _told(one)
+            view.refusals[name] = GroupState.REFUSED, _describe(one)
         else:
             view.commits[name] = one
 
 
-def _told(error: KafkaError | TimedOut) -> str:
+def _describe(error: KafkaError | TimedOut) -> str:
     return f"{error}; {error.next_step}" if error.next_step else str(error)
 
 
 def other_kind(there: Listed | None, kind: GroupKind) -> bool:
-    """Return whether a group of that name is of a kind on the target that offsets of this kind do not fit."""
+    """Return whether the group of that name has a kind on the target that offsets of this kind do not fit."""
     return there is not None and (there.kind is GroupKind.SHARE) != (kind is GroupKind.SHARE)

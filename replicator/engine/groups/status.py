@@ -1,11 +1,11 @@
-"""How far groups have followed, as they are shown: from what stands on both sides, and what was decided last."""
+"""The status of groups as it is shown, made from what is on both sides and what was decided last."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from replicator.core.groups.sync import Place, Verdict, reread, worst
+from replicator.core.groups.sync import Translated, Verdict, reread, worst
 from replicator.engine.groups.sides import SideView
 from replicator.model.groups import Committed, GroupKind, GroupOutcome, GroupPartition, GroupState, GroupStatus
 from replicator.model.names import TopicPartition
@@ -20,15 +20,15 @@ _OURS = frozenset({GroupState.IN_STEP, GroupState.WAITING, GroupState.GONE_ON_SO
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One group as it is known now. Partitions are the source's, with their names on the target.
+    """What is known about one group. Partitions are the source's, mapped to their names on the target.
 
     Attributes:
-        kind: What kind it is.
-        partitions: Those that the flow mirrors.
-        unmirrored: How many others it has committed.
+        kind: The kind of group.
+        partitions: The partitions that the flow mirrors.
+        unmirrored: How many other partitions it has committed.
         verdicts: What was decided last.
-        applied: Of which commits.
-        checkpoint: When the commits were read that were applied last (monotonic), None before the first time.
+        applied: The commits that this was decided for.
+        checkpoint: When the commits that were applied last were read (monotonic); None before the first time.
     """
 
     kind: GroupKind
@@ -41,7 +41,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A group's status but for what depends on the present moment."""
+    """A group's status without what depends on the current time."""
 
     bare: GroupStatus
     checkpoint: float | None
@@ -55,7 +55,7 @@ class Picture:
 
 
 def as_last_seen(status: GroupStatus, age_seconds: float | None) -> GroupStatus:
-    """Return what is left of a status that is too old for now: what would be read again by now is unknown."""
+    """Return a status that is too old, marked as such: how many records would be read again is unknown by now."""
     seen = "not seen on both sides yet" if age_seconds is None else f"as seen {format_age(age_seconds)} ago"
     return replace(
         status,
@@ -67,18 +67,18 @@ def as_last_seen(status: GroupStatus, age_seconds: float | None) -> GroupStatus:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What was read last.
+    """What was read last from both clusters.
 
     Attributes:
         there: The source.
         here: The target.
-        places: Where commits of the source stand on the target.
-        waits_for: What everything waits for, None for nothing.
+        places: The target places of the source's commits.
+        waits_for: What all groups wait for; None for nothing.
     """
 
     there: SideView = field(default_factory=SideView)
     here: SideView = field(default_factory=SideView)
-    places: Mapping[tuple[TopicPartition, int], Place] = field(default_factory=dict)
+    places: Mapping[tuple[TopicPartition, int], Translated] = field(default_factory=dict)
     waits_for: str | None = None
 
 
@@ -87,7 +87,7 @@ def picture(flow: str, name: str, seen: Seen, sides: Sides) -> Picture:
     partitions = tuple(_partition(name, source, seen, sides) for source in sorted(seen.partitions))
     refusal = sides.there.refusals.get(name) or sides.here.refusals.get(name)
     state, why = refusal or (worst(partitions), None)
-    told = next((one.detail for one in partitions if one.state is state and one.detail), None)
+    detail = next((one.detail for one in partitions if one.state is state and one.detail), None)
     rereads = [one.reread_records for one in partitions]
     known = [one for one in rereads if one is not None]
     there, here = sides.there.listed.get(name), sides.here.listed.get(name)
@@ -99,7 +99,7 @@ def picture(flow: str, name: str, seen: Seen, sides: Sides) -> Picture:
         source_state=there.state if there is not None else None,
         target_state=here.state if here is not None else None,
         reread_records=sum(known) if known and len(known) == len(rereads) else None,
-        detail=why or told,
+        detail=why or detail,
         unmirrored=seen.unmirrored,
         partitions=partitions,
     )
@@ -138,7 +138,7 @@ def _state(source: TopicPartition, commit: Committed | None, seen: Seen, sides: 
 
 
 def outcome(picture: Picture, written: int, *, source_known: bool) -> GroupOutcome:
-    """Return what a last round did for a group."""
+    """Return what a final round did for a group."""
     bare = picture.bare
     exact = source_known and not picture.cut and all(one.state is GroupState.IN_STEP for one in bare.partitions)
     return GroupOutcome(

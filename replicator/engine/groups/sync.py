@@ -1,14 +1,14 @@
-"""Lets the consumer groups of one flow follow: reads them on the source, waits, and commits for them on the target.
+"""Makes the target follow the consumer groups of one flow: reads them on the source, waits, commits on the target.
 
-What is decided is in `core.groups.sync`. The order of a round is what its promises stand on::
+The decisions are in `core.groups.sync`. What a round promises depends on the order of its steps::
 
     source: groups and their commits
-    source: topics, then high watermarks     after the commits, so that what the groups' work wrote lies below
+    source: topics, then high watermarks     after the commits, so that the groups' own output lies below
     wait until every mirror has passed them
-    state topic: what was written before     also by another daemon
-    target: members and commits              last, so that a consumer which begins there is seen
-    state topic: what will be written        before it is: a crash in between must not look like somebody else's work
-    target: commit                           refused by the broker where members came meanwhile
+    state topic: what was written before     by any daemon
+    target: members and commits              last, so that a consumer which starts there is seen
+    state topic: what will be written        before the write: after a crash it must not look like somebody else's
+    target: commit                           refused by the broker if members joined meanwhile
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _CHECK_SECONDS = 0.1
 _ROUNDS_FRESH = 3
-"""For how many rounds a look at both sides stands for now."""
+"""For how many rounds a reading of both sides counts as current."""
 _NAMED_MAX = 3
 _REFUSED = frozenset({GroupState.REFUSED, GroupState.UNSUPPORTED})
 
@@ -54,16 +54,16 @@ class GroupSync:
 
     Args:
         flow: The flow's policy.
-        uid: The flow's.
-        source: Where groups are read.
-        target: Where they are written.
+        uid: The flow's id.
+        source: The cluster where groups are read.
+        target: The cluster where they are written.
         positions: What the copying knows.
-        state_log: Where it is recorded what was written.
-        may_write: Whether this daemon is the one that writes; the others only look.
+        state_log: Where the writes are recorded.
+        may_write: Whether this daemon is the one that writes; the others only read.
 
     Attributes:
-        trouble: What holds all groups back, None for nothing.
-        looked: Whether it is known which groups there are, none included.
+        problem: What holds all groups back; None for nothing.
+        looked: Whether the set of groups is known, even if it is empty.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class GroupSync:
         state_log: StateLog,
         may_write: Callable[[], bool],
     ) -> None:
-        self.trouble: str | None = None
+        self.problem: str | None = None
         self.looked = not flow.group_sync.groups.include
         self._flow = flow
         self._source = GroupSide(source)
@@ -93,7 +93,7 @@ class GroupSync:
         self._working = asyncio.Lock()
         self._now = asyncio.get_running_loop().time
 
-    # -- what others ask --------------------------------------------------------------------------------------------
+    # -- questions from outside -------------------------------------------------------------------------------------
 
     def statuses(self) -> tuple[GroupStatus, ...]:
         """Return how far each group has followed, by name; cheap."""
@@ -108,20 +108,19 @@ class GroupSync:
     async def final_sync(
         self, ends: Mapping[TopicPartition, int] | None, topics: Collection[str], *, timeout_seconds: float
     ) -> tuple[GroupOutcome, ...]:
-        """Make one last round before the target takes over; return what stands there for each group.
+        """Make one last round before the target takes over; return the outcome for each group.
 
-        It asks nobody whether this daemon may write: whoever carries out a switch has made sure of that.
+        It does not check whether this daemon may write: whoever carries out a switch has made sure of that.
 
         Args:
-            ends: Source offsets that everything has to pass first: of a source that is closed for writers. None for a
-                source that cannot be asked: then what was read last is applied if its ends were passed, else what was
-                applied before stands; a group never overtakes what its own work produced. Commits beyond what is
-                replicated become the replicated end.
-            topics: Source topics that are taken over; what groups committed of others goes on as before.
+            ends: Source offsets that every mirror has to pass first, of a source that is closed to writers. None if the
+                source cannot be asked: then the last reading is applied if its ends were passed, else the one applied
+                before stays. A group never overtakes its own output. Commits beyond the replicated end become that end.
+            topics: Source topics that are taken over; commits for other topics continue as before.
             timeout_seconds: How long passing the ends may take.
 
         Raises:
-            TimedOut: They were not passed in time.
+            TimedOut: The ends were not passed in time.
             KafkaError: A cluster cannot be asked.
         """
         reading = None
@@ -145,9 +144,9 @@ class GroupSync:
             )
 
     async def forget(self, target_topics: Collection[str]) -> None:
-        """Forget what was written for these topics: after a switch the target's values are its consumers' own.
+        """Forget what was written for these topics: after a switch, the commits on the target are its consumers' own.
 
-        From then on a value there is taken over where the source's lies further on, as at a first start.
+        From then on a commit there is replaced only if the source's is further on, as at a first start.
 
         Raises:
             KafkaError: It could not be recorded.
@@ -158,7 +157,7 @@ class GroupSync:
     # -- rounds -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Make rounds until cancelled; none at all where no group is meant."""
+        """Make rounds until cancelled; none at all if no group is selected."""
         if not self._flow.group_sync.groups.include:
             return
         while True:
@@ -166,11 +165,11 @@ class GroupSync:
             try:
                 await self.round()
             except ReplicatorError as error:
-                self._troubled(str(error), error.next_step)
+                self._note_problem(str(error), error.next_step)
             await asyncio.sleep(max(_CHECK_SECONDS, began + self._flow.group_sync.every_seconds - self._now()))
 
     async def round(self) -> None:
-        """Read, wait for up to a round's time until what waits was passed, apply it, and look what stands.
+        """Read; wait, at most one round's time, until the waiting reading's ends are passed; apply it; update statuses.
 
         Raises:
             KafkaError: A cluster cannot be asked.
@@ -183,12 +182,12 @@ class GroupSync:
         try:
             await self._read(self._barrier)
         except (KafkaError, TimedOut) as error:
-            unread = error  # what waits may be applied all the same
+            unread = error  # the waiting reading may be applied all the same
         while behind := self._behind(self._barrier):
             if self._now() >= deadline:
                 break
             await asyncio.sleep(_CHECK_SECONDS)
-        # Not before: whoever carries out a failover must not wait for a source that is gone.
+        # Locked only now: whoever carries out a failover must not wait for a source that is gone.
         async with self._working:
             reading = None if behind else self._barrier.passed()
             done, here = self._writer.applied.reading, None
@@ -201,12 +200,12 @@ class GroupSync:
             raise unread
 
     async def _read(self, barrier: Barrier) -> None:
-        """Read the source's groups, and the ends that have to be passed for them."""
+        """Read the source's groups, and the ends that have to be passed before they are applied."""
         means = self._flow.group_sync.groups
         taken_ms, began = time.time_ns() // 1_000_000, self._now()
         view = await self._source.read(lambda name: matches_group(means, name))
         reading = Reading(taken_ms, began, self._now(), view.kinds, view.commits)
-        # Topics are described after it, too: the output of a group may be in one that was created just now.
+        # Topics are described after the commits, too: a group's output may be in a topic that was created just now.
         ends_began = self._now()
         cluster = self._source.cluster
         await cluster.refresh(None)
@@ -214,13 +213,13 @@ class GroupSync:
         if unseen:
             where, why = next(iter(unseen.items()))
             raise KafkaError(
-                f"the end of {where} on {cluster.spec.alias} is not known", cluster=cluster.spec.alias, why=why
+                f"the end of {where} on {cluster.spec.alias} is unknown", cluster=cluster.spec.alias, why=why
             )
         barrier.offer(reading, ends, ends_began)
         self._there, self._there_at = view, began
 
     def _behind(self, barrier: Barrier, topics: Collection[str] | None = None) -> dict[TopicPartition, str]:
-        """Return what the reading that waits still waits for, of some topics or all; nothing where none waits."""
+        """Return what the waiting reading still waits for, in some topics or all; empty if no reading waits."""
         ends = barrier.waiting.ends if barrier.waiting is not None else {}
         return self._positions.behind(
             {where: end for where, end in ends.items() if topics is None or where.topic in topics}
@@ -237,7 +236,7 @@ class GroupSync:
         while behind := {**self._behind(barrier, topics), **self._positions.behind(ends)}:
             if self._now() >= deadline:
                 raise TimedOut(
-                    f"the groups of {self._flow.name} could not be brought to their end within {timeout_seconds:g} s",
+                    f"the groups of {self._flow.name} could not be brought up to date within {timeout_seconds:g} s",
                     why=_waits_for(behind) or "",
                     next_step=f"replicator mirror list {self._flow.name}",
                 )
@@ -245,20 +244,20 @@ class GroupSync:
         return barrier.passed()
 
     async def _look(self, mirrors: Mapping[str, MirrorName], here: SideView | None = None) -> None:
-        """Make the pictures that others are shown, of what stands on the target; without `here` it is looked at."""
+        """Update the pictures that statuses are made from; reads the target unless its groups are given."""
         began = self._now()
         records, there = self._writer.records.groups, self._there
         kinds = self._writer.known() | there.kinds
         here = here or await self._target.look(kinds)
         places = await places_of(self._positions, mirrors, there.commits)
-        sides = Sides(there, here, places, self.trouble)
+        sides = Sides(there, here, places, self.problem)
         applied, pictures = self._writer.applied, {}
         names = MirrorNames(mirrors)
         turns = Turns()
         for name, kind in kinds.items():
             commits = there.commits.get(name, {})
             partitions = names.partitions(commits, records.get(name, {}))
-            # A group of other topics is none of this flow's business; one that cannot be read may be.
+            # A group of other topics does not concern this flow; one that cannot be read may.
             if partitions or name in there.refusals:
                 seen = Seen(
                     kind,
@@ -271,10 +270,10 @@ class GroupSync:
                 pictures[name] = picture(self._flow.name, name, seen, sides)
             await turns.give()
         self._pictures, self._looked_at = pictures, began
-        self.looked = self._there_at is not None  # else only those are known that were written before
-        self._tell_refusals()
+        self.looked = self._there_at is not None  # else only groups written before are known
+        self._report_refusals()
 
-    def _tell_refusals(self) -> None:
+    def _report_refusals(self) -> None:
         refused = {name: one.bare.detail for name, one in self._pictures.items() if one.bare.state in _REFUSED}
         if refused.keys() - self._refused.keys():
             name, why = next(iter(refused.items()))
@@ -282,15 +281,15 @@ class GroupSync:
         self._refused = refused
 
     def _waits(self, text: str | None) -> None:
-        """Note what all groups wait for, None for nothing: while a backlog is copied that is as it should be."""
-        if text is not None and self.trouble is None:
+        """Note what all groups wait for, None for nothing; waiting for a backlog to be copied is normal."""
+        if text is not None and self.problem is None:
             log.info("groups wait", flow=self._flow.name, why=text)
-        self.trouble = text
+        self.problem = text
 
-    def _troubled(self, text: str, next_step: str) -> None:
-        if self.trouble is None:
+    def _note_problem(self, text: str, next_step: str) -> None:
+        if self.problem is None:
             log.warning("groups not in step", flow=self._flow.name, why=text, next=next_step)
-        self.trouble = text
+        self.problem = text
 
 
 def _waits_for(behind: Mapping[TopicPartition, str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Asks a cluster for the batches of one partition after the other, with patience, and one answer ahead.
+"""Fetches the batches of one partition, one response after another, with retries and one response of read-ahead.
 
 It runs on the caller's event loop, joins no group, commits nothing and never resets an offset.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from replicator.backoff import Backoff
 from replicator.core.copy.aborts import Aborts
 from replicator.engine.logs.bounds import offsets_of
-from replicator.engine.logs.reading import batches_of, gives_nothing, nothing_from, read_once
+from replicator.engine.logs.reading import batches_of, ends_in_hole, nothing_returned, read_once
 from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused, CorruptRecords, KafkaError
 from replicator.model.spec import Isolation
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection
 
 _ANSWER_HEAD_BYTES = 64 << 10
-"""What an answer holds beside its batches: the aborted transactions among them are most of it."""
+"""What a response holds besides its batches, most of it the list of aborted transactions."""
 _WAIT_MS = 500
 _TOPIC_MISSING_SECONDS = 3.0
-"""A topic that was just made is not known to every broker at once; one that is away is told as such, soon."""
+"""A new topic is not known to every broker at once; one that does not exist must be reported soon."""
 _AGAIN_SECONDS = (0.05, 1.0)
 _MISSING = frozenset({ErrorCode.unknown_topic_or_partition, ErrorCode.unknown_topic_id})
 
@@ -63,20 +63,20 @@ class OutOfRange(KafkaError):
 
 
 class Answer:
-    """One answer to a fetch.
+    """One response to a fetch.
 
     Args:
-        frame: Where it is.
-        fetched: What is in it.
-        position: From which offset on it was asked for.
+        frame: The memory it lies in.
+        fetched: What it contains.
+        position: The offset it was requested from.
         is_large: Whether it takes more memory than was asked for.
 
     Attributes:
-        batches: Those that hold records, in order; whoever has used one takes it out.
-        next_offset: Where to go on reading.
+        batches: The batches with records, in order; the user removes each one after use.
+        next_offset: Where to continue reading.
 
     Raises:
-        CorruptRecords: It holds only what was not asked for.
+        CorruptRecords: It holds only batches below the requested offset.
     """
 
     def __init__(self, frame: Frame, fetched: Fetched, position: int, *, is_large: bool) -> None:
@@ -92,21 +92,21 @@ class Answer:
                 self.batches.append(header)
             self.next_offset = max(self.next_offset, header.next_offset)
         if headers and self.next_offset <= position:
-            raise CorruptRecords(f"an answer for {fetched.where} from offset {position} on holds only what is below it")
+            raise CorruptRecords(f"a response for {fetched.where} from offset {position} holds only batches below it")
 
 
 class Answers:
-    """What a cluster answers about one partition, which `open` names.
+    """A cluster's fetch responses for one partition, which `open` names.
 
-    It gives up after the cluster's request time-out without any sign from the partition.
+    Gives up when the partition has not responded for the cluster's request time-out.
 
     Args:
         cluster: How to reach it.
         isolation: Which records count.
         fetch_bytes: How much is asked for at a time.
-        looks_ahead: Whether the next answer is asked for while one is used.
-        room: What larger answers are taken out of; None where nothing bounds them.
-        room_seconds_bounded: Whether it ends with `NoRoom` where there is none for some seconds; else it waits.
+        looks_ahead: Whether the next response is requested while one is in use.
+        room: Where the memory for larger responses comes from; None if nothing bounds them.
+        room_seconds_bounded: Whether to fail with `NoRoom` after some seconds without free memory; else it waits.
     """
 
     def __init__(
@@ -132,40 +132,40 @@ class Answers:
         self._ahead: asyncio.Task[Answer] | None = None
 
     def open(self, partition: TopicPartition, end: int) -> None:
-        """Ask about this partition from now on, up to, not including, `end`."""
+        """Read this partition from now on, up to, not including, `end`."""
         self.drop_ahead()
         self._where, self._end = partition, end
 
     def drop_ahead(self) -> None:
-        """Ask for nothing that nobody has asked for."""
+        """Cancel the read-ahead."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None and not ahead.cancel() and not ahead.cancelled():
-            ahead.exception()  # what nobody asks for is told as a bug
+            ahead.exception()  # asyncio would report an exception that nobody retrieves as a bug
 
     def close(self) -> None:
-        """Let go of the connections; called on the event loop."""
+        """Close the connections; called on the event loop."""
         cluster, self._cluster = self._cluster, None
         if cluster is not None:
             cluster.close()
 
     async def next_from(self, position: int) -> Answer:
-        """Return the answer for what stands from a position on; where it is not large, ask for the one behind it.
+        """Return the response from a position on; unless it is large, request the one after it.
 
-        Where one batch is larger than what is asked for, so may be the next one: there would be two of them.
+        After a batch larger than `fetch_bytes` the next may be as large: two such responses would be in memory.
 
         Raises:
             OutOfRange: The log does not hold that offset.
-            KafkaError: The cluster refuses, or nothing comes within the request time-out.
-            CorruptRecords: The answer cannot be read.
+            KafkaError: The cluster refuses, or nothing arrives within the request time-out.
+            CorruptRecords: The response cannot be read.
         """
         answer = await self._looked_ahead() or await self._asked(position)
         if self._looks_ahead and not answer.is_large and answer.next_offset < self._end:
             self._ahead = asyncio.create_task(self._asked(answer.next_offset))
-            await asyncio.sleep(0)  # it is sent with that; nobody serves this loop until more is wanted
+            await asyncio.sleep(0)  # this sends it; the loop does not run again until more is wanted
         return answer
 
     async def bounds(self, where: TopicPartition, *timestamps: int) -> list[int]:
-        """Return the offsets of a log for `control.EARLIEST` or `control.LATEST`, each.
+        """Return one offset of a log for each of `control.EARLIEST` or `control.LATEST`.
 
         Raises:
             KafkaError: The cluster refuses, or does not answer within the request time-out.
@@ -178,7 +178,7 @@ class Answers:
         return await self._tried(where, ask)
 
     async def _looked_ahead(self) -> Answer | None:
-        """Return what was asked for ahead; None where that failed: nobody has served the connection meanwhile."""
+        """Return the response read ahead; None if that failed: the connection may have died while the loop stood."""
         ahead, self._ahead = self._ahead, None
         try:
             return await ahead if ahead is not None else None
@@ -186,12 +186,12 @@ class Answers:
             return None
 
     async def _asked(self, position: int) -> Answer:
-        """Read from a position on until there is something, or nothing for certain.
+        """Read from a position until there is something, or certainly nothing.
 
         Raises:
             OutOfRange: The log does not hold that offset.
-            KafkaError: The cluster refuses, or nothing comes within the request time-out.
-            CorruptRecords: The answer cannot be read.
+            KafkaError: The cluster refuses, or nothing arrives within the request time-out.
+            CorruptRecords: The response cannot be read.
         """
         where, end = self._where, self._end
         assert where is not None  # noqa: S101 - it was opened
@@ -212,15 +212,15 @@ class Answers:
             answer = Answer(frame, fetched, position, is_large=frame.size > self._usual_bytes)
             if answer.next_offset > position:
                 return answer
-            if not await gives_nothing(side, where, position, end, committed=self._committed):
-                raise nothing_from(connection, where, position, end)
+            if not await ends_in_hole(side, where, position, end, committed=self._committed):
+                raise nothing_returned(connection, where, position, end)
             answer.next_offset = end
             return answer
 
         return await self._tried(where, read, position)
 
     def _frame(self, connection: Connection) -> Frame | None:
-        """Return where the next answer of a connection is read into; None for a fresh frame."""
+        """Return the frame for the next response on a connection; None for a fresh one."""
         if self._room is None:
             return None
 
@@ -232,17 +232,17 @@ class Answers:
     async def _tried(
         self, where: TopicPartition, ask: Callable[[Cluster], Awaitable[T]], position: int | None = None
     ) -> T:
-        """Ask again and again, with metadata that are new, until the request time-out has passed since it began.
+        """Retry, with fresh metadata, until the request time-out has passed since the first attempt.
 
         Raises:
             OutOfRange: The log does not hold `position`.
-            KafkaError: What does not pass, or has not passed in time.
+            KafkaError: The fault is permanent, or lasted for too long.
         """
         now, pauses = asyncio.get_running_loop().time, Backoff(*_AGAIN_SECONDS)
         began = now()
         while True:
             try:
-                cluster = await self._reached(where, anew=pauses.failures > 0)
+                cluster = await self._reached(where, refresh=pauses.failures > 0)
                 return await ask(cluster)
             except KafkaError as error:
                 code = error.code if isinstance(error, BrokerRefused) else 0
@@ -253,18 +253,18 @@ class Answers:
                     raise
             await asyncio.sleep(pauses.next_seconds())
 
-    async def _reached(self, where: TopicPartition, *, anew: bool) -> Cluster:
-        """Return the cluster, with a description of the topic: a new one if that is asked for.
+    async def _reached(self, where: TopicPartition, *, refresh: bool) -> Cluster:
+        """Return the cluster with the topic's metadata, refreshed if `refresh` asks for it.
 
         Raises:
-            KafkaError: It cannot be reached, or does not tell of the topic.
+            KafkaError: It cannot be reached, or does not describe the topic.
         """
         if self._cluster is None:
             cluster = Cluster(self._spec)
             await cluster.open()
             self._cluster = cluster
         cluster = self._cluster
-        if anew or where.topic not in cluster.topics:
+        if refresh or where.topic not in cluster.topics:
             code = (await cluster.refresh([where.topic])).get(where.topic)
             if code is not None:
                 raise refused(self._spec, "Fetch", code, where.topic)

@@ -1,4 +1,4 @@
-"""Where logs begin and end, as their leaders tell."""
+"""Log starts and log ends, as reported by the leaders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 async def offsets_of(
     connection: Connection, wanted: Sequence[TopicPartition], timestamp: int, *, committed: bool = False
 ) -> dict[TopicPartition, int]:
-    """Return the start (`control.EARLIEST`) or end (`control.LATEST`) of logs of one leader; all, or none.
+    """Return the start (`control.EARLIEST`) or end (`control.LATEST`) of logs that share a leader; all or none.
 
     Raises:
         KafkaError: The broker refuses any of them, or does not answer for it.
@@ -34,7 +34,7 @@ async def offsets_of(
     for where in wanted:
         answer = answers.get(where)
         if answer is None:
-            raise ProtocolError(f"no offset of {where} in the answer", cluster=connection.cluster.alias)
+            raise ProtocolError(f"no offset of {where} in the response", cluster=connection.cluster.alias)
         if answer.error:
             raise refused(connection.cluster, "ListOffsets", answer.error, where.topic)
         out[where] = answer.value
@@ -44,10 +44,10 @@ async def offsets_of(
 async def own_ends_of(
     side: Side, connection: Connection, wanted: Sequence[TopicPartition]
 ) -> dict[TopicPartition, int]:
-    """Return each leader's own log end, committed or not, where it can be had.
+    """Return each leader's own log end, replicated or not, where it is known.
 
-    A leader answers OffsetForLeaderEpoch of its present epoch with its log end (Kafka's LeaderEpochFileCache);
-    ListOffsets would only tell the high watermark.
+    A leader answers an OffsetForLeaderEpoch for its current epoch with its log end (Kafka's LeaderEpochFileCache);
+    ListOffsets would only return the high watermark.
     """
     epochs: dict[TopicPartition, int] = {}
     for where in wanted:
@@ -69,15 +69,15 @@ async def starts_of(
     timeout_seconds: float | None = None,
     silent: set[int] | None = None,
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
-    """Return where logs start, each asked of its leader, and of those that did not tell it why.
+    """Return the log starts that the leaders report, and for each of the other partitions why it is unknown.
 
     Args:
         side: Whose logs.
         wanted: Which partitions.
-        timeout_seconds: How long each broker may take; None: as long as any request.
-        silent: Brokers that are not asked, as they did not answer before; those that do not answer now are added.
+        timeout_seconds: How long each broker may take; None for the usual request time-out.
+        silent: Brokers that did not answer before and are skipped; those that do not answer now are added.
     """
-    return await _told_by_leaders(side.cluster, wanted, control.EARLIEST, timeout_seconds, silent=silent)
+    return await _ask_leaders(side.cluster, wanted, control.EARLIEST, timeout_seconds, silent=silent)
 
 
 async def ends_of(
@@ -88,16 +88,16 @@ async def ends_of(
     timeout_seconds: float | None = None,
     silent: set[int] | None = None,
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
-    """Return the ends of logs, each asked of its leader, and of those that did not tell it why.
+    """Return the log ends that the leaders report, and for each of the other partitions why it is unknown.
 
     Args:
         cluster: Whose logs.
         wanted: Which partitions.
-        committed: Whether last stable offsets are meant, not high watermarks.
-        timeout_seconds: How long each broker may take; None: as long as any request.
-        silent: Brokers that are not asked, as they did not answer before; those that do not answer now are added.
+        committed: Whether to return last stable offsets instead of high watermarks.
+        timeout_seconds: How long each broker may take; None for the usual request time-out.
+        silent: Brokers that did not answer before and are skipped; those that do not answer now are added.
     """
-    return await _told_by_leaders(cluster, wanted, control.LATEST, timeout_seconds, committed=committed, silent=silent)
+    return await _ask_leaders(cluster, wanted, control.LATEST, timeout_seconds, committed=committed, silent=silent)
 
 
 async def at_time(
@@ -108,22 +108,22 @@ async def at_time(
     committed: bool,
     timeout_seconds: float | None = None,
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
-    """Return the first offset whose record is from that time (Unix, ms) or later, -1 where there is none.
+    """Return the first offset whose record has that time (Unix, ms) or a later one; -1 if there is none.
 
     Args:
         cluster: Whose logs.
         wanted: Which partitions.
         time_ms: 0 or more.
-        committed: Whether only what lies below the last stable offset counts.
-        timeout_seconds: How long each broker may take; None: as long as any request.
+        committed: Whether only offsets below the last stable offset count.
+        timeout_seconds: How long each broker may take; None for the usual request time-out.
 
     Returns:
-        The offsets, and why partitions did not tell.
+        The offsets, and for each of the other partitions why it is unknown.
     """
-    return await _told_by_leaders(cluster, wanted, time_ms, timeout_seconds, committed=committed)
+    return await _ask_leaders(cluster, wanted, time_ms, timeout_seconds, committed=committed)
 
 
-async def _told_by_leaders(
+async def _ask_leaders(
     cluster: Cluster,
     wanted: Iterable[TopicPartition],
     timestamp: int,
@@ -143,7 +143,7 @@ async def _told_by_leaders(
             unseen[where] = f"broker {leader.node} does not answer"
         else:
             by_leader[leader.node].append(where)
-    told: dict[TopicPartition, int] = {}
+    found: dict[TopicPartition, int] = {}
 
     async def ask(node: int, parts: list[TopicPartition]) -> None:
         try:
@@ -160,7 +160,7 @@ async def _told_by_leaders(
             if answer is None or answer.error:
                 unseen[where] = error_name(answer.error) if answer else "no answer"
             else:
-                told[where] = answer.value
+                found[where] = answer.value
 
     await asyncio.gather(*(ask(node, parts) for node, parts in by_leader.items()))
-    return told, unseen
+    return found, unseen

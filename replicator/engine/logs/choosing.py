@@ -1,4 +1,4 @@
-"""Which batches of a log are none of a flow's business."""
+"""Which batches of a log a flow ignores."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Protocol
 
 
 class Chooser(Protocol):
-    """Tells which batches of a log are none of a flow's business."""
+    """Decides which batches of a log a flow ignores."""
 
     async def leaves_out(self, producer_id: int) -> bool:
-        """Return whether batches of this producer are passed over; raises KafkaError where that cannot be told."""
+        """Return whether batches of this producer are passed over; raises KafkaError if that cannot be decided."""
 
 
 class OnlyOurs:
-    """Of a target that others write to as well: all that we did not write is passed over."""
+    """For a target that others write to as well: passes over everything that we did not write."""
 
     def __init__(self, producer_id: int) -> None:
         self._producer_id = producer_id

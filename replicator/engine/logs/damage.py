@@ -1,4 +1,4 @@
-"""Whose log a damaged batch stands in: an operator mends the source's and the target's in different ways."""
+"""Says whose log holds a damaged batch: an operator repairs the source's and the target's in different ways."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def target_read(side: Side, where: TopicPartition) -> Iterator[None]:
-    """Tell that what is found damaged within is the target's.
+    """Attribute damage found inside the `with` block to the target.
 
     Raises:
-        CorruptRecords: It says whose, and what helps.
+        CorruptRecords: It names the target partition and says what helps.
     """
     try:
         yield
@@ -27,6 +27,6 @@ def target_read(side: Side, where: TopicPartition) -> Iterator[None]:
         raise CorruptRecords(
             f"{where} of the target {side.cluster.spec.alias} holds a damaged batch",
             why=str(damage),
-            next_step="let another replica of it lead and resolve with `--how skip`, which then loses nothing; "
-            "where none is sound, `--how recreate` copies it anew",
+            next_step="make another replica of it the leader and resolve with `--how skip`, which then loses nothing; "
+            "if no replica is sound, `--how recreate` copies it again from the start",
         ) from damage

@@ -1,4 +1,4 @@
-"""Sets records aside that a target topic does not take: each goes to its dead-letter topic, with its origin."""
+"""Sets aside records that a target topic cannot take: each goes to its dead-letter topic, with its origin."""
 
 from __future__ import annotations
 
@@ -49,29 +49,29 @@ async def set_aside(
 ) -> None:
     """Write records of `origin` to a partition of a dead-letter topic, each a batch of its own.
 
-    A repeat writes them again: who reads them tells by the origin.
+    A retry writes them again; readers recognize duplicates by the origin headers.
 
     Args:
         cluster: The target.
         admin: Of the target.
-        origin: Where they stand on the source.
+        origin: The source partition of the records.
         where: The partition of the dead-letter topic.
-        records: What is set aside.
-        replicas: Of a topic that is created for it.
-        known: Id of the topic that is recorded as the one where records of this mirror were set aside; empty for none.
-        record_id: Records the id, before anything is changed of the topic or written to it.
+        records: The records to set aside.
+        replicas: The replication factor if the topic has to be created.
+        known: The recorded id of the topic where records of this mirror were set aside before; empty if there is none.
+        record_id: Records the topic's id, before the topic is changed or written to.
 
     Raises:
-        PreflightFailed: A topic of that name is there and holds what is not ours.
+        PreflightFailed: A topic of that name exists and holds records that are not ours.
         KafkaError: The topic cannot be created or written to.
-        TimedOut: It cannot be written to for long.
+        TimedOut: Writing kept failing for too long.
     """
     largest = max(payload_bytes(record) for record in records) + _OVERHEAD_BYTES
     await _ensure(cluster, admin, origin, where, replicas, largest, known, record_id)
     for record in records:
         headers = (*record.headers, *origin_headers(origin, record))
         batch = encode([NewRecord(record.timestamp, record.key, record.value, headers)])
-        # A topic that was just made has no leader for a moment, and then one that does not know it yet.
+        # A new topic has no leader for a moment, and then one that does not know the topic yet.
         await patiently(partial(_write, cluster, where, batch), f"writing to {where}")
 
 
@@ -115,13 +115,14 @@ async def _ensure(
 
 
 async def _proven(cluster: Cluster, topic: Topic, origin: TopicPartition) -> OwnedTopic:
-    """Return the proof that a topic of that name is where records of this mirror were set aside before.
+    """Return the proof that an existing topic of that name is where records of this mirror were set aside before.
 
-    An application may have a dead-letter queue of its own under this name. So what each log ends with has to carry our
-    headers; a topic that never held a record is taken. One that was emptied since shows nothing: only its record does.
+    An application may have a dead-letter queue of its own under this name. So the last record of each log must carry
+    our headers. A topic that never held a record is accepted. One that was emptied since then proves nothing: only the
+    recorded id does.
 
     Raises:
-        PreflightFailed: It holds what is not ours.
+        PreflightFailed: It holds records that are not ours.
         KafkaError: It cannot be read.
     """
     side = Side(cluster, cluster.topic_ids)
@@ -132,7 +133,7 @@ async def _proven(cluster: Cluster, topic: Topic, origin: TopicPartition) -> Own
         if end > 0 and not await _ends_with_ours(side, connection, where, end, origin):
             raise PreflightFailed(
                 f"{topic.name} on {cluster.spec.alias} is not a dead-letter topic of {origin.topic}",
-                why=f"partition {number} ends with records that were not set aside from it: it may be an application's",
+                why=f"partition {number} ends with a record that was not set aside from it: it may be an application's",
                 next_step="nothing was changed; move that topic away, or mirror this one under another name (`rename`)",
             )
     return holding_only_ours(topic.name, topic.topic_id)
@@ -147,7 +148,7 @@ async def _ends_with_ours(
     except (BrokerRefused, CorruptRecords, TooLargeToOpen) as error:
         if isinstance(error, BrokerRefused) and error.retryable:
             raise
-        return False  # nothing stands there any more, or nothing that can be read
+        return False  # the record is gone, or cannot be read
     last = next((record for record in records if record.offset == end - 1), None)
     return last is not None and (_TOPIC_HEADER, origin.topic.encode()) in last.headers
 
@@ -158,7 +159,7 @@ def payload_bytes(record: Record) -> int:
 
 
 def origin_headers(origin: TopicPartition, record: Record) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the headers that tell where a record stood before it was written elsewhere."""
+    """Return the headers that say which partition and offset a record came from."""
     return (
         (_TOPIC_HEADER, origin.topic.encode()),
         (b"replicator.partition", b"%d" % origin.partition),

@@ -1,9 +1,9 @@
-"""Whether a log that gives nothing below its end holds nothing there: what its leader's own answers prove.
+"""Whether a log that returns nothing below its end really holds nothing there: what its leader's responses prove.
 
-A cleaner may have taken what stood at the end of a log, and its topic need not be compacted any more. A remote tier
-that is slow answers with nothing as well, and so does whatever stands above an open transaction. So an empty answer is
-believed where the leader says that it keeps that part of the log itself (KIP-405), that a reader may have it, and a
-second answer, on another connection, is empty, too.
+A cleaner may have removed the end of a log, and its topic need not be compacted any more. A slow remote tier returns
+nothing as well, and so does anything above an open transaction. So an empty response is believed only if the leader
+says that it keeps that part of the log itself (KIP-405) and that a reader may have it, and if a second response, on
+another connection, is empty, too.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection
 
 _BYTES = 1
-"""A broker gives at least one whole batch: whether there is one is all that is asked."""
+"""A broker returns at least one whole batch: whether there is one is the only question."""
 
 
 class ReadOnce(Protocol):
-    """Reads once, without a session (`look.read_once`)."""
+    """Reads once, without a session (`reading.read_once`)."""
 
     async def __call__(
         self,
@@ -38,18 +38,18 @@ class ReadOnce(Protocol):
         leader_epoch: int = -1,
         read_bytes: int = 0,
     ) -> tuple[Frame, Fetched]:
-        """Return the answer for one partition."""
+        """Return the response for one partition."""
 
 
 async def holds_nothing(
     side: Side, where: TopicPartition, begin: int, end: int, read_once: ReadOnce, *, committed: bool
 ) -> bool:
-    """Return whether a log that has just answered with nothing surely holds no batch from `begin` up to `end`.
+    """Return whether a log that has just returned nothing certainly holds no batch from `begin` up to `end`.
 
-    False where that is not proven: there may be some, and a leader that offers no ListOffsets v8 does not tell.
+    False means not proven: there may be some. A leader without ListOffsets v8 cannot prove it.
 
     Raises:
-        KafkaError: The leader refuses, or is another by now; later.
+        KafkaError: The leader refuses, or has changed meanwhile; retry later.
     """
     leader = side.cluster.leader(where)
     if leader is None:
@@ -61,6 +61,6 @@ async def holds_nothing(
     readable_end = fetched.last_stable_offset if committed else fetched.high_watermark
     if fetched.start != fetched.end or not fetched.log_start <= begin < end <= readable_end:
         return False
-    # Asked for last: it only rises, so what is the leader's own now was so when it answered.
+    # Asked for last: the local log start only rises, so what is local now was local when the leader responded.
     local = (await control.local_starts(connection, [where])).get(where)
     return local is not None and not local.error and 0 <= local.value <= begin

@@ -1,4 +1,4 @@
-"""Keeps a cluster's leaders fresh: asked when someone stumbled, at a bounded pace, and now and then anyway."""
+"""Refreshes a cluster's metadata: when a request hit a stale leader, at a bounded pace, and now and then anyway."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 _PAUSE_SECONDS = (0.1, 2.0)
 _CALM_SECONDS = 2.0
-"""After so long without a refresh the next one is made at once."""
+"""After this long without a refresh, the next one is made at once."""
 _ANSWER_SECONDS_MAX = 5.0
-"""Whoever is asked may have just frozen: who leads must not be unknown for as long as any request may take."""
+"""The broker that is asked may have just frozen: the leaders must not stay unknown for a whole request time-out."""
 
 log = get_logger(__name__)
 
 
 class LeaderWatch:
-    """Refreshes the metadata of the topics in use when told that it is stale.
+    """Refreshes the metadata of the topics in use when it is reported stale.
 
     Args:
         cluster: Whose metadata.
-        topics: Names in use, asked at each refresh.
+        topics: Returns the names in use, for each refresh.
         changed: Called after a refresh.
     """
 
@@ -43,7 +43,7 @@ class LeaderWatch:
         self._closed = False
 
     def stale(self) -> None:
-        """Ask for a refresh; requests that come meanwhile are answered by the same one. None is made after `close`."""
+        """Ask for a refresh; calls while one is under way share it. None is made after `close`."""
         if not self._closed and (self._task is None or self._task.done()):
             self._task = watched(asyncio.get_running_loop().create_task(self._refresh()))
 

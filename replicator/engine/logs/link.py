@@ -1,4 +1,4 @@
-"""A connection that is there when it is needed: opened on demand, and again after a fault, with a growing pause."""
+"""A connection that is opened on demand, and reopened after a fault with a growing back-off."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PAUSE_SECONDS = (0.05, 5.0)
 
 
 class Link:
-    """What one reader or writer holds of its broker.
+    """The connection of one reader or writer to its broker.
 
     Args:
         connect: Opens a connection, or raises KafkaError.
-        on_open: Called once a connection is there.
+        on_open: Called once a connection is open.
         on_refused: Called with the reason as soon as an attempt has failed.
-        on_rested: Called after the pause that follows; nothing is tried again unless asked for.
-        on_free: Called when `get` may give the connection again that it did not give.
+        on_rested: Called after the back-off that follows; there is no new attempt until `get` is called.
+        on_free: Called when `get`, which returned None, may return the connection again.
     """
 
     def __init__(
@@ -49,10 +49,11 @@ class Link:
         self._rests_first = False
 
     def get(self) -> Connection | None:
-        """Return the connection if it is open and sends at once, and begin to open one if there is none.
+        """Return the connection if it is open and sends at once; start to open one if there is none.
 
-        What would wait in a connection (for a pause that the broker asked for, or a login) is not handed to it: a place
-        on the target may be too old to write from when it leaves. Nothing is opened any more once this is closed.
+        A connection that would hold a request back (for a throttle time that the broker asked for, or a login) is not
+        returned: by the time the request left, its position on the target might be too old to write from. Once this is
+        closed, nothing is opened any more.
         """
         connection = self._connection
         if connection is not None and connection.closed is None:
@@ -64,23 +65,23 @@ class Link:
         return None
 
     def works(self) -> None:
-        """The connection carried something that makes sense: the next pause after a drop is a short one again."""
+        """Note that the connection carried something valid: the next back-off after a drop is a short one again."""
         self._drops.reset()
 
     def throttle(self, seconds: float) -> None:
-        """Send nothing for as long as an answer on the connection asked."""
+        """Send nothing for as long as a response on the connection asked."""
         if self._connection is not None:
             self._connection.throttle(seconds)
 
     def drop(self) -> None:
-        """Close the connection: what it carries cannot be trusted any more. The next one is opened after a pause."""
+        """Close the connection, as its contents cannot be trusted any more. The next one is opened after a back-off."""
         connection, self._connection = self._connection, None
         self._rests_first = True
         if connection is not None:
             connection.close()
 
     def close(self) -> None:
-        """Close for good; requests without an answer are reported lost."""
+        """Close for good; requests without a response are reported lost."""
         self._closed = True
         if self._opening is not None:
             self._opening.cancel()

@@ -1,12 +1,12 @@
-"""Finds by comparing records what a target log stands for, where neither a map nor our own batches tell it.
+"""Finds the position of a target log on the source by comparing records, where neither a map nor our batches tell it.
 
 Questions for `mirror resolve --how accept`:
 
-- where do both logs part (the source was truncated)?
-- where does our own last batch end (someone else wrote behind it)?
-- of which source record is the target's last one a copy (a topic that somebody else filled)?
-- with how many records that the target holds does a source topic begin that was made anew?
-- from where on do both logs hold the same at the same offsets?
+- Where do the two logs diverge (the source was truncated)?
+- Where does our own last batch end (another producer wrote after it)?
+- Which source record is the target's last one a copy of (another tool filled the topic)?
+- With how many of the records that the target already holds does a re-created source topic start?
+- From which offset on do both logs hold the same records at the same offsets?
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from replicator.core.offsets.alike import equal_down_to, place_behind, place_without_records
+from replicator.core.offsets.alike import equal_down_to, place_after, place_without_records
 from replicator.core.offsets.offset_map import Place
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.reading import records_between
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from replicator.wire.batches.records import Record
 
 _COMPARED_RECORDS = 50
-"""Of the target's last ones: all of them, in order, prove a place."""
+"""The target's last records: if all of them match, in order, the place is proven."""
 _SEARCHED_RECORDS_MAX = 500_000
-"""Of the source, from the first with the time of the target's last record on."""
+"""Source records, from the first one with the time of the target's last record."""
 _BACKWARD_OFFSETS = 2_000
 _BACKWARD_STEPS_MAX = 500
 _EQUAL_STEPS_MAX = 250
@@ -38,8 +38,8 @@ _CANDIDATES_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A place, or why there is none; `ambiguous` where there is more than one."""
+class Match:
+    """A place, or why there is none; `ambiguous` if there is more than one."""
 
     place: Place | None
     why: str = ""
@@ -47,7 +47,7 @@ class Found:
 
 
 async def settled(log: Log) -> Log:
-    """Return a log up to its last stable offset: records behind it may still be committed, or not.
+    """Return a log up to its last stable offset: records above it may still be committed or aborted.
 
     Raises:
         KafkaError: A broker refuses.
@@ -56,8 +56,8 @@ async def settled(log: Log) -> Log:
     return replace(log, end=min(log.end, stable), committed=True)
 
 
-async def common_end(source: Log, target: Log, to_source: Callable[[int], int]) -> Found:
-    """Return the place behind the last record that both logs have, looking back from the target's end.
+async def common_end(source: Log, target: Log, to_source: Callable[[int], int]) -> Match:
+    """Return the place after the last record that both logs have, searching back from the target's end.
 
     Raises:
         KafkaError: A broker refuses.
@@ -67,21 +67,21 @@ async def common_end(source: Log, target: Log, to_source: Callable[[int], int]) 
     for _ in range(_BACKWARD_STEPS_MAX):
         lower = max(target.start, upper - _BACKWARD_OFFSETS)
         if lower >= upper:
-            return Found(Place(max(source.start, to_source(target.start)), target.end))
+            return Match(Place(max(source.start, to_source(target.start)), target.end))
         here = [record async for record in _records(target, lower, upper)]
         low, high = max(source.start, to_source(lower)), min(source.end, to_source(upper - 1) + 1)
         there = {record.offset: record.content async for record in _records(source, low, high)} if low < high else {}
         for record in reversed(here):
             if there.get(to_source(record.offset)) == record.content:
-                return Found(await _behind(source, target, Place(to_source(record.offset), record.offset)))
+                return Match(await _place_at_end(source, target, Place(to_source(record.offset), record.offset)))
         upper = lower
-    return Found(None, f"none of the last {_BACKWARD_OFFSETS * _BACKWARD_STEPS_MAX} offsets holds the same on both")
+    return Match(None, f"the last {_BACKWARD_OFFSETS * _BACKWARD_STEPS_MAX} offsets hold no equal record on both sides")
 
 
-async def behind_ours(source: Log, target: Log, producer_id: int, to_source: Callable[[int], int]) -> Found:
-    """Return the place behind our own last record on the target, whatever stands behind it.
+async def after_ours(source: Log, target: Log, producer_id: int, to_source: Callable[[int], int]) -> Match:
+    """Return the place after our own last record on the target, whatever comes after it.
 
-    It stands where the map says, unless it landed behind another's record: then it is looked for by its content.
+    It is where the map says, unless our record landed after another producer's: then it is searched by its content.
 
     Raises:
         KafkaError: A broker refuses.
@@ -89,20 +89,20 @@ async def behind_ours(source: Log, target: Log, producer_id: int, to_source: Cal
     """
     ours = await _last_records(target, producer_id)
     if not ours:
-        return Found(None, "no record of this flow was found on the target")
+        return Match(None, "no record of this flow was found on the target")
     last = ours[-1]
     at = to_source(last.offset)
     if source.start <= at < source.end:
         async for record in _records(source, at, at + 1):
             if record.content == last.content:
-                return Found(await _behind(source, target, Place(at, last.offset)))
+                return Match(await _place_at_end(source, target, Place(at, last.offset)))
     return await _place_of(source, target, ours)
 
 
-async def copied_end(source: Log, target: Log) -> Found:
-    """Return the place of a target that somebody else filled from the same source, proven by its last records.
+async def copied_end(source: Log, target: Log) -> Match:
+    """Return the place of a target that another tool filled from the same source, proven by its last records.
 
-    Offsets may differ in any way; the records must be the same, in the same order, and found once.
+    Offsets may differ in any way; the records must be the same, in the same order, and occur only once.
 
     Raises:
         KafkaError: A broker refuses.
@@ -112,15 +112,15 @@ async def copied_end(source: Log, target: Log) -> Found:
     if not wanted:
         following = await _next_record(source, source.start)
         place = place_without_records(source.start, following, target.start, target.end)
-        return Found(place, "" if place is not None else "the target holds no record to look for")
+        return Match(place, "" if place is not None else "the target holds no record to search for")
     return await _place_of(source, target, wanted)
 
 
-async def begins_alike(source: Log, target: Log) -> Found:
-    """Return the place behind the records with which a topic that was made anew begins, and which the target holds.
+async def repeated_start(source: Log, target: Log) -> Match:
+    """Return the place after the records that a re-created source topic starts with and the target already holds.
 
-    A topic that was deleted and filled again, from a backup or by its applications, begins with what was copied before:
-    appended as a whole, it would stand on the target twice. Where it begins with nothing of that, all of it is new.
+    A topic that was deleted and filled again, from a backup or by its applications, starts with what was copied before:
+    appended as a whole, it would be on the target twice. If it starts with none of that, all of it is new.
 
     Raises:
         KafkaError: A broker refuses.
@@ -129,7 +129,7 @@ async def begins_alike(source: Log, target: Log) -> Found:
     first = await anext(_records(source, source.start, source.end), None)
     if first is None:
         place = place_without_records(source.start, source.end, 0, target.end)
-        return Found(place)
+        return Match(place)
     candidates: list[int] = []
     begin = await _by_time(target, [first])
     searched = 0
@@ -138,24 +138,24 @@ async def begins_alike(source: Log, target: Log) -> Found:
         if record.content == first.content:
             candidates.append(record.offset)
         if searched >= _SEARCHED_RECORDS_MAX or len(candidates) > _CANDIDATES_MAX:
-            return Found(
+            return Match(
                 None,
-                "the source's first record stands on the target too often, or too far from its end",
+                "the source's first record occurs too often on the target, or too far from its end",
                 ambiguous=True,
             )
     if not candidates:
-        return Found(Place(source.start, target.end))
+        return Match(Place(source.start, target.end))
     runs = [await _run_of_equals(source, target, at) for at in candidates]
     longest = max(length for length, _ in runs)
     last = [place for length, place in runs if length == longest]
     if len(last) > 1 or longest >= _SEARCHED_RECORDS_MAX:
-        why = f"the first {longest} records of the source stand on the target {len(last)} times"
-        return Found(None, why, ambiguous=True)
-    return Found(await _behind(source, target, last[0]))
+        why = f"the first {longest} records of the source occur {len(last)} times on the target"
+        return Match(None, why, ambiguous=True)
+    return Match(await _place_at_end(source, target, last[0]))
 
 
 async def _run_of_equals(source: Log, target: Log, begin: int) -> tuple[int, Place]:
-    """Return how many records both logs hold in step, the source's from its first on; and the place of the last."""
+    """Return how many records both logs hold in step, the source's from its first one, and the place of the last."""
     length, last = 0, Place(source.start, begin)
     there = _records(source, source.start, source.end)
     async for here in _records(target, begin, target.end):
@@ -170,7 +170,7 @@ async def _run_of_equals(source: Log, target: Log, begin: int) -> tuple[int, Pla
 async def equal_from(source: Log, target: Log, end: int) -> int:
     """Return the offset from which both logs hold the same records at the same offsets, up to `end`.
 
-    Looks back as far as records are searched for; below that nothing is said.
+    The search back is bounded; nothing is claimed below the offset it reached.
 
     Raises:
         KafkaError: A broker refuses.
@@ -190,23 +190,23 @@ async def equal_from(source: Log, target: Log, end: int) -> int:
     return upper
 
 
-async def _behind(source: Log, target: Log, last: Place) -> Place:
-    """Return what the target's end stands for, by a record that stands in both logs and is the target's last."""
-    return place_behind(last, target.end, await _next_record(source, last.source + 1))
+async def _place_at_end(source: Log, target: Log, last: Place) -> Place:
+    """Return the place of the target's end, given the place of a record that is in both logs and the target's last."""
+    return place_after(last, target.end, await _next_record(source, last.source + 1))
 
 
 async def _next_record(log: Log, begin: int) -> int:
-    """Return the offset of the first record from an offset on, the log's end where there is none."""
+    """Return the offset of the first record at or above an offset; the log's end if there is none."""
     async for record in _records(log, begin, log.end):
         return record.offset
     return max(begin, log.end)
 
 
-async def _place_of(source: Log, target: Log, wanted: list[Record]) -> Found:
+async def _place_of(source: Log, target: Log, wanted: list[Record]) -> Match:
     """Return where the source has the wanted records, in their order and only once."""
     begin = await _by_time(source, wanted)
     if begin is None:
-        return Found(None, "the source has no record of the time of the target's last ones")
+        return Match(None, "the source has no record with the time of the target's last ones")
     contents = [record.content for record in wanted]
     window: deque[tuple[object, ...]] = deque(maxlen=len(contents))
     matches: list[int] = []
@@ -219,14 +219,14 @@ async def _place_of(source: Log, target: Log, wanted: list[Record]) -> Found:
         if searched >= _SEARCHED_RECORDS_MAX:
             break
     if len(matches) == 1:
-        return Found(await _behind(source, target, Place(matches[0], wanted[-1].offset)))
+        return Match(await _place_at_end(source, target, Place(matches[0], wanted[-1].offset)))
     if not matches:
-        return Found(None, f"its last {len(contents)} records do not stand in this order on the source")
-    return Found(None, f"its last {len(contents)} records stand {len(matches)} times on the source", ambiguous=True)
+        return Match(None, f"its last {len(contents)} records are not on the source in this order")
+    return Match(None, f"its last {len(contents)} records occur {len(matches)} times on the source", ambiguous=True)
 
 
 def _proves(window: deque[tuple[object, ...]], contents: list[tuple[object, ...]], *, from_start: bool) -> bool:
-    """Return whether the source's last records read are the target's; fewer do where the source begins there."""
+    """Return whether the source records read last are the target's; where the source starts there, fewer are enough."""
     seen = list(window)
     if len(seen) < len(contents):
         return from_start and seen == contents[-len(seen) :]
@@ -234,7 +234,7 @@ def _proves(window: deque[tuple[object, ...]], contents: list[tuple[object, ...]
 
 
 async def _last_records(log: Log, producer_id: int | None = None) -> list[Record]:
-    """Return the last records of a log, in order; of one producer if it is given."""
+    """Return the last records of a log, in order; only those of `producer_id` if it is given."""
     found: deque[Record] = deque()
     upper = log.end
     for _ in range(_BACKWARD_STEPS_MAX):
@@ -247,7 +247,7 @@ async def _last_records(log: Log, producer_id: int | None = None) -> list[Record
 
 
 async def _by_time(source: Log, wanted: list[Record]) -> int | None:
-    """Return a source offset at or below that of the first wanted record, by the records' times."""
+    """Return a source offset at or below that of the first wanted record, found by the records' timestamps."""
     offsets: list[int] = []
     for timestamp in {min(record.timestamp for record in wanted), wanted[-1].timestamp}:
         if timestamp < 0:

@@ -1,7 +1,7 @@
-"""Opens batches beside the event loop: what takes longer than a few milliseconds has a thread of its own.
+"""Decompresses batches off the event loop: whatever takes longer than a few milliseconds runs in a thread.
 
-One thread for the whole process, so that one batch at a time is opened, however many flows, attaches and comparisons
-want to; and never without a bound on what it may expand to (`wire.batches.inflate`).
+There is one thread for the whole process, so one batch is opened at a time, however many flows, attaches and
+comparisons want to; and always with a bound on what it may expand to (`wire.batches.inflate`).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from replicator.wire.frames import Frame, FramePool
 
 ON_LOOP_BYTES_MAX = 256 << 10
-"""What a batch may take in memory to be opened on the event loop: about a millisecond."""
+"""How much memory a batch may take to be opened on the event loop: about a millisecond of work."""
 ON_LOOP_RECORDS_MAX = 1000
 _SHARES = ((8, 4), (2, 1))
-"""What a batch may take, and what is kept free for it and for what is built of it, as parts of `in_flight_bytes`."""
+"""What a batch may take, and what is kept free for it and for what is built from it: divisors of `in_flight_bytes`."""
 _ROOM_SECONDS = 5.0
 _ROOM_LOOK_SECONDS = 0.005
 
@@ -44,26 +44,26 @@ _T = TypeVar("_T")
 
 
 def is_small(header: BatchHeader) -> bool:
-    """Return whether a batch may be tried on the event loop, within `ON_LOOP_BYTES_MAX`."""
+    """Return whether a batch may be opened on the event loop, within `ON_LOOP_BYTES_MAX`."""
     return header.size <= ON_LOOP_BYTES_MAX and header.record_count <= ON_LOOP_RECORDS_MAX
 
 
 async def beside(work: Callable[[], _T]) -> _T:
-    """Return the result of work that takes long, done in the thread.
+    """Return the result of long work, done in the thread.
 
     Raises:
-        Exception: What it raises.
+        Exception: Whatever the work raises.
     """
     return await asyncio.get_running_loop().run_in_executor(_THREAD, work)
 
 
 async def opened(header: BatchHeader, work: Callable[[int], _T], bytes_max: int = OPENED_BYTES_MAX) -> _T:
-    """Return what is made of a batch that has to be opened: at once where it is small, else in the thread.
+    """Return what `work` makes of an opened batch: at once if it is small, else in the thread.
 
     Args:
         header: The batch.
-        work: Opens it within a number of bytes. Of the records only what it returns is kept.
-        bytes_max: What its records may take in memory beyond the bytes that it has, which are in memory already.
+        work: Opens the batch within a number of bytes. Of its records, only what `work` returns is kept.
+        bytes_max: How much memory its records may take beyond the bytes of the batch, which are in memory already.
 
     Raises:
         TooLargeToOpen: They would take more.
@@ -93,7 +93,7 @@ async def spans_in(
     """Return where a batch holds records to copy (`core.offsets.pairing.spans_of`).
 
     Raises:
-        TooLargeToOpen: It has to be opened for that, and takes more than `OPENED_BYTES_MAX`.
+        TooLargeToOpen: It has to be opened to find out, and takes more than `OPENED_BYTES_MAX`.
         CorruptRecords: It is not sound.
     """
 
@@ -105,20 +105,20 @@ async def spans_in(
 
 
 def is_whole(header: BatchHeader) -> bool:
-    """Return whether a batch holds a record at each of its offsets, as its header tells."""
+    """Return whether a batch holds a record at each of its offsets, according to its header."""
     return header.magic == MAGIC_V2 and header.record_count == header.last_offset_delta + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
-    """What stands for the content of a record whose batch is too large to be opened: the batch, as it is stored.
+    """Stands in for the content of a record whose batch is too large to open: the batch as it is stored.
 
-    A batch that passes keeps its bytes behind the header, so two such are equal where the records are.
+    A batch that is copied as it is keeps its bytes after the header, so two of these are equal if the records are.
 
     Attributes:
-        place: Which of its records is meant.
-        header: What of its header has to be equal.
-        digest: Of its bytes behind the header.
+        place: The record's index in the batch.
+        header: The header fields that have to be equal.
+        digest: The digest of the bytes after the header.
     """
 
     place: int
@@ -127,10 +127,10 @@ class Unopened:
 
 
 async def content_at(frame: Frame, header: BatchHeader, offset: int) -> object | None:
-    """Return the content of the record at an offset, None where its batch holds none.
+    """Return the content of the record at an offset; None if its batch holds none.
 
     Raises:
-        TooLargeToOpen: The batch takes more than `OPENED_BYTES_MAX`, and its header does not tell what it holds.
+        TooLargeToOpen: The batch takes more than `OPENED_BYTES_MAX`, and its header does not say what it holds.
         CorruptRecords: It is not sound.
     """
 
@@ -153,10 +153,10 @@ async def content_at(frame: Frame, header: BatchHeader, offset: int) -> object |
 
 
 async def last_offset(frame: Frame, header: BatchHeader) -> int:
-    """Return the offset of the last record of a batch: its header tells where a cleaner took none.
+    """Return the offset of a batch's last record, from the header alone if the cleaner removed none of its records.
 
     Raises:
-        TooLargeToOpen: It has to be opened for that, and takes more than `OPENED_BYTES_MAX`.
+        TooLargeToOpen: It has to be opened to find out, and takes more than `OPENED_BYTES_MAX`.
         CorruptRecords: It is not sound.
     """
     if is_whole(header):
@@ -165,12 +165,12 @@ async def last_offset(frame: Frame, header: BatchHeader) -> int:
 
 
 class Opener:
-    """Opens batches of one flow that have to be encoded anew; what that takes is part of its `in_flight_bytes`.
+    """Opens those batches of one flow that have to be re-encoded; the memory counts towards its `in_flight_bytes`.
 
-    Whose turn it is not must not hold a frame until it is: they might be all that there are.
+    A partition must not hold a frame while it waits for its turn: the waiting frames might be all there are.
 
     Args:
-        frames: The flow's frames, which leave the room.
+        frames: The flow's frames, which share the memory.
 
     Attributes:
         is_busy: Whether a batch of the flow is open, or about to be.
@@ -181,7 +181,7 @@ class Opener:
         self._frames = frames
 
     def take_turn(self) -> bool:
-        """Return whether no batch of the flow is open: then it is the caller's turn, until `end_turn`."""
+        """Take the turn if no batch of the flow is open, until `end_turn`; return whether it was taken."""
         taken = not self.is_busy
         self.is_busy = True
         return taken
@@ -192,11 +192,11 @@ class Opener:
 
     @property
     def bytes_max(self) -> int:
-        """What the records of one batch may take in memory."""
+        """How much memory the records of one batch may take."""
         return self._frames.bytes_max // _SHARES[-1][0]
 
     async def use(self, frame: Frame, header: BatchHeader, use: Callable[[list[RawRecord]], Awaitable[None]]) -> None:
-        """Open a batch, by whose turn it is, and do something with its records, which are dropped behind it.
+        """Open a batch, after `take_turn`, and hand its records to `use`; they are dropped afterwards.
 
         Raises:
             TooLargeToOpen: They take more than is allowed.
@@ -218,7 +218,7 @@ class Opener:
     async def _room(self, size: int, frame: Frame) -> AsyncIterator[None]:
         """Wait until frames of other batches have come back.
 
-        Not for ever: those of a target that is stuck do not. Then one batch is opened beside them all the same.
+        The wait is bounded, as the frames of a stuck target do not come back. Then one batch is opened all the same.
         """
         frames, loop = self._frames, asyncio.get_running_loop()
         frames.lend(size)

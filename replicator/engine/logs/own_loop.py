@@ -1,4 +1,4 @@
-"""An event loop of its own for a thread that blocks."""
+"""A private event loop for a thread that blocks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 class OwnLoop:
-    """Runs one piece of work at a time, and nothing in between; use it in one thread.
+    """Runs one piece of work at a time; the loop stands still in between. Use it in one thread.
 
     Args:
-        stop: Once it is set, work that waits is ended.
+        stop: Once it is set, waiting work is cancelled.
     """
 
     def __init__(self, stop: Event) -> None:
@@ -26,13 +26,13 @@ class OwnLoop:
         self._runner: asyncio.Runner | None = None
 
     def wait(self, work: Callable[[], Coroutine[object, object, T]]) -> T | None:
-        """Return what comes of work on this loop; None once it was told to stop."""
+        """Return the result of work on this loop; None once stopped."""
         if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(self._until_stopped(work))
 
     def close(self, last: Callable[[], object]) -> None:
-        """End the loop, if there was any work, with `last` called on it."""
+        """Call `last` on the loop and close it, if it was ever used."""
         runner, self._runner = self._runner, None
         if runner is not None:
             runner.run(_called(last))

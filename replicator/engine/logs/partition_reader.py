@@ -1,6 +1,6 @@
-"""Reads partitions record by record, for whoever compares them: on our own wire, in memory that has a bound.
+"""Reads partitions record by record, for comparisons: over our own wire, in bounded memory.
 
-One reader reads one partition at a time and is then opened on the next, so that a pool of readers walks any number of
+A reader reads one partition at a time and can then be opened on another, so a pool of readers walks any number of
 partitions. It joins no group, commits nothing and never resets an offset.
 """
 
@@ -37,29 +37,30 @@ CHUNK_RECORDS_MAX: Final = 10_000
 
 
 class PartitionReader:
-    """Reads one partition of a cluster from an offset up to an end, both given.
+    """Reads one partition of a cluster from a given offset up to a given end.
 
-    A call blocks, and has an event loop of its own: use one reader per thread. It gives up after the cluster's request
-    time-out without any sign from the partition. Once `stop` is set, a call that waits for records ends with none.
+    Calls block, and each reader has an event loop of its own: use one reader per thread. It gives up when the partition
+    has not responded for the cluster's request time-out. Once `stop` is set, a call that waits for records returns
+    none.
 
-    Memory: one answer of `fetch_bytes` (two where it looks ahead), 1 MiB of opened records, and the rows made of them;
-    a decoder's window beside. One batch may be larger than `fetch_bytes`: such an answer is taken out of `room`. A
-    batch that cannot be opened within that is shown by one row, as it is stored.
+    Memory: one response of `fetch_bytes` (two with read-ahead), 1 MiB of opened records, the rows made of them, and a
+    decoder's window. One batch may be larger than `fetch_bytes`: memory for such a response comes from `room`. A batch
+    that cannot be opened within these bounds is represented by one row, as it is stored.
 
     Args:
         cluster: How to reach it.
         isolation: Which records count.
         fetch_bytes: How much is asked for at a time.
-        chunk_records: How many records are handed out at a time: fewer keep the interpreter busy for a shorter time.
+        chunk_records: How many records are returned at a time: fewer keep the interpreter busy for a shorter time.
         stop: Ends whatever waits.
-        opened_bytes_max: A compressed batch that expands to more is shown as it is stored; None for any size.
-        rereads: Whether rows are to be digested: then large fields are read twice, and keep their answer until then.
-        looks_ahead: Whether the next answer is asked for while one is used.
-        room: What larger answers are taken out of; None where nothing bounds them.
-        room_seconds_bounded: Whether it ends with `NoRoom` where there is none for some seconds; else it waits.
+        opened_bytes_max: A compressed batch that expands to more is returned as it is stored; None for any size.
+        rereads: Whether rows will be digested: then large fields are read twice, and keep their response until then.
+        looks_ahead: Whether the next response is requested while one is in use.
+        room: Where the memory for larger responses comes from; None if nothing bounds them.
+        room_seconds_bounded: Whether to fail with `NoRoom` after some seconds without free memory; else it waits.
 
     Attributes:
-        opened_bytes: How many bytes of records were opened so far, wanted or not; counted unless it looks ahead.
+        opened_bytes: How many bytes of records were opened so far, wanted or not; counted only without read-ahead.
     """
 
     def __init__(
@@ -98,27 +99,27 @@ class PartitionReader:
 
     @property
     def position(self) -> int:
-        """The next offset to read; offsets below it were handed out or hold no record."""
+        """The next offset to read; offsets below it were returned or hold no record."""
         return self._next
 
     @property
     def at_end(self) -> bool:
-        """Whether every record below the end was handed out."""
+        """Whether every record below the end was returned."""
         return self._next >= self._end
 
     @property
     def is_inside_batch(self) -> bool:
-        """Whether more records of the same batch follow; whoever goes elsewhere has them opened again."""
+        """Whether more records of the same batch follow; if the reader is moved, the batch has to be opened again."""
         return self._rows is not None
 
     def open(self, partition: TopicPartition, start: int, end: int) -> None:
-        """Go to `start` of a partition and read up to, not including, `end`."""
+        """Move to `start` of a partition and read up to, not including, `end`."""
         self._answer = self._rows = None
         self._answers.open(partition, end)
         self._next, self._end = start, end
 
     def chunk(self) -> list[Row]:
-        """Return the next records in order; an empty list means that the end is reached, or that it was stopped.
+        """Return the next records in order; an empty list means that the end is reached or the reader was stopped.
 
         Raises:
             OutOfRange: The log does not hold the next offset.
@@ -136,18 +137,18 @@ class PartitionReader:
         return []
 
     def next_batch(self, *, is_read: bool) -> Stored | None:
-        """Return the next batch, where all of it is wanted and none of it was handed out.
+        """Return the next batch, if all of it is wanted and none of it was returned yet.
 
-        None, too, at the end, where it was stopped, and for formats before magic 2.
+        Returns None at the end as well, once stopped, and for formats before magic 2.
 
         Args:
-            is_read: Whether its records are about to be read. Else its checksum is proven now, and an answer that is
-                larger than usual is let go of: it is asked for again if they are wanted after all.
+            is_read: Whether its records are about to be read. If not, its checksum is verified now, and a response that
+                is larger than usual is dropped: it is fetched again if the records are wanted after all.
 
         Raises:
             OutOfRange: As `chunk`.
             KafkaError: As `chunk`.
-            CorruptRecords: Its bytes are not what its checksum says.
+            CorruptRecords: Its bytes do not match its checksum.
         """
         while not self.at_end and not self._stop.is_set() and self._rows is None:
             if self._answer is None:
@@ -156,7 +157,7 @@ class PartitionReader:
             if answer is None:
                 return None
             if not answer.batches:
-                self._let_go(answer)
+                self._drop(answer)
                 continue
             header, view = answer.batches[0], answer.frame.view
             if header.magic != MAGIC_V2 or header.base_offset < self._next or header.next_offset > self._end:
@@ -171,16 +172,16 @@ class PartitionReader:
         return None
 
     def pass_over(self, batch: Stored) -> None:
-        """Go on behind a batch that `next_batch` has returned."""
+        """Continue after a batch that `next_batch` has returned."""
         answer = self._answer
         if answer is not None:
             answer.batches.popleft()
         self._next = max(self._next, batch.header.next_offset)
         if answer is not None and (not answer.batches or self.at_end):
-            self._let_go(answer)
+            self._drop(answer)
 
     def put_back_large(self) -> None:
-        """Let go of an answer that is larger than usual, as another one is about to be read; it is asked for again."""
+        """Drop a response that is larger than usual, as another is about to be read; it will be fetched again."""
         if self._answer is not None and self._rows is None and self._answer.is_large:
             self._answer = None
 
@@ -208,7 +209,7 @@ class PartitionReader:
         self._loop.close(self._answers.close)
 
     def _opened(self) -> list[Row]:
-        """Return the next rows of the answer that is there; none where it holds none, and then it is let go of."""
+        """Return the next rows of the current response; an empty list if it has none, and then it is dropped."""
         answer = self._answer
         if answer is None:
             return []
@@ -227,11 +228,11 @@ class PartitionReader:
             reached = found[-1][0] + 1 if found and not is_last else header.next_offset
             self._next = max(self._next, min(reached, header.next_offset))
         if not answer.batches or self.at_end:
-            self._let_go(answer)
+            self._drop(answer)
         return rows
 
     def _work_of(self, rows: list[Row]) -> int:
-        """Return how many bytes were opened for rows; a batch that is shown as it is stored was opened in part."""
+        """Return how many bytes were opened for rows; a batch returned as it is stored was opened in part."""
         if rows and isinstance(rows[0][2], Unopened):
             return self._opened_bytes_max or OPENED_BYTES_MAX
         return row_size(rows)
@@ -246,8 +247,8 @@ class PartitionReader:
             rereads=self._rereads,
         )
 
-    def _let_go(self, answer: Answer) -> None:
-        """Drop an answer whose records were all handed out: a frame may be large."""
+    def _drop(self, answer: Answer) -> None:
+        """Drop a response whose records were all returned: a frame may be large."""
         self._next = max(self._next, answer.next_offset)
         self._answer = self._rows = None
 
@@ -257,11 +258,11 @@ class PartitionReader:
         return [row for row in rows if self._next <= row[0] < self._end]
 
     def _next_answer(self) -> Answer | None:
-        """Return the next answer that there is; None once it was told to stop."""
+        """Return the next response; None once stopped."""
         return self._loop.wait(lambda: self._answers.next_from(self._next))
 
     def _bounds(self, where: TopicPartition, *timestamps: int) -> list[int]:
         found = self._loop.wait(lambda: self._answers.bounds(where, *timestamps))
         if found is None:
-            raise ConnectionFailed(f"{where} is not asked any more", cluster=self._alias, why="it was stopped")
+            raise ConnectionFailed(f"{where} is not read any more", cluster=self._alias, why="the reader was stopped")
         return found

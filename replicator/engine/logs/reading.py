@@ -1,4 +1,4 @@
-"""Looks into a log at one place, without a session: for attaching, for the state topic, for whatever is rare."""
+"""Reads a log at one offset, without a fetch session: for attaching, the state topic, and whatever is rare."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 20
 _LOOK_BYTES_MAX = 32 << 20
-"""A doubted batch is looked at together with its neighbours, up to this size an answer."""
+"""The most that one response may hold when a doubted batch is read again together with its neighbours."""
 _LOOK_ANSWERS_MAX = 4
 _READ_WAIT_MS = 500
+"""What is below the end is returned at once, except for what a broker has to fetch from a remote tier."""
 _THROTTLED_MAX = 10
-"""How often one question is put while its answers are empty for a quota; the pauses lie between."""
-"""What is below the end is there at once, but for what a broker has to fetch from a remote tier."""
+"""How often one fetch is repeated while a quota empties its responses; the throttle times lie in between."""
 _STEP_FACTOR = 16
-"""How much further back each look for the last data batch goes than the one before."""
+"""How much further back each search for the last data batch goes than the one before."""
 
 
 @dataclass(slots=True)
 class LastData:
-    """The last batch with records below some offset, and the empty ones found behind it, in their order."""
+    """The last batch with records below some offset, and the empty batches found after it, in their order."""
 
     frame: Frame
     header: BatchHeader
@@ -55,13 +55,13 @@ class LastData:
 async def last_data(
     side: Side, connection: Connection, where: TopicPartition, start: int, end: int, *, compacted: bool
 ) -> LastData | None:
-    """Return the last batch with records below `end`, or None; looks further and further back over markers.
+    """Return the last batch with records below `end`, or None; searches further and further back, over markers.
 
     `compacted` as in `batches_between`.
 
     Raises:
-        KafkaError: The broker refuses, or does not give what is there; later.
-        CorruptRecords: Its answer cannot be read.
+        KafkaError: The broker refuses, or does not return what is there; retry later.
+        CorruptRecords: Its response cannot be read.
     """
     empty: list[BatchHeader] = []
     step, upper = 1, end
@@ -97,26 +97,27 @@ async def batches_between(
     committed: bool,
     compacted: bool = False,
 ) -> AsyncIterator[tuple[Frame, BatchHeader, bool]]:
-    """Yield the batches that cover offsets from `begin` up to `end`, and whether each is passed over.
+    """Yield the batches that cover offsets from `begin` up to `end`, and whether each is to be passed over.
 
-    That is one of an aborted transaction, or of a producer that the side leaves out.
+    A batch is passed over if its transaction was aborted, or if the side's chooser leaves its producer out.
 
-    An empty answer below the end is no proof that nothing more is there: a remote tier that is slow answers so, and an
-    open transaction hides what is behind it. Only the cleaner leaves a log without a batch at its end, and there is no
-    remote tier where it works. Where it worked once, the leader's own answers have to prove it (`engine.logs.holes`).
+    An empty response below the end does not prove that nothing more is there: a slow remote tier responds so, and an
+    open transaction hides what is after it. Only the cleaner leaves a log without a batch at its end, and there is no
+    remote tier on a compacted topic. Where it worked once, the leader's own responses have to prove it
+    (`engine.logs.holes`).
 
     Args:
         side: The cluster, with the ids of the topics that are meant.
         connection: To the partition's leader.
         where: The partition.
-        begin: The first offset that is wanted.
-        end: The offset behind the last one.
-        committed: Whether it is read as a reader of committed records does.
-        compacted: Whether the cleaner works on this log: then an empty answer is its end.
+        begin: The first wanted offset.
+        end: The offset after the last wanted one.
+        committed: Whether to read with `read_committed`.
+        compacted: Whether the cleaner works on this log: then an empty response is its end.
 
     Raises:
-        KafkaError: The broker refuses, or does not give what is there; later.
-        CorruptRecords: Its answer cannot be read.
+        KafkaError: The broker refuses, or does not return what is there; retry later.
+        CorruptRecords: Its response cannot be read.
     """
     position = begin
     while position < end:
@@ -129,9 +130,9 @@ async def batches_between(
                 left_out = side.chooser is not None and await side.chooser.leaves_out(_producer_of(header))
                 yield frame, header, aborted or left_out
         if not headers:
-            if compacted or await gives_nothing(side, where, position, end, committed=committed):
+            if compacted or await ends_in_hole(side, where, position, end, committed=committed):
                 return
-            raise nothing_from(connection, where, position, end)
+            raise nothing_returned(connection, where, position, end)
         position = max(position + 1, headers[-1].next_offset)
 
 
@@ -146,11 +147,11 @@ async def records_between(
     compacted: bool = False,
     producer_id: int | None = None,
 ) -> AsyncGenerator[Record, None]:
-    """Yield the records between two offsets, of one producer if it is given; see `batches_between`.
+    """Yield the records between two offsets, only those of `producer_id` if it is given; see `batches_between`.
 
     Raises:
-        KafkaError: The broker refuses, or does not give what is there; later.
-        CorruptRecords: Its answer cannot be read.
+        KafkaError: The broker refuses, or does not return what is there; retry later.
+        CorruptRecords: Its response cannot be read.
     """
     async for frame, header, passed_over in batches_between(
         side, connection, where, begin, end, committed=committed, compacted=compacted
@@ -164,24 +165,24 @@ async def records_between(
                 yield record
 
 
-async def gives_nothing(side: Side, where: TopicPartition, begin: int, end: int, *, committed: bool) -> bool:
-    """Return whether a log that has just answered with nothing surely ends in a hole; see `engine.logs.holes`.
+async def ends_in_hole(side: Side, where: TopicPartition, begin: int, end: int, *, committed: bool) -> bool:
+    """Return whether a log that has just returned nothing certainly ends in a hole; see `engine.logs.holes`.
 
     Raises:
-        KafkaError: Its leader refuses, or is another by now; later.
+        KafkaError: Its leader refuses, or has changed meanwhile; retry later.
     """
     return await holds_nothing(side, where, begin, end, read_once, committed=committed)
 
 
-def nothing_from(connection: Connection, where: TopicPartition, offset: int, end: int) -> KafkaError:
-    """Return the error of a log that gave nothing below its end: what is there is not known now."""
+def nothing_returned(connection: Connection, where: TopicPartition, offset: int, end: int) -> KafkaError:
+    """Return the error for a log that returned nothing below its end: what is there is unknown for now."""
     return BrokerRefused(
-        f"{where} gives nothing from offset {offset} on, below its end {end}",
+        f"{where} returns nothing from offset {offset} on, below its end {end}",
         cluster=connection.cluster.alias,
         code=0,
         api="Fetch",
-        why="the answer was empty: a slow remote tier or an open transaction answers so; "
-        "a hole is what the leader proves (it needs ListOffsets v8), or what ends with the next record",
+        why="the response was empty: a slow remote tier or an open transaction responds so; "
+        "it is a hole once the leader proves it (this needs ListOffsets v8), or once the next record ends it",
         retryable=True,
     )
 
@@ -197,43 +198,43 @@ async def read_batches(
 
     Raises:
         KafkaError: The broker refuses.
-        CorruptRecords: Its answer cannot be read.
+        CorruptRecords: Its response cannot be read.
     """
     frame, fetched = await read_once(side, connection, where, offset, committed=committed)
     return frame, batches_of(frame, fetched)
 
 
 def batches_of(frame: Frame, fetched: Fetched) -> list[BatchHeader]:
-    """Return the whole batches of an answer.
+    """Return the whole batches of a response.
 
     Raises:
-        CorruptRecords: They contradict each other, or the answer ends inside the first of them.
+        CorruptRecords: They contradict each other, or the response ends inside the first of them.
     """
     headers = scan(frame.buffer, fetched.start, fetched.end)
     if sound_length(headers) < len(headers):
         raise CorruptRecords(f"the batches of {fetched.where} contradict each other", why="their offsets overlap")
     if not headers and fetched.start != fetched.end:
-        raise CorruptRecords(f"an answer for {fetched.where} ends inside its first batch")
+        raise CorruptRecords(f"a response for {fetched.where} ends inside its first batch")
     return headers
 
 
 async def look_again(
     side: Side, where: TopicPartition, offset: int, looks: int = 0, epochs_unproven: int = 0
 ) -> Verdict | None:
-    """Look at an offset at which an answer was not believed; None where the log begins behind it, or ends before it.
+    """Read a doubted offset again; None if the log starts above it or ends at or below it by now.
 
-    It is read with the batch before it and without a session; the log's end and leader epoch are read after it, too.
+    It is read with the batch before it and without a session. The log end and leader epoch are read again afterwards.
 
     Args:
         side: Whose log.
         where: Which partition.
         offset: The doubted offset.
-        looks: How often before such a look proved offsets without a batch: where there are many, more is read at once.
-        epochs_unproven: Offset below which leader epochs above the leader's are ignored.
+        looks: How often such a read has proven offsets without a batch: where there are many, more is read at once.
+        epochs_unproven: Offset below which batch leader epochs above the leader's are ignored.
 
     Raises:
-        KafkaError: The broker refuses, or does not give what is there; later.
-        CorruptRecords: What it gives cannot be read.
+        KafkaError: The broker refuses, or does not return what is there; retry later.
+        CorruptRecords: What it returns cannot be read.
     """
     read_bytes = min(_LOOK_BYTES_MAX, _READ_BYTES << min(looks, 10))
     connection = await side.cluster.leader_connection(where)
@@ -242,7 +243,7 @@ async def look_again(
         return None
     headers: list[BatchHeader] = []
     position = max(start, offset - 1)
-    # A broker answers from one segment only: the batch before the offset, the one at it and the next may be in three.
+    # One response covers one segment only: the batch before the offset, the one at it and the next may be in three.
     for _ in range(_LOOK_ANSWERS_MAX):
         frame, fetched = await read_once(
             side, connection, where, position, wait_ms=_READ_WAIT_MS, read_bytes=read_bytes
@@ -250,10 +251,10 @@ async def look_again(
         more = scan(frame.buffer, fetched.start, fetched.end)
         headers += more
         await side.cluster.refresh([where.topic])
-        if _is_another(side, where.topic):  # what was read is of the one before, and what is told since of this one
+        if _is_another(side, where.topic):  # the topic was re-created: batches of the old one, metadata of the new one
             return None
         leader = side.cluster.leader(where)
-        # Both ends: an unclean election may have taken in between what was read.
+        # The higher of both ends: in between, an unclean election may have cut the log that was read.
         end = max(end, (await offsets_of(connection, [where], control.LATEST))[where])
         edges = Edges(end, leader.epoch if leader is not None else -1, epochs_unproven)
         verdict = judge(headers, offset, edges)
@@ -262,15 +263,15 @@ async def look_again(
         if not isinstance(verdict, Unseen):
             return verdict
         if not more:
-            if await gives_nothing(side, where, position, end, committed=False):
+            if await ends_in_hole(side, where, position, end, committed=False):
                 return _ended(headers, offset, position, end)
             break
         position = more[-1].next_offset
-    raise nothing_from(connection, where, position, end)
+    raise nothing_returned(connection, where, position, end)
 
 
 def _is_another(side: Side, topic: str) -> bool:
-    """Return whether another topic is known to stand under a name than the one that is meant."""
+    """Return whether the topic now known under this name is another one than the recorded id means."""
     described, meant = side.cluster.topics.get(topic), side.topic_ids.get(topic)
     return described is not None and meant is not None and any(meant) and described.topic_id not in {meant, NO_TOPIC_ID}
 
@@ -278,13 +279,13 @@ def _is_another(side: Side, topic: str) -> bool:
 async def _confirm_epoch(
     side: Side, connection: Connection, where: TopicPartition, headers: Sequence[BatchHeader], offset: int, edges: Edges
 ) -> None:
-    """Let the leader itself say that it is in no such leader epoch as a batch claims: metadata may be old.
+    """Confirm with the leader itself that it is not in the leader epoch that a batch claims: metadata may be stale.
 
-    A broker tells them from what it heard last, and whoever answers need not be the leader; only the leader knows in
-    which epoch it is.
+    A broker answers metadata requests from what it last heard, and need not be the leader; only the leader knows its
+    own epoch.
 
     Raises:
-        KafkaError: It is in that epoch, or in a later one, or refuses; later.
+        KafkaError: It is in that epoch or a later one, or it refuses; retry later.
     """
     claims = next((header for header in headers if header.next_offset > offset), None)
     if claims is None or not edges.epoch_is_above(claims):
@@ -297,18 +298,18 @@ async def _confirm_epoch(
         if error.code != ErrorCode.fenced_leader_epoch:
             raise
     raise BrokerRefused(
-        f"{where} is led in epoch {claims.leader_epoch} by now, and metadata still tell {edges.leader_epoch}",
+        f"{where} is led in epoch {claims.leader_epoch} by now, but metadata still say {edges.leader_epoch}",
         cluster=side.cluster.spec.alias,
         code=0,
         api="Metadata",
-        why="the broker that told them has not heard of it yet",
+        why="the broker that answered has not heard of the new epoch yet",
         retryable=True,
     )
 
 
 def _ended(headers: Sequence[BatchHeader], offset: int, position: int, end: int) -> Verdict:
-    """Return what a second look says that saw the last batches of a log which surely holds none from `position` on."""
-    if position > offset:  # the batch behind the doubted offset is the last: it has no neighbour, and needs none
+    """Return the verdict of a second look that reached the log's last batches: it holds none from `position` on."""
+    if position > offset:  # the batch at or after the doubted offset is the last: it has no next one, and needs none
         return judge(headers, offset, Edges(position))
     return Gaps(((offset, end),))
 
@@ -325,9 +326,9 @@ async def read_once(
     read_bytes: int = _READ_BYTES,
     into: Frame | None = None,
 ) -> tuple[Frame, Fetched]:
-    """Do one fetch without a session; with `leader_epoch` only a leader of that epoch answers.
+    """Do one fetch without a session; with `leader_epoch`, only a leader of that epoch answers.
 
-    Its answer is read into a frame that is given, or a fresh one.
+    The response is read into the given frame, or a fresh one.
 
     Raises:
         KafkaError: The broker refuses.
@@ -338,7 +339,7 @@ async def read_once(
         {where: Wanted(offset, leader_epoch, -1, read_bytes)}, wait_ms=wait_ms, bytes_min=1, bytes_max=read_bytes
     )
     for _ in range(_THROTTLED_MAX):
-        # As large as what is copied: what was written once has to be read again at each attach.
+        # The limit is that of the copy: whatever was written once must be readable at each attach.
         frame = await connection.ask(FETCH, version, [body], len(body), frame=into, frame_bytes_max=ANSWER_BYTES_MAX)
         code, partitions = session.answer(frame.buffer, frame.size)
         if partitions or not session.throttled:
@@ -353,5 +354,5 @@ def _read_refused(connection: Connection, code: int, where: TopicPartition) -> K
     if code:
         return refused(connection.cluster, "Fetch", code, where.topic)
     return BrokerRefused(
-        f"no answer for {where}", cluster=connection.cluster.alias, code=0, api="Fetch", retryable=True
+        f"no response for {where}", cluster=connection.cluster.alias, code=0, api="Fetch", retryable=True
     )

@@ -1,6 +1,6 @@
-"""Refusals of one topic, told so that an operator can act on them: the right, the resource, the user, the command.
+"""Refusals for one topic, described so that an operator can act: the right, the resource, the user, the command.
 
-A partition keeps one text of what it waits for (`waiting_for_access`), so all of it stands in that text.
+A partition keeps a single text about what it waits for (`waiting_for_access`), so that text contains all of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from replicator.core.acl.rights import NEEDED_BY, on_topic
 from replicator.model.text import said
 from replicator.wire.faults import error_name, refused
 
-__all__ = ["TOPIC_AUTHORIZATION_FAILED", "refused", "told"]
+__all__ = ["TOPIC_AUTHORIZATION_FAILED", "describe_refusal", "refused"]
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 TOPIC_AUTHORIZATION_FAILED: Final = 29
 
 
-def told(cluster: ClusterSpec, api: str, code: int, topic: str, message: str | None = None) -> str:
-    """Return the words for a broker's refusal of a request about one topic.
+def describe_refusal(cluster: ClusterSpec, api: str, code: int, topic: str, message: str | None = None) -> str:
+    """Return the description of a broker's refusal of a request for one topic.
 
     Args:
         cluster: Who refused.

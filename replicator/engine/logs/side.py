@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One cluster, and the topic ids that are meant there: those of the mirror records, not of today's names.
+    """One cluster, and the ids of the topics that are meant there: those of the mirror records, not of today's names.
 
-    `chooser` tells which batches are passed over; None for none.
+    `chooser` decides which batches are passed over; None for none.
     """
 
     cluster: Cluster

@@ -1,9 +1,9 @@
-"""Finds what the end of a mapped target log stands for, by walking both logs from the last place that is known.
+"""Finds the source position of a mapped target's log end by walking both logs from the last known place.
 
-A mapped copy leaves out what holds no record and keeps the order of what does, so record by record both logs go on
-together (`core.offsets.pairing`). Only headers are read, where they tell. Where others write to the target, only our
-own records there count (`Side.chooser`).
-Neither log is ever compacted, or this would not be so.
+A mapped copy leaves out what holds no record and keeps the order of what does, so both logs can be paired record by
+record (`core.offsets.pairing`). Headers alone are read where they say enough. Where others write to the target, only
+our own records there count (`Side.chooser`).
+Neither log is ever compacted, or this would not hold.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class Log:
     """One log to walk along.
 
-    `committed` tells how it is read, `given_up` what is left out though it may be there, `compacted` whether the
-    cleaner may have taken what stood at its end. `end` is what such a reader may read up to.
+    `committed` says whether it is read with `read_committed`, `given_up` what is left out though it may be there, and
+    `compacted` whether the cleaner may have removed its last records. `end` is the offset up to which it may be read.
     """
 
     side: Side
@@ -49,9 +49,9 @@ class Walked(NamedTuple):
     """What a walk found.
 
     Attributes:
-        place: What the target's end stands for, None where the logs do not tell. Where the target holds more records
-            than the source has, it lies beyond the source's end by as many.
-        last_target: Offset of our last record on the target behind where the map had ended; -1 for none.
+        place: The place of the target's end; None if the logs do not tell. If the target holds more records than the
+            source has, it lies beyond the source's end by as many.
+        last_target: Target offset of our last record after the end that the map had; -1 for none.
     """
 
     place: Place | None
@@ -62,7 +62,7 @@ async def walk(offsets: OffsetMap, source: Log, target: Log) -> Walked:
     """Bring a map up to the target's end.
 
     Raises:
-        KafkaError: A broker refuses, or does not give what is there; later.
+        KafkaError: A broker refuses, or does not return what is there; retry later.
         CorruptRecords: A log cannot be read.
     """
     others_write = target.side.chooser is not None
@@ -75,7 +75,7 @@ async def walk(offsets: OffsetMap, source: Log, target: Log) -> Walked:
         if source.start <= begin and not (others_write and target.start > offsets.end.target):
             break
         if others_write and source.start <= begin and not await holds_more(source, begin):
-            # What retention took of the target since cannot have been ours: there was nothing to copy.
+            # What retention removed from the target since then was not ours: there was nothing to copy.
             offsets.pass_over(Place(offsets.end.source, target.start))
             break
         if not offsets.leap(target.end):
@@ -85,12 +85,12 @@ async def walk(offsets: OffsetMap, source: Log, target: Log) -> Walked:
 
 
 async def paired(begin: Place, source: Log, target: Log) -> OffsetMap:
-    """Return the map of two logs from a place on, whatever is recorded of it.
+    """Return the map of two logs from a place on, regardless of any recorded map.
 
-    What the target holds more than the source stands beyond the source's end.
+    Surplus records on the target are mapped beyond the source's end.
 
     Raises:
-        KafkaError: A broker refuses, or does not give what is there; later.
+        KafkaError: A broker refuses, or does not return what is there; retry later.
         CorruptRecords: A log cannot be read.
     """
     offsets = OffsetMap(begin)
@@ -116,7 +116,7 @@ async def holds_more(source: Log, offset: int) -> bool:
     """Return whether the source has a record to copy at or above an offset.
 
     Raises:
-        KafkaError: A broker refuses, or does not give what is there; later.
+        KafkaError: A broker refuses, or does not return what is there; retry later.
     """
     return await anext(_spans(source, offset), None) is not None
 
@@ -125,14 +125,14 @@ async def holds_record(source: Log, begin: int, end: int) -> bool:
     """Return whether the source has a record to copy between two offsets.
 
     Raises:
-        KafkaError: A broker refuses, or does not give what is there; later.
+        KafkaError: A broker refuses, or does not return what is there; retry later.
     """
     return await holds_more(replace(source, end=min(end, source.end)), begin)
 
 
 async def _target_spans(log: Log, begin: int) -> AsyncIterator[Span]:
     if log.start > begin and log.side.chooser is None:
-        # What retention took held a record at each offset: a mapped copy writes nothing else.
+        # What retention removed held a record at each offset: a mapped copy writes nothing else.
         yield begin, log.start - begin
     with target_read(log.side, log.where):
         async for span in _spans(log, max(begin, log.start)):
@@ -150,7 +150,7 @@ async def _spans(log: Log, begin: int) -> AsyncIterator[Span]:
 async def open_log(
     side: Side, where: TopicPartition, *, committed: bool, given_up: Ranges = (), compacted: bool = False
 ) -> Log | None:
-    """Return a log of a topic that was just described, with its bounds as they are now; None where there is none.
+    """Return a log of a topic that was just described, with its current bounds; None if the partition does not exist.
 
     Raises:
         KafkaError: The cluster cannot be asked, or refuses.

@@ -1,4 +1,4 @@
-"""Offsets of one side in terms of the other, and ways out of a fault.
+"""Translates offsets between both sides, and resolves faults.
 
-Imports `topics`, `copy`, `state` and `logs`. Begin with `translate.py` for questions, with `resolve.py` for faults.
+Imports `topics`, `copy`, `state` and `logs`. Start with `translate.py` for questions and `resolve.py` for faults.
 """

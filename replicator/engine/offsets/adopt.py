@@ -1,4 +1,4 @@
-"""Moves the record of a mirror, with its map, from the flow that owned it to another one: in one change."""
+"""Moves the record of a mirror, with its map, from the flow that owned it to another one, in a single change."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Adopted:
     """A mirror that is taken over from another flow.
 
     Args:
-        records: Of the state topic, as the plan was made from them.
-        uid: Of the flow that owns it.
-        topic: On the target.
+        records: The records of the state topic from which the plan was made.
+        uid: The id of the flow that owns it.
+        topic: The topic on the target.
     """
 
     def __init__(self, records: Mapping[bytes, bytes], uid: str, topic: str) -> None:
@@ -43,20 +43,20 @@ class Adopted:
     def hand_over(
         self, records: Mapping[bytes, bytes], record: pb.MirrorRecord, source: tuple[str, bytes]
     ) -> list[Change]:
-        """Give the new owner's record what stays true of the topic; return the changes that end the old owner's.
+        """Copy what is still true of the topic into the new owner's record; return the changes that end the old one's.
 
         Args:
-            records: As they are now.
-            record: The new owner's, to be changed.
-            source: Cluster id and topic id of what is copied from now on.
+            records: The current records.
+            record: The new owner's record; it is changed.
+            source: Cluster id and topic id of the source that is copied from now on.
 
         Raises:
-            Conflict: The owner changed its record meanwhile, or is not the owner any more.
+            Conflict: The owner changed its record meanwhile, or is no longer the owner.
         """
         if self._before is None or records.get(self._key) != self._before:
             raise Conflict(
                 f"the record of mirror {self._topic} changed meanwhile",
-                why="the flow that owns it is at work, or somebody else was faster",
+                why="the flow that owns it is active, or somebody else was faster",
                 next_step=f"look at `replicator mirror describe FLOW {self._topic}` and decide again",
             )
         old = pb.MirrorRecord.FromString(self._before)
@@ -88,7 +88,7 @@ class Adopted:
         return [*ended, *self._commits(records, record.owner_flow_uid)]
 
     def _commits(self, records: Mapping[bytes, bytes], uid: str) -> list[Change]:
-        """Return the changes that move what was committed for groups: it is ours on the target, whoever copies now."""
+        """Return the changes that move the group commits on the target: we wrote them, whichever flow copies now."""
         changes: list[Change] = []
         for key, found, value in indexed(records).find(pb.KIND_GROUP, self._uid):
             group, theirs = found.topic, read_record(pb.GroupRecord, key, value)
@@ -104,7 +104,7 @@ class Adopted:
         return changes
 
     async def walk(self, number: int, source: Log, target: Log) -> None:
-        """Bring the map of a mapped partition up to both logs' ends: what its owner did not write is found again.
+        """Extend the map of a mapped partition to both logs' ends, for whatever its owner had not recorded yet.
 
         Raises:
             KafkaError: A broker refuses.
@@ -118,9 +118,9 @@ class Adopted:
             self._walked[number] = known
 
     def known(self, step: GoOn) -> tuple[OffsetMap, int] | None:
-        """Return the map below the place of a partition, and from where on it is compared; None where nothing of it is.
+        """Return the map below the place of a partition, and from where it is compared; None if nothing is known of it.
 
-        Of another source's log the old map tells nothing.
+        The old map says nothing about the log of a different source.
         """
         found = self._map(step.partition)
         if not self._same_source or found is None:
@@ -138,16 +138,16 @@ class Adopted:
         return offsets, compared_from(found)
 
     def _map(self, number: int) -> pb.PartitionMap | None:
-        """Return what is recorded of a partition's offsets, None where it was never copied to."""
+        """Return the recorded map of a partition; None if it was never copied to."""
         old = pb.MirrorRecord.FromString(self._before) if self._before is not None else pb.MirrorRecord()
         if number not in old.active_partitions:
             return None
         if number in old.maps:
             return old.maps[number]
-        begin = Place(0, 0)  # offsets were the source's own
+        begin = Place(0, 0)  # offsets were identical
         return pb.PartitionMap(base=offset_block(OffsetMap(begin), begin))
 
 
 def _is_same(before: bytes, now: bytes) -> bool:
-    """Return whether two topic ids are of the same topic; a cluster without ids does not tell."""
+    """Return whether two topic ids belong to the same topic; a cluster without ids cannot tell."""
     return any(now) and before == now

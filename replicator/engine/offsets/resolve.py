@@ -1,10 +1,10 @@
-"""Resolves a fault as an operator wants it: facts from both clusters, a plan, and one compare-and-set.
+"""Resolves a fault as an operator orders: facts from both clusters, a plan, and one compare-and-set.
 
 `core.offsets.resolution` makes the plan.
 
-The compare-and-set raises the mirror's generation, at which every daemon of the flow begins with the mirror anew from
-its record: so it does not matter which of them was asked, and one that is killed in between leaves nothing half done.
-Deleting a target topic comes after it, by whichever daemon looks at the topic next (`engine.topics.sync`).
+The compare-and-set raises the mirror's generation, whereupon every daemon of the flow starts the mirror over from its
+record. So it does not matter which daemon got the order, and one that is killed in between leaves nothing half done.
+A target topic is deleted afterwards, by whichever daemon looks at the topic next (`engine.topics.sync`).
 """
 
 from __future__ import annotations
@@ -72,19 +72,19 @@ class Resolver:
         self._facts = FactFinder(pump)
 
     async def plan(self, order: Order) -> Plan | None:
-        """Return what would be done; None where nothing stands still.
+        """Return what would be done; None if no partition is stopped.
 
         Raises:
-            UsageError: Such a fault is not resolved like this.
-            WrongCluster: Another cluster answers where the source or the target of the flow was.
-            Conflict: The target topic is that of another flow, which is at work.
+            UsageError: This kind of fault cannot be resolved this way.
+            WrongCluster: Another cluster answers in place of the flow's source or target.
+            Conflict: The target topic belongs to another flow, which is active.
             PreflightFailed: The facts do not allow it.
             KafkaError: A cluster cannot be asked.
         """
         mirror = self._sync.mirrors[order.topic]
         owner = self._owner(mirror)
         facts = await self._facts.of(mirror, order, adopts=owner is not None)
-        self._sync.check_clusters()  # as they were just described: a rebuilt source looks like one that lost its end
+        self._sync.check_clusters()  # against fresh descriptions: a rebuilt source looks like one that lost its end
         others_write = self._pump.context.origins is not None
         plan = plan_resolution(
             order.topic, order.how, facts, others_write=others_write, owner=str(owner) if owner is not None else ""
@@ -96,15 +96,15 @@ class Resolver:
         return replace(plan, changes=await self._sync.facts.changes_once_ours(mirror))
 
     def _owner(self, mirror: Mirror) -> Owner | None:
-        """Return the other flow that the target topic belongs to, None where it is nobody's or ours."""
+        """Return the other flow that the target topic belongs to; None if it is nobody's or ours."""
         return None if self._pump.context.origins is not None else self._owners.of(mirror.target_topic)
 
     async def carry_out(self, order: Order) -> Plan | None:
-        """Do it; return the plan that was carried out, None where nothing stands still.
+        """Carry out the order; return the plan that was carried out, None if no partition is stopped.
 
         Raises:
-            Conflict: It is not the plan that was confirmed any more, or another daemon changed the mirror meanwhile.
-            UsageError: Such a fault is not resolved like this.
+            Conflict: It is no longer the plan that was confirmed, or another daemon changed the mirror meanwhile.
+            UsageError: This kind of fault cannot be resolved this way.
             PreflightFailed: The facts do not allow it.
             KafkaError: A cluster refuses.
         """
@@ -117,7 +117,7 @@ class Resolver:
             return None
         if order.digest is not None and order.digest != plan.digest:
             raise Conflict(
-                f"what stands still of {order.topic} is not what was confirmed",
+                f"what is stopped of {order.topic} is not what was confirmed",
                 why="the facts changed meanwhile",
                 next_step=f"look at it again: replicator mirror resolve FLOW {order.topic} --how {order.how} --dry-run",
             )
@@ -135,21 +135,22 @@ class Resolver:
             record = self._sync.records.of(mirror, state.get_mirror(records, self._uid, mirror.target_topic))
             handed_over = []
             if owner is not None and adopted is not None:
-                check_adoption(owner, self._owners.look(owner), mirror.target_topic)  # a daemon may have begun since
+                # The owner's daemon may have started since.
+                check_adoption(owner, self._owners.look(owner), mirror.target_topic)
                 handed_over = adopted.hand_over(records, record, self._source_now(mirror))
             if OF_OTHERS.intersection(plan.reasons):
-                # Also where nothing of it is to be done: a record without an id would prove any topic of that name.
+                # Even where its partitions need no step: a record without an id would prove any topic of that name.
                 record.target_topic_id = doomed
             self._apply(record, mirror, plan, order, doomed, adopted)
             return [state.put(key, record), *handed_over, *self._outdated(record, mirror)]
 
-        # An adoption excludes changes of the flow that owns the topic; of this flow nobody else changes that record.
+        # An adoption excludes changes by the flow that owns the topic; nobody else in this flow changes that record.
         await self._log.change(self._uid if owner is None else owner.uid, decide)
         losses = [str(loss) for loss in plan.losses]
         log.warning("fault resolved", topic=order.topic, how=order.how, actor=order.actor, why=order.why, losses=losses)
         return plan
 
-    # -- what is done beside the record ---------------------------------------------------------------------------
+    # -- what is done besides the record --------------------------------------------------------------------------
 
     async def _adopted(self, mirror: Mirror, owner: Owner, plan: Plan) -> Adopted:
         adopted = Adopted(self._log.records, owner.uid, mirror.target_topic)
@@ -162,13 +163,13 @@ class Resolver:
         return adopted
 
     def _source_now(self, mirror: Mirror) -> tuple[str, bytes]:
-        """Return the cluster id and the topic id of what is copied from now on."""
+        """Return the cluster id and the topic id of the source that is copied from now on."""
         cluster = self._pump.source.cluster
         topic = cluster.topics.get(mirror.topic)
         return cluster.cluster_id or "", topic.topic_id if topic is not None else bytes(16)
 
     async def _set_aside(self, mirror: Mirror, step: GiveUp, before: bytes | None) -> bytes | None:
-        """Write aside what is given up; return the mirror's record as it is then: it names the dead-letter topic."""
+        """Set aside the records that are given up; return the mirror's record, which names the dead-letter topic."""
         origin = TopicPartition(mirror.topic, step.partition)
         there = await open_log(self._pump.source, origin, committed=self._pump.context.committed_only)
         if there is None:
@@ -205,7 +206,7 @@ class Resolver:
         return before
 
     async def _record_dead_letter(self, mirror: Mirror, topic_id: bytes, before: bytes | None) -> bytes | None:
-        """Record which topic records of a mirror are set aside in; return the mirror's record with that."""
+        """Record the topic where records of a mirror are set aside; return the mirror's record with it."""
         key = state.mirror_key(self._uid, mirror.target_topic)
 
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
@@ -234,7 +235,7 @@ class Resolver:
         record.generation += 1
         for step in plan.steps:
             if isinstance(step, Recreate):
-                state.begin_anew(record, doomed)
+                state.start_over(record, doomed)
             elif isinstance(step, TakeSource):
                 topic = self._pump.source.cluster.topics.get(mirror.topic)
                 record.source_topic_id = topic.topic_id if topic is not None else bytes(16)
@@ -247,7 +248,7 @@ class Resolver:
                 record.has_dead_letter |= step.dead_letter
                 del ranges[:-_RANGES_MAX]
             elif isinstance(step, GoOn):
-                self._go_on(record, mirror, step, adopted, anew=Reason.SOURCE_RECREATED in plan.reasons)
+                self._go_on(record, mirror, step, adopted, recreated=Reason.SOURCE_RECREATED in plan.reasons)
             elif isinstance(step, Retry) and step.tombstones:
                 record.tombstones_ok_ms[step.partition] = now_ms
             elif isinstance(step, Retry) and step.epochs_unproven:
@@ -268,9 +269,9 @@ class Resolver:
         del record.resolutions[:-_RESOLUTIONS_MAX]
 
     def _go_on(
-        self, record: pb.MirrorRecord, mirror: Mirror, step: GoOn, adopted: Adopted | None, *, anew: bool
+        self, record: pb.MirrorRecord, mirror: Mirror, step: GoOn, adopted: Adopted | None, *, recreated: bool
     ) -> None:
-        """Record a place, behind what is still true of the map so far."""
+        """Record a place, after the part of the old map that still holds."""
         topic = self._pump.target.cluster.topics.get(mirror.target_topic)
         if topic is not None:
             record.target_topic_id = topic.topic_id
@@ -282,7 +283,7 @@ class Resolver:
         elif step.equal_from is not None:
             offsets = OffsetMap(Place(step.equal_from, step.equal_from))
             offsets.go_straight(step.place)
-        elif not anew and step.partition in mirror.active:
+        elif not recreated and step.partition in mirror.active:
             offsets = _until(slot, step.place)
         else:
             offsets = OffsetMap(step.place)
@@ -300,7 +301,7 @@ class Resolver:
             record.active_partitions.append(step.partition)
 
     def _outdated(self, record: pb.MirrorRecord, mirror: Mirror) -> list[Change]:
-        """Return tombstones for blocks of maps that mean nothing any more."""
+        """Return tombstones for map segments that are no longer valid."""
         return [
             (key, None)
             for number in range(max(mirror.partitions, 1))
@@ -318,7 +319,7 @@ def _changed_meanwhile(topic: str) -> Conflict:
 
 
 def _until(slot: PartitionView | None, place: Place) -> OffsetMap:
-    """Return what was known of the map below a place; a partition without one was identical."""
+    """Return the known map below a place; a partition without a map was identical."""
     track = slot.copy.track if slot is not None else None
     if track is not None:
         return OffsetMap.of(track.offsets.begin, track.offsets.below(place))

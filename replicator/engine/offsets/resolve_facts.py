@@ -1,4 +1,4 @@
-"""Reads what a resolution is decided by: both logs of each partition, and what their records prove."""
+"""Reads the facts for a resolution: both logs of each partition, and what their records prove."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from replicator.core.offsets.map_view import IDENTICAL, MapView
 from replicator.core.offsets.offset_map import Place
 from replicator.core.offsets.resolution import Facts
 from replicator.engine.logs.matching import (
-    Found,
-    begins_alike,
-    behind_ours,
+    Match,
+    after_ours,
     common_end,
     copied_end,
     equal_from,
+    repeated_start,
     settled,
 )
 from replicator.engine.logs.opening import opened
-from replicator.engine.logs.reading import gives_nothing, nothing_from, read_batches
+from replicator.engine.logs.reading import ends_in_hole, nothing_returned, read_batches
 from replicator.engine.logs.walking import Log, open_log
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import MAGIC_V2
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from replicator.wire.frames import Frame
 
 _READS_MAX = 64
-"""Fetches of 1 MiB in which a batch that cannot be copied is looked for: more than one answer can hold."""
+"""The number of 1 MiB fetches in which an uncopyable batch is searched for: more than one response can hold."""
 _MENDED = (-1, -1)
 _EPOCH = -2
-"""In place of a first offset: nothing is wrong with the batch but its leader epoch."""
+"""In place of a first offset: the only thing wrong with the batch is its leader epoch."""
 _BY_BATCH = frozenset({Reason.RECORD_TOO_LARGE, Reason.CORRUPT_BATCH, Reason.BATCH_TOO_LARGE})
 
 log = get_logger(__name__)
@@ -57,7 +57,7 @@ class FactFinder:
         self._pump = pump
 
     async def logs(self, mirror: Mirror, number: int) -> tuple[Log | None, Log | None]:
-        """Return both logs of a partition as they are now; None for one that is not there."""
+        """Return both logs of a partition as they are now; None for one that does not exist."""
         pump = self._pump
         origin, where = TopicPartition(mirror.topic, number), TopicPartition(mirror.target_topic, number)
         compacted = mirror.compacted
@@ -65,11 +65,11 @@ class FactFinder:
         return there, await open_log(pump.target, where, committed=False, compacted=compacted)
 
     async def of(self, mirror: Mirror, order: Order, *, adopts: bool) -> list[Facts]:
-        """Return the facts of the partitions that are meant."""
+        """Return the facts of the partitions that the order means."""
         source = await self._pump.source.cluster.describe(mirror.topic)
         await self._pump.target.cluster.describe(mirror.target_topic)
         count = max(mirror.partitions, source.partition_count if source is not None else 0)
-        # A topic is deleted, and adopted, as a whole, whichever of its partitions stand still.
+        # A topic is deleted, and adopted, as a whole, whichever of its partitions are stopped.
         whole = order.how in ANEW or adopts
         wanted = order.partitions if order.partitions and not whole else range(count)
         return [await self._facts_of(mirror, number, order.how) for number in wanted]
@@ -81,9 +81,9 @@ class FactFinder:
         if reason is None and slot is not None and slot.copy.is_faulted():
             reason = slot.copy.reason
         if how is How.ACCEPT and reason is Reason.FOREIGN_WRITER and here is None:
-            reason = None  # the topic has fewer partitions than the source: this one is made, and begins as any new one
+            reason = None  # the topic has fewer partitions than the source: this one is created and starts as any other
         place = self._place(slot, here, ours=number in mirror.active)
-        found, equal = Found(None), None
+        found, equal = Match(None), None
         if how is How.ACCEPT and there is not None and here is not None:
             found, equal = await self._proven(mirror, slot, reason, there, here)
         batch = await self._batch(slot, there) if how is How.SKIP and reason in _BY_BATCH else None
@@ -120,16 +120,16 @@ class FactFinder:
 
     async def _proven(
         self, mirror: Mirror, slot: PartitionView | None, reason: Reason | None, there: Log, here: Log
-    ) -> tuple[Found, int | None]:
-        """Return what the records of both logs prove, and from which offset on both hold the same at the same ones.
+    ) -> tuple[Match, int | None]:
+        """Return the place that the records prove, and the offset from which both logs are equal at equal offsets.
 
-        Only what is decided counts: behind the last stable offset of either log a transaction is open.
+        Only decided records count: above the last stable offset of either log, a transaction is open.
         """
         if there.committed:
             there = await settled(there)
         decided = await settled(here)
         if decided.end < here.end:
-            return Found(None, "a transaction is open on the target: nobody knows yet what it wrote"), None
+            return Match(None, "a transaction is open on the target: its outcome is not known yet"), None
         found = await self._found(mirror, slot, reason, there, decided)
         if found.place is None or found.place.source != found.place.target:
             return found, None
@@ -137,20 +137,20 @@ class FactFinder:
 
     async def _found(
         self, mirror: Mirror, slot: PartitionView | None, reason: Reason | None, there: Log, here: Log
-    ) -> Found:
-        """Return the place that is proven for a partition to go on at, or why none is."""
+    ) -> Match:
+        """Return the place where a partition may provably continue, or why none is proven."""
         if reason is None:
-            return Found(None)
+            return Match(None)
         to_source = _to_source(slot)
-        found = Found(None)
+        found = Match(None)
         if reason is Reason.SOURCE_TRUNCATED:
             found = await common_end(there, here, to_source)
         elif reason is Reason.SOURCE_RECREATED:
             found = await copied_end(there, here)
             if found.place is None and not found.ambiguous:
-                found = await begins_alike(there, here)
+                found = await repeated_start(there, here)
         elif reason is Reason.FOREIGN_WRITER and here.where.partition in mirror.active:
-            found = await behind_ours(there, here, self._pump.context.writers.flow.producer_id, to_source)
+            found = await after_ours(there, here, self._pump.context.writers.flow.producer_id, to_source)
         elif reason in {Reason.FOREIGN_WRITER, Reason.CONTENT_MISMATCH, Reason.OTHER_OWNER}:
             found = await copied_end(there, here)
             if found.place is None and reason is Reason.CONTENT_MISMATCH:
@@ -160,13 +160,15 @@ class FactFinder:
         return found
 
     async def _batch(self, slot: PartitionView | None, there: Log | None) -> tuple[int, int] | None:
-        """Return the source's batch that cannot be copied: the first such one from where the partition stands.
+        """Return the first source batch from the partition's position on that cannot be copied.
 
-        It need not stand at that place: what comes before it in one answer is dropped with it. `_MENDED` where every
-        batch that can have been in that answer is sound by now: another replica leads, or the answer alone was spoiled.
-        Of one that is too large to be opened it is known where it stands.
-        `_EPOCH` and an offset, where the first one that is not sound claims a leader epoch above its leader's and is
-        whole: what is in the log up to there may do so.
+        It need not lie at that position: what comes before it in the same response is dropped with it. Returns:
+
+        - `_MENDED` if every batch that can have been in that response is sound by now: another replica leads, or only
+          the response was damaged;
+        - the recorded position of a batch that is too large to be opened;
+        - `_EPOCH` and an offset if the first unsound batch is whole but claims a leader epoch above its leader's: what
+          is in the log up to that offset may do so.
         """
         if slot is None or there is None or slot.copy.reason is Reason.BATCH_TOO_LARGE:
             return slot.refused.too_large if slot is not None else None
@@ -179,7 +181,7 @@ class FactFinder:
             except CorruptRecords:
                 return None
             if headers and headers[-1].base_offset > there.end:
-                return None  # it cannot be there, and what cannot be is not stepped over
+                return None  # no batch can start there, and what cannot exist is not stepped over
             found = await _first_unsound(slot, frame, headers, position, edges)
             if found is not None:
                 return found
@@ -187,10 +189,10 @@ class FactFinder:
                 if (
                     position >= there.end
                     or there.compacted
-                    or await gives_nothing(there.side, there.where, position, there.end, committed=False)
+                    or await ends_in_hole(there.side, there.where, position, there.end, committed=False)
                 ):
                     return _MENDED
-                raise nothing_from(there.connection, there.where, position, there.end)
+                raise nothing_returned(there.connection, there.where, position, there.end)
             position = max(position + 1, headers[-1].next_offset)
         return _MENDED
 
@@ -198,7 +200,7 @@ class FactFinder:
 async def _first_unsound(
     slot: PartitionView, frame: Frame, headers: Sequence[BatchHeader], position: int, edges: Edges
 ) -> tuple[int, int] | None:
-    """Return the first batch of an answer that cannot be copied, as `FactFinder._batch` does; None for none."""
+    """Return the first batch of a response that cannot be copied, as `FactFinder._batch` does; None for none."""
     large = slot.copy.reason is Reason.RECORD_TOO_LARGE
     bytes_max = min(slot.copy.limits.batch_bytes_max, (slot.refused.request_bytes or sys.maxsize) - 1)
     for header in headers:
@@ -212,7 +214,7 @@ async def _first_unsound(
 
 
 def _is_meant(slot: PartitionView, header: BatchHeader, position: int) -> bool:
-    """Return whether a batch reaches beyond a position, and nobody gave it up yet."""
+    """Return whether a batch reaches beyond a position and was not given up already."""
     if header.magic == MAGIC_V2 and header.next_offset <= position:
         return False
     return not any(first <= header.base_offset < end for first, end in slot.mapping.given_up)

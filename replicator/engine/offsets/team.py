@@ -1,4 +1,4 @@
-"""Translates offsets of a whole flow: each partition is asked of the daemon that copies it."""
+"""Translates offsets for a whole flow: the daemon that copies a partition answers for it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class TranslatingTeam:
     """This daemon and the others of a flow.
 
     Args:
-        flow: The flow, as others are asked about it.
+        flow: The flow, as named in requests to others.
         pump: What this daemon copies.
         mirrors: The mirrors by source topic.
-        peers: How others are asked.
-        address: Tells where another daemon answers.
-        reverse: Whether offsets of the target are asked.
+        peers: The connections to the other daemons.
+        address: Returns the address of another daemon.
+        reverse: Whether the questions are target offsets.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TranslatingTeam:
         return [out[at] for at in range(len(questions))]
 
     def _holder(self, question: OffsetQuestion) -> str | None:
-        """Return the other daemon that copies a partition; None where it is this one, or nobody."""
+        """Return the other daemon that copies a partition; None if it is this one, or nobody."""
         mirror = self._sources.get(question.topic)
         if mirror is None:
             return None
@@ -85,7 +85,7 @@ class TranslatingTeam:
         try:
             return places, await self._peers.translate(self._address(holder), self._flow, mine, reverse=self._reverse)
         except ReplicatorError as error:
-            why = f"daemon {holder} copies it, and does not answer: {error}"
+            why = f"daemon {holder} copies it, but does not answer: {error}"
             return places, [self._unknown(question, why) for question in mine]
 
     def _unknown(self, question: OffsetQuestion, why: str) -> Translation:

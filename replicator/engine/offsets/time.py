@@ -1,7 +1,7 @@
-"""Answers where a moment of the source stands on the target, from the source's own index of times.
+"""Finds the target offset for a moment on the source, through the source's own time index.
 
-The target's own index cannot tell: markers carry the time at which they were written, not that of the offsets they
-fill, and a lookup there finds them first.
+The target's own index cannot tell: markers carry the time at which they were written, not the time of the offsets they
+fill, and a lookup there would find the markers first.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _ASK_SECONDS = 5.0
 async def answers(
     question: TimeQuestion, pump: Copier, mirrors: Mapping[str, Mirror], team: TranslatingTeam
 ) -> list[Translation]:
-    """Return for each partition that is asked about where the first record at or after a moment stands on the target.
+    """Return, for each partition in question, where on the target the first record at or after a moment is.
 
-    The first in the order of offsets, as ListOffsets (KIP-79) finds it. Where there is none it is the source's end:
-    whatever is written at or after that moment comes behind it.
+    That is the first in the order of offsets, as ListOffsets (KIP-79) finds it. If there is none, it is the source's
+    end: whatever is written at or after that moment comes after it.
 
     Args:
-        question: Topic, moment and partition, None for all.
+        question: Topic, moment and partition; None for all partitions.
         pump: What this daemon copies.
         mirrors: By source topic.
-        team: Who translates.
+        team: Translates the offsets.
 
     Raises:
         UsageError: The flow has no such topic or partition.
@@ -45,23 +45,23 @@ async def answers(
     mirror, partitions = questioned(mirrors, question.topic, question.partition)
     wanted = [TopicPartition(question.topic, number) for number in partitions]
     source, committed = pump.source.cluster, pump.context.committed_only
-    # The ends first: what is not found below an end that was read before can only have come behind it.
+    # The ends are read first: a record that is not found below an end read earlier can only have come after it.
     ends, unseen = await ends_of(source, wanted, committed=committed, timeout_seconds=_ASK_SECONDS)
     found, silent = await at_time(
         source, list(ends), question.time_ms, committed=committed, timeout_seconds=_ASK_SECONDS
     )
     offsets = {where: offset if offset >= 0 else ends[where] for where, offset in found.items()}
     asked = [OffsetQuestion(where.topic, where.partition, offset) for where, offset in sorted(offsets.items())]
-    told = {one.partition: one for one in await team.answers(asked)}
+    translations = {one.partition: one for one in await team.answers(asked)}
     for where, why in (unseen | silent).items():
         detail = f"{source.spec.alias} cannot be asked now: {why}"
-        told[where.partition] = Translation(
+        translations[where.partition] = Translation(
             mirror.topic, mirror.target_topic, where.partition, None, None, TranslationState.SOURCE_UNSEEN, None, detail
         )
     for where, offset in found.items():
         if offset < 0:
-            told[where.partition] = _at_the_end(told[where.partition], source.spec.alias)
-    return [told[number] for number in partitions]
+            translations[where.partition] = _at_the_end(translations[where.partition], source.spec.alias)
+    return [translations[number] for number in partitions]
 
 
 def _at_the_end(answer: Translation, source: str) -> Translation:

@@ -1,6 +1,6 @@
-"""Answers questions about offsets from what the partitions of a flow know now (`core.offsets.translation` decides).
+"""Answers questions about offsets from what the flow's partitions know now (`core.offsets.translation` decides).
 
-Only the log starts are read anew: they move with retention, and nothing tells a writer that the target's did.
+Only the log starts are read again: they move with retention, and a writer is not notified that the target's moved.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 2.0
 _ANSWERS_PER_TURN = 10
-"""Each may have to unpack a block of the map, 5 ms; copying goes on in between."""
+"""Each may have to unpack a segment of the map, 5 ms; copying continues in between."""
 OTHER_LOG = frozenset(
     {
         Reason.SOURCE_TRUNCATED,
@@ -40,7 +40,7 @@ OTHER_LOG = frozenset(
         Reason.CONTENT_MISMATCH,
     }
 )
-"""Faults after which an offset does not mean any more what it meant when it was copied."""
+"""Faults after which an offset no longer means what it meant when it was copied."""
 
 log = get_logger(__name__)
 
@@ -63,10 +63,10 @@ async def answers(
 async def group_questions(
     pump: Copier, mirrors: Mapping[str, Mirror], group: str, *, reverse: bool
 ) -> list[OffsetQuestion]:
-    """Return every offset that a group committed on one side, of the flow's topics, in order.
+    """Return every offset that a group committed on one side for the flow's topics, in order.
 
     Raises:
-        UsageError: The group committed none of them.
+        UsageError: The group committed none for them.
         KafkaError: Its offsets cannot be read.
     """
     side = pump.target if reverse else pump.source
@@ -80,8 +80,8 @@ async def group_questions(
     if not questions:
         alias = side.cluster.spec.alias
         raise UsageError(
-            f"group {group!r} has committed no offset of this flow's topics on {alias}",
-            why=f"it has committed {len(committed)} of other topics" if committed else "it has committed none at all",
+            f"group {group!r} has committed no offset for this flow's topics on {alias}",
+            why=f"it has committed {len(committed)} for other topics" if committed else "it has committed none at all",
             next_step=command("kafka-consumer-groups.sh", "--describe", "--group", group)
             + f" shows what {alias} knows of it",
         )
@@ -89,17 +89,17 @@ async def group_questions(
 
 
 def questioned(mirrors: Mapping[str, Mirror], topic: str, partition: int | None) -> tuple[Mirror, list[int]]:
-    """Return the mirror of a source topic that is asked about, and which partitions of it.
+    """Return the mirror of the source topic in question, and the partitions meant.
 
     Raises:
-        UsageError: The flow has no such topic or partition, or knows none of its partitions yet.
+        UsageError: The flow has no such topic or partition, or does not know the topic's partitions yet.
     """
     by_name = _by_name(mirrors, reverse=False)
     _check(by_name, OffsetQuestion(topic, partition or 0, 0), reverse=False)
     mirror = by_name[topic]
     if partition is None and not mirror.partitions:
         raise UsageError(
-            f"how many partitions of {topic!r} are copied is not known",
+            f"it is not known how many partitions of {topic!r} are copied",
             why=mirror.fault.text if mirror.fault is not None else "the flow has not looked at it yet",
             next_step="replicator mirror list",
         )
@@ -160,7 +160,7 @@ class _Asked:
         return self.pump.partitions.get(TopicPartition(self.mirror.topic, self.question.partition))
 
     def answer(self, unseen: Mapping[PartitionView, str]) -> Translation:
-        """Return the translation; `unseen` tells whose log start could not be read, and why."""
+        """Return the translation; `unseen` says whose log start could not be read, and why."""
         slot = self.slot
         if slot is None or not slot.copy.episode:
             return self._none(TranslationState.NOT_ATTACHED, _why_not_attached(self.mirror, slot))
@@ -172,7 +172,7 @@ class _Asked:
         if found.offset is not None:
             return self._made(found.state, found.offset, detail=unseen.get(slot))
         if found.behind is None:
-            return self._none(found.state, "nothing is known of what lies below the begin of its offset map")
+            return self._none(found.state, "nothing is known of offsets below the start of its offset map")
         return self._made(found.state, None, found.behind, _why_behind(slot, known, found.behind, reverse=self.reverse))
 
     def _none(self, state: TranslationState, detail: str) -> Translation:
@@ -190,7 +190,7 @@ class _Asked:
 
 
 def copied_place(slot: PartitionView) -> Place | None:
-    """Return the last place that is proven to be copied; None where the logs were not compared, or are others now."""
+    """Return the last place proven to be copied; None if the logs were not compared, or were replaced since."""
     copy = slot.copy
     if not copy.episode or (copy.phase is Phase.FAULTED and copy.reason in OTHER_LOG):
         return None
@@ -217,21 +217,21 @@ def _why_not_attached(mirror: Mirror, slot: PartitionView | None) -> str:
     if slot is None:
         why = mirror.fault.text if mirror.fault is not None else "the flow does not copy this partition yet"
     elif slot.copy.phase is Phase.PAUSED:
-        why = "the flow has been paused since then; `replicator flow resume` lets it look"
+        why = "the flow has been paused since then; `replicator flow resume` lets it compare them"
     else:
         why = slot.copy.detail or slot.copy.phase.value
-    return f"its logs were not compared since the daemon started: {why}"
+    return f"its logs have not been compared since the daemon started: {why}"
 
 
 def _why_behind(slot: PartitionView, known: Known, behind: int, *, reverse: bool) -> str:
     end, copy, seen = known.proven_end, slot.copy, slot.lag.observed_end
     if reverse:
         return f"the target is known to end at {end.target}"
-    text = f"{behind:,} records behind, copied is what lies below {end.source}"
+    text = f"{behind:,} records behind: copied up to {end.source}"
     if seen is not None and end.source + behind > seen:
         text += f", and the source ended at {seen} when it was last seen"
     if copy.reason is Reason.FENCED:
-        text += "; a switch fenced it: what lies beyond is the other direction's to copy"
+        text += "; a switch fenced it: what lies beyond is copied in the other direction"
     elif copy.phase in {Phase.PAUSED, Phase.FAULTED}:
         text += f"; the partition is {copy.phase.name}" + (f" ({copy.reason})" if copy.reason else "")
     return text
@@ -241,7 +241,7 @@ def _why_behind(slot: PartitionView, known: Known, behind: int, *, reverse: bool
 
 
 async def _look_at_starts(pump: Copier, slots: Iterable[PartitionView], *, source: bool) -> dict[PartitionView, str]:
-    """Read where the logs of one side start now; return those where that failed, each with what to say of it."""
+    """Read the current log starts of one side; return the partitions where that failed, each with a text about it."""
     wanted = {slot.source if source else slot.target: slot for slot in slots}
     starts, unseen = await starts_of(pump.source if source else pump.target, wanted, timeout_seconds=_START_SECONDS)
     for where, start in starts.items():

@@ -1,14 +1,14 @@
-"""Changes of a state topic as its broker takes them: no batch above a limit, whatever they hold.
+"""Fits changes of a state topic into the batches that its broker accepts, however large the values are.
 
-A value that grows with partitions, topics or rules may be larger than any batch may be. It is compressed and cut into
-parts, in this order::
+A value that grows with partitions, topics or rules may exceed any batch limit. It is compressed and cut into parts,
+which are written in this order::
 
-    parts            under keys with the digest of the value: nothing that is read by now is overwritten
-    head             under the value's own key: from here on the new value stands, and all its parts are there
-    old parts gone   those of the value before
+    parts            under keys with the digest of the value: nothing that is being read is overwritten
+    head             under the value's own key: from here on the new value is in force, and all its parts are there
+    old parts gone   those of the previous value
 
-So at each interrupted prefix either the old value stands, whole, or the new one. Nothing of it rests on transactions.
-An earlier version that reads a head finds what it does not know: it shows that, and carries nothing out.
+So after an interruption at any point, either the old value is whole or the new one is. None of this needs transactions.
+An earlier version that reads a head finds a value it does not know: it shows that, and acts on nothing.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ if TYPE_CHECKING:
 Change = tuple[bytes, bytes | None]
 
 BATCH_BYTES_MAX = 128 << 10
-"""Of a batch: a broker takes 1 MB of a topic that is not told otherwise, and a reader has all of one at once."""
+"""Of a batch: a broker accepts 1 MB on a topic without a limit of its own, and a reader holds a whole batch at once."""
 BATCH_BYTES_MIN = 8 << 10
-"""Below that no broker is asked to take less."""
+"""The limit is never lowered below this."""
 _RECORD_OVERHEAD_BYTES = 64
-"""Lengths, times and offsets of one record: at most."""
+"""The most that lengths, times and offsets of one record take."""
 _BATCH_OVERHEAD_BYTES = 256
 _KEY_BYTES_MAX = 512
-"""A key of a part, with the flow's uid."""
+"""The largest key of a part, with the flow's uid."""
 VALUE_BYTES_MAX = 64 << 20
-"""Of a value that is put together from parts."""
+"""The largest value that is put together from parts."""
 _PARTS_MAX = VALUE_BYTES_MAX // BATCH_BYTES_MIN * 2
-"""Of one value: what does not compress becomes a little larger."""
+"""The most parts of one value: data that does not compress becomes slightly larger."""
 
 _MARK = b"replicator/parts"
 _NOTE = struct.Struct(">32sIQ16s")
-"""At the end of a head: digest of the value, how many parts, its size in bytes, and what makes it a head."""
+"""The end of a head: digest of the value, number of parts, its size in bytes, and the mark of a head."""
 _DIGEST_BYTES = 32
 _NOTE_TAG = b"\xc2\x3e"
-"""Field 1000 of a message, of bytes: a head that earlier versions can read holds the note as an unknown field."""
+"""Field 1000 of a message, type bytes: in a head that earlier versions can read, the note is an unknown field."""
 _UNREADABLE = b"\x00written in parts: this version of replicator is too old to read it"
-"""Field number 0 is none: who reads it as a message finds it damaged."""
+"""There is no field number 0: whoever parses it as a message finds it damaged."""
 _PART_PREFIX = pb.StateKey(kind=pb.KIND_PART).SerializeToString()
 _TEXT_CHARS_MAX = 1000
 IN_PARTS = "in_parts"
-"""The direction that a journal's head shows: no word that any version knows."""
+"""The direction that the head of a journal shows: a word that no version knows."""
 
 
 class Note(NamedTuple):
-    """What a head says of its parts."""
+    """What a head says about its parts."""
 
     digest: bytes
     parts: int
@@ -64,7 +64,7 @@ class Note(NamedTuple):
 
 
 def note_of(value: bytes) -> Note | None:
-    """Return what a head says of its parts, None for any other value."""
+    """Return what a head says about its parts; None for any other value."""
     if len(value) < _NOTE.size or not value.endswith(_MARK):
         return None
     digest, count, size, _ = _NOTE.unpack_from(value, len(value) - _NOTE.size)
@@ -84,13 +84,13 @@ def keys_of(key: bytes, note: Note) -> list[bytes]:
 
 
 def is_part(key: bytes) -> bool:
-    """Return whether a record is part of another one's value."""
-    # Cheap for the many that are not: the kind comes first in a key that is serialised deterministically.
+    """Return whether a record is a part of another record's value."""
+    # Cheap for the many that are not: deterministic serialization puts the kind first.
     return key[:2] == _PART_PREFIX
 
 
 def joined(key: bytes, note: Note, parts: Mapping[bytes, bytes]) -> bytes | None:
-    """Return the value that a head stands for, None where not all of its parts are there, as they were written."""
+    """Return the value that a head refers to; None if parts are missing or were altered."""
     found = [parts.get(one) for one in keys_of(key, note)] if note.parts <= _PARTS_MAX else [None]
     pieces = [one for one in found if one is not None]
     if len(pieces) < len(found) or note.size > VALUE_BYTES_MAX:
@@ -103,15 +103,15 @@ def joined(key: bytes, note: Note, parts: Mapping[bytes, bytes]) -> bytes | None
 
 
 def in_parts(changes: Iterable[Change], limit_bytes: int, notes: Mapping[bytes, Note]) -> list[Change]:
-    """Return changes of which no record is larger than a batch may be.
+    """Return changes in which no record is larger than a batch may be.
 
     Args:
-        changes: As they are meant.
-        limit_bytes: What a batch may have.
-        notes: Of the values that stand in parts by now, by their own key.
+        changes: The intended changes.
+        limit_bytes: The largest batch.
+        notes: The notes of values that are stored in parts now, by their own key.
 
     Raises:
-        KafkaError: A value is larger than any that can be read again.
+        KafkaError: A value is too large to be read again.
     """
     out: list[Change] = []
     for key, value in changes:
@@ -134,7 +134,7 @@ def _cut(key: bytes, value: bytes, limit_bytes: int) -> tuple[Note, list[bytes]]
         parsed = parse_key(key)
         what = f"{pb.Kind.Name(parsed.kind)} {parsed.topic}".strip() if parsed is not None else "a record"
         raise KafkaError(
-            f"{what} has {len(value):,} bytes, and {VALUE_BYTES_MAX:,} can be recorded",
+            f"{what} has {len(value):,} bytes; at most {VALUE_BYTES_MAX:,} can be recorded",
             cluster="",
             next_step="divide the flow into several with fewer topics each",
         )
@@ -145,7 +145,7 @@ def _cut(key: bytes, value: bytes, limit_bytes: int) -> tuple[Note, list[bytes]]
 
 
 def _digest(key: bytes, value: bytes) -> bytes:
-    """Return what names the parts of a value: equal values under two keys are two."""
+    """Return the digest that names a value's parts; it covers the key, so equal values under two keys share none."""
     return hashlib.sha256(struct.pack(">I", len(key)) + key + value).digest()
 
 
@@ -166,7 +166,7 @@ def _head(key: bytes, value: bytes, note: Note) -> bytes:
 
 
 def _shown(switch: pb.SwitchRecord) -> pb.SwitchRecord:
-    """Return what an earlier version shows of a switch: who, what and when, with a word that it does not know."""
+    """Return what an earlier version shows of a switch: who, what and when, with a direction that it does not know."""
     return pb.SwitchRecord(
         id=switch.id,
         verb=switch.verb,
@@ -188,7 +188,7 @@ def _shown(switch: pb.SwitchRecord) -> pb.SwitchRecord:
 
 
 def batches(changes: Iterable[Change], limit_bytes: int) -> Iterator[list[Change]]:
-    """Yield changes in the same order, as many at once as a batch may hold; a record that is larger alone."""
+    """Yield changes in the same order, as many at a time as fit into a batch; a larger record comes alone."""
     some: list[Change] = []
     size = _BATCH_OVERHEAD_BYTES
     for key, value in changes:

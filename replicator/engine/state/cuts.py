@@ -1,4 +1,4 @@
-"""Where mirrors were cut: in the records of mirrors, and as part of a journal."""
+"""The cuts of mirrors: in their own records, and as part of a journal."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def put_cuts(uid: str, switch_id: str, epoch: int, cuts: Iterable[Cut], at_ms: i
     return changes
 
 
-def unlooked_cuts(records: Mapping[bytes, bytes], uid: str) -> dict[str, pb.CutRecord]:
-    """Return the cut records, by target topic, of versions that did not look whose records stand below a cut."""
+def unchecked_cuts(records: Mapping[bytes, bytes], uid: str) -> dict[str, pb.CutRecord]:
+    """Return, by target topic, the cut records of versions that did not check who wrote the records below a cut."""
     found: dict[str, pb.CutRecord] = {}
     for mirror in state.mirrors_of(records, uid):
         key = state.key(pb.KIND_CUT, uid, mirror.target_topic)
@@ -46,7 +46,7 @@ def cuts_in(record: pb.CutRecord) -> list[Cut]:
 
 
 def cuts_of(records: Mapping[bytes, bytes], uid: str, target_topics: Collection[str]) -> tuple[tuple[Cut, ...], int]:
-    """Return where the last switch of each topic cut it, and the highest epoch of their fences."""
+    """Return the cuts of these topics by their last switches, and the highest epoch of those fences."""
     found: list[Cut] = []
     epoch = 0
     for topic in target_topics:
@@ -62,7 +62,7 @@ def cuts_of(records: Mapping[bytes, bytes], uid: str, target_topics: Collection[
 
 @contextmanager
 def fitting(key: bytes) -> Iterator[None]:
-    """Take lists of a record that do not fit together for what they are: a record that cannot be read."""
+    """Report lists of a record that do not fit together as a damaged record."""
     try:
         yield
     except (IndexError, TypeError, ValueError) as error:
@@ -92,7 +92,7 @@ def cuts_from(topics: Iterable[pb.TopicCuts]) -> Iterator[Cut]:
     """Yield the cuts that are recorded."""
     for topic in topics:
         name, target = topic.topic, topic.target_topic
-        # Before it was looked at what others wrote, nothing was recorded of it.
+        # Earlier versions did not look for records of others, and recorded no count of them.
         foreign = list(topic.foreign) or [0] * len(topic.partitions)
         columns = (topic.source, topic.target, topic.mapped, topic.observed_end, topic.observed_ms, topic.tail_end)
         for partition, source, at, mapped, end, seen_ms, tail, others in zip(

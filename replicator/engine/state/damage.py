@@ -1,6 +1,7 @@
-"""Records of `replicator.state` that cannot be read: named, and left alone.
+"""Unreadable records of `replicator.state`: named, and left alone.
 
-A newer version may have written them. Whoever needs one is refused by name; what goes on without it leaves it out.
+A newer version may have written them. An operation that needs such a record is refused with its name; an operation
+that can do without leaves it out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from replicator.engine.state.index import Found
+    from replicator.engine.state.index import IndexedRecord
 
 M = TypeVar("M", bound=Message)
 
@@ -39,7 +40,7 @@ _KINDS = {
 
 
 def read_record(record: type[M], record_key: bytes, raw: bytes) -> M:
-    """Return a record, whoever wrote it.
+    """Return a record, whichever flow or version wrote it.
 
     Raises:
         DamagedRecord: It cannot be read.
@@ -51,9 +52,9 @@ def read_record(record: type[M], record_key: bytes, raw: bytes) -> M:
 
 
 def damaged_record(record_key: bytes, why: str) -> DamagedRecord:
-    """Return the error for a record that cannot be read, or does not fit together."""
+    """Return the error for a record that cannot be read, or whose parts do not fit together."""
     parsed = parse_key(record_key)
-    cleared = f"write a tombstone for its key {record_key.hex()} (hex), which forgets what it said"
+    cleared = f"write a tombstone for its key {record_key.hex()} (hex), which forgets its contents"
     if parsed is not None and parsed.flow_uid:
         cleared = f"see what is lost without it: replicator flow damaged {parsed.flow_uid} --clear {record_key.hex()}"
     return DamagedRecord(
@@ -65,18 +66,18 @@ def damaged_record(record_key: bytes, why: str) -> DamagedRecord:
 
 
 def about(record_key: bytes) -> str:
-    """Return what a record is about, in words."""
+    """Return a description of what a record is about."""
     parsed = parse_key(record_key)
     if parsed is None:
         return f"an unknown kind, key {record_key.hex()}"
-    # Of the parts of a key a kind uses some; which of them says what it is about.
+    # Each kind uses some parts of the key; those say what the record is about.
     named = [repr(parsed.topic)] if parsed.topic else []
     named += [f"number {parsed.partition}"] if parsed.partition else []
     return " ".join([_KINDS.get(parsed.kind, f"kind {parsed.kind}"), *named, f"of flow {parsed.flow_uid}"])
 
 
-def readable_records(record: type[M], found: Iterable[Found]) -> Iterator[tuple[bytes, M]]:
-    """Return those of some records that can be read: one that cannot is told where what it is about is used."""
+def readable_records(record: type[M], found: Iterable[IndexedRecord]) -> Iterator[tuple[bytes, M]]:
+    """Yield the readable ones among records; an unreadable one is reported where its subject is used."""
     for raw_key, _, raw in found:
         try:
             yield raw_key, record.FromString(raw)

@@ -1,4 +1,4 @@
-"""What was written for groups, on `replicator.state`: another daemon goes on with it."""
+"""What was written for groups, on `replicator.state`, so that another daemon can take over."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ log = get_logger(__name__)
 
 
 class GroupRecords:
-    """The records of one flow's groups, parsed as they come.
+    """The records of one flow's groups, parsed as they arrive.
 
     Args:
-        uid: The flow's.
-        state_log: Where they stand.
-        follows: Whether to take what comes later, too.
+        uid: The flow's id.
+        state_log: Where the records are.
+        follows: Whether to take later records, too.
 
     Attributes:
-        damaged: Groups whose record cannot be read: what was written for them is not known, so nothing may be.
+        damaged: Groups whose record cannot be read: what was written for them is unknown, so nothing may be written.
     """
 
     def __init__(self, uid: str, state_log: StateLog, *, follows: bool = True) -> None:
@@ -81,11 +81,11 @@ class GroupRecords:
             await turns.give()
         if changes:
             await self._log.append(changes)
-        # An older record of ours that is read only now must not stand for what was just written.
+        # An older record of ours that is only read now must not replace what was just written.
         await self._log.read_to_end()
 
     async def read_to_end(self) -> None:
-        """Read what other daemons have recorded by now.
+        """Read what other daemons have recorded so far.
 
         Raises:
             KafkaError: The state topic cannot be read.
@@ -93,7 +93,7 @@ class GroupRecords:
         await self._log.read_to_end()
 
     async def forget(self, target_topics: Collection[str]) -> None:
-        """Forget what was written for these topics: what stands there on the target is nobody's any more.
+        """Forget what was written for these topics: their commits on the target are no longer ours.
 
         Raises:
             KafkaError: It could not be recorded.
@@ -120,7 +120,7 @@ def _packed(ours: Mapping[TopicPartition, Ours]) -> pb.GroupRecord:
 
 
 def unpacked(key: bytes, raw: bytes) -> dict[TopicPartition, Ours]:
-    """Return what the record of a group says.
+    """Return what was written for a group, from its record.
 
     Raises:
         DamagedRecord: It cannot be read.

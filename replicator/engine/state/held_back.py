@@ -1,4 +1,4 @@
-"""What is ours of the rules on a flow's target, on `replicator.state`: recorded before it is placed."""
+"""Which rules on a flow's target are ours, on `replicator.state`; recorded before they are placed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """Rules of ours on a target.
+    """Our rules on a target.
 
     Attributes:
-        locks: They keep others from writing while it is the passive side.
-        made: Mirrored from the source.
-        withheld: Placed once it is opened.
+        locks: They keep others from writing while the target is passive.
+        made: The rules mirrored from the source.
+        withheld: The rules to be placed once the target is opened.
     """
 
     locks: tuple[Rule, ...] = ()
@@ -32,16 +32,16 @@ class HeldBack:
 
     @property
     def standing(self) -> tuple[Rule, ...]:
-        """What stands on the target, or is going to: all but what is withheld."""
+        """The rules that are on the target or about to be: all but the withheld ones."""
         return (*self.locks, *self.made)
 
     def opened(self, topics: Collection[str] | None, *, but: Collection[str] = ()) -> HeldBack:
-        """Return what it is once the target is opened.
+        """Return our rules once the target is opened.
 
         Args:
-            topics: Target topics that are opened alone; None for all of it. A rule for a whole prefix goes on being
-                withheld then, and is placed for these topics.
-            but: Target topics that stay closed though all the rest is opened.
+            topics: Target topics that are opened singly; None for the whole target. In the former case, a rule for a
+                prefix stays withheld, and is placed for these topics.
+            but: Target topics that stay closed while everything else is opened.
         """
         if topics is None:
             stays = tuple(rule for rule in self.withheld if rule.pattern == LITERAL and rule.name in but)
@@ -64,24 +64,24 @@ class HeldBack:
 
 
 def held_back_key(uid: str) -> bytes:
-    """Return the key of what is held back on the target of a flow."""
+    """Return the key of our rules on a flow's target."""
     return state.key(pb.KIND_HELD_BACK, uid)
 
 
 def held_back_of(records: Mapping[bytes, bytes], uid: str) -> HeldBack:
-    """Return what is ours on a flow's target."""
+    """Return our rules on a flow's target."""
     raw = records.get(held_back_key(uid))
     if raw is None:
         return HeldBack()
     record = read_record(pb.HeldBackRecord, held_back_key(uid), raw)
     try:
         return HeldBack(_parsed(record.locks), _parsed(record.made), _parsed(record.withheld))
-    except (TypeError, ValueError) as error:  # a rule with more or fewer words than ours
+    except (TypeError, ValueError) as error:  # the text of a rule has too many or too few words
         raise damaged_record(held_back_key(uid), str(error)) from error
 
 
 def put_held_back(uid: str, held: HeldBack) -> Change:
-    """Return the change that stores it; nothing is forgotten."""
+    """Return the change that stores our rules; a tombstone if there are none."""
     if held == HeldBack():
         return held_back_key(uid), None
     return state.put(

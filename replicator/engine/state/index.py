@@ -1,7 +1,7 @@
-"""The records of a state topic, found by kind, flow, topic and partition: none of these questions looks at them all.
+"""The records of a state topic, indexed by kind, flow, topic and partition, so that no lookup scans them all.
 
-A flow of a thousand topics is asked for its mirrors thousands of times; a search through all records each time would
-hold up the event loop for longer with the square of their number.
+A flow of a thousand topics looks up its mirrors thousands of times; scanning all records each time would block the
+event loop for a time quadratic in their number.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Callable, ItemsView, KeysView
 
-Found = tuple[bytes, "pb.StateKey", bytes]
-"""A record: its key as it stands there, the same parsed, and its value."""
+IndexedRecord = tuple[bytes, "pb.StateKey", bytes]
+"""A record: its raw key, the parsed key, and its value."""
 _Keys = dict[bytes, "pb.StateKey"]
 _Name = TypeVar("_Name")
 _Below = TypeVar("_Below")
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def parse_key(raw: bytes) -> pb.StateKey | None:
-    """Return a key, or None for one that a newer version wrote in a way this one cannot read."""
+    """Return the parsed key; None if a newer version wrote it in a form that this one cannot read."""
     parsed = pb.StateKey()
     try:
         parsed.ParseFromString(raw)
@@ -35,7 +35,7 @@ def parse_key(raw: bytes) -> pb.StateKey | None:
 
 
 class StateRecords(MutableMapping[bytes, bytes]):
-    """Value by key, with an index over the keys."""
+    """Values by key, with an index over the keys."""
 
     __slots__ = ("_index", "_made", "_values")
 
@@ -50,7 +50,7 @@ class StateRecords(MutableMapping[bytes, bytes]):
         return self._values[key]
 
     def __setitem__(self, key: bytes, value: bytes) -> None:
-        """Keep a record."""
+        """Store a record."""
         if key not in self._values:
             parsed = parse_key(key)
             if parsed is not None:
@@ -60,7 +60,7 @@ class StateRecords(MutableMapping[bytes, bytes]):
         self._values[key] = value
 
     def __delitem__(self, key: bytes) -> None:
-        """Forget a record that is there."""
+        """Remove an existing record."""
         del self._values[key]
         self._made.pop(key, None)
         parsed = parse_key(key)
@@ -71,7 +71,7 @@ class StateRecords(MutableMapping[bytes, bytes]):
         partitions = topics[parsed.topic]
         keys = partitions[parsed.partition]
         del keys[key]
-        # What is empty goes, or the index would grow with all that ever was.
+        # Empty levels are removed, or the index would grow with everything that ever existed.
         if not keys:
             del partitions[parsed.partition]
         if not partitions:
@@ -80,11 +80,11 @@ class StateRecords(MutableMapping[bytes, bytes]):
             del flows[parsed.flow_uid]
 
     def __iter__(self) -> Iterator[bytes]:
-        """Return all keys."""
+        """Iterate over all keys."""
         return iter(self._values)
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of records."""
         return len(self._values)
 
     def __contains__(self, key: object) -> bool:
@@ -96,7 +96,7 @@ class StateRecords(MutableMapping[bytes, bytes]):
     @overload
     def get(self, key: bytes, default: bytes | T, /) -> bytes | T: ...
     def get(self, key: bytes, default: object = None, /) -> object:
-        """Return a value, or something else where there is none."""
+        """Return a value, or `default` if there is none."""
         return self._values.get(key, default)
 
     def keys(self) -> KeysView[bytes]:
@@ -109,8 +109,8 @@ class StateRecords(MutableMapping[bytes, bytes]):
 
     def find(
         self, kind: pb.Kind, uid: str | None = None, topic: str | None = None, partition: int | None = None
-    ) -> Iterator[Found]:
-        """Yield the records of one kind, of one flow, topic and partition where these are given."""
+    ) -> Iterator[IndexedRecord]:
+        """Yield the records of one kind, restricted to a flow, topic and partition if given."""
         flows = self._index.get(kind, {})
         for topics in _chosen(flows, uid):
             for partitions in _chosen(topics, topic):
@@ -118,13 +118,13 @@ class StateRecords(MutableMapping[bytes, bytes]):
                     for raw_key, parsed in list(keys.items()):
                         yield raw_key, parsed, self._values[raw_key]
 
-    def of_flow(self, uid: str) -> Iterator[Found]:
+    def of_flow(self, uid: str) -> Iterator[IndexedRecord]:
         """Yield the records of all kinds of one flow."""
         for kind in list(self._index):
             yield from self.find(cast("pb.Kind", kind), uid)
 
     def made(self, key: bytes, make: Callable[[bytes], T]) -> T:
-        """Return what `make` makes of a record that is there, made once for each value: what it returns is shared."""
+        """Return `make(value)` for an existing record, computed once per value: the result is shared."""
         raw = self._values[key]
         known = self._made.get(key)
         if known is None or known[0] is not raw:
@@ -140,10 +140,10 @@ def _chosen(below: dict[_Name, _Below], name: _Name | None) -> list[_Below]:
 
 
 def indexed(records: Mapping[bytes, bytes]) -> StateRecords:
-    """Return records with their index, made now where they have none (a copy with changes, as a look ahead has)."""
+    """Return records with their index; it is built now if there is none (for a copy with tentative changes)."""
     return records if isinstance(records, StateRecords) else StateRecords(records)
 
 
 def made_of(records: Mapping[bytes, bytes], key: bytes, make: Callable[[bytes], T]) -> T:
-    """Return what `make` makes of a record that is there; see `StateRecords.made`."""
+    """Return `make(value)` for an existing record; see `StateRecords.made`."""
     return records.made(key, make) if isinstance(records, StateRecords) else make(records[key])

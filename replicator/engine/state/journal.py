@@ -1,4 +1,4 @@
-"""Journals and cuts on `replicator.state`: between the values of `model.switch` and protobuf."""
+"""Journals and cuts on `replicator.state`: converts between the values of `model.switch` and protobuf."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from replicator.engine.state.log import Change
 
 _PLACE = attrgetter("topic", "partition")
-"""What orders ends and cuts: no two of them are of one partition."""
+"""The sort key of ends and cuts: no two of them share a partition."""
 _COPY = "copy"
 _LEFT_OUT = "left_out"
 _OBSERVED_ANEW = (StepName.VERIFY_FENCE, StepName.PROMOTE, StepName.CLAMP_GROUPS)
-"""Steps that are done once more where an earlier version told what the fence's partitions show."""
+"""Steps that are repeated if an earlier version reported what the fence's partitions show."""
 
 
 def journal_key(uid: str) -> bytes:
-    """Return the key of a flow's switches, on its target."""
+    """Return the key of a flow's journal, on its target."""
     return state.key(pb.KIND_JOURNAL, uid)
 
 
@@ -55,7 +55,7 @@ def copy_key(uid: str) -> bytes:
 
 
 class _Parsed(NamedTuple):
-    """A flow's journal as it was read: with tens of thousands of partitions, that takes longer than all else."""
+    """A flow's parsed journal; with tens of thousands of partitions, parsing takes longer than everything else."""
 
     record: pb.JournalRecord
     current: Journal | None
@@ -69,7 +69,7 @@ def _parsed(key: bytes, raw: bytes) -> _Parsed:
 
 
 def switches_of(records: Mapping[bytes, bytes], uid: str) -> Switches:
-    """Return the switches of a flow, with what an earlier version lost of them or observed wrongly made good."""
+    """Return the switches of a flow; what an earlier version lost or observed wrongly is corrected."""
     key = journal_key(uid)
     if key not in records:
         return Switches()
@@ -82,7 +82,7 @@ def switches_of(records: Mapping[bytes, bytes], uid: str) -> Switches:
 
 
 def put_switches(uid: str, switches: Switches) -> list[Change]:
-    """Return the changes that store them."""
+    """Return the changes that store the switches."""
     record = pb.JournalRecord(past=[_record(one) for one in switches.past])
     if switches.current is not None:
         record.current.CopyFrom(_record(switches.current))
@@ -98,7 +98,7 @@ def put_switches(uid: str, switches: Switches) -> list[Change]:
 
 
 def lost_left_out(records: Mapping[bytes, bytes], uid: str) -> tuple[LeftOut, ...]:
-    """Return what the running switch leaves out and its journal does not say: an earlier version wrote it last."""
+    """Return what the running switch leaves out but its journal omits, as an earlier version wrote the journal last."""
     raw = records.get(journal_key(uid))
     record = read_record(pb.JournalRecord, journal_key(uid), raw) if raw is not None else pb.JournalRecord()
     running = switches_of(records, uid).running
@@ -109,7 +109,7 @@ def lost_left_out(records: Mapping[bytes, bytes], uid: str) -> tuple[LeftOut, ..
 
 
 def locks_of_switch(records: Mapping[bytes, bytes], uid: str) -> list[Rule]:
-    """Return the rules with which the last switch of a flow closes its source, or closed it."""
+    """Return the rules with which the last switch of a flow closes, or closed, its source."""
     current = switches_of(records, uid).current
     if current is None:
         return []
@@ -117,7 +117,7 @@ def locks_of_switch(records: Mapping[bytes, bytes], uid: str) -> list[Rule]:
 
 
 def copy_of(records: Mapping[bytes, bytes], uid: str) -> Journal | None:
-    """Return the copy that the source has of a flow's switch."""
+    """Return the copy of a flow's switch that the source has."""
     raw = records.get(copy_key(uid))
     if raw is None:
         return None
@@ -126,16 +126,16 @@ def copy_of(records: Mapping[bytes, bytes], uid: str) -> Journal | None:
 
 
 def put_copy(uid: str, copy: Journal) -> Change:
-    """Return the change that stores it."""
+    """Return the change that stores the copy."""
     return state.put(copy_key(uid), _record(copy))
 
 
 def copies_to(
     records: Mapping[bytes, bytes], flow: str, target_cluster_id: str | None
 ) -> Iterator[tuple[str, Journal]]:
-    """Return the copies of switches of a flow to a target, each with the flow's uid: for when that target is lost.
+    """Return the copies of a flow's switches to a target, each with the flow's uid, for when that target is lost.
 
-    One that an older version wrote does not tell its target: it is returned whatever the target is.
+    A copy that an older version wrote does not name its target: it is returned for any target.
     """
     for raw_key, parsed, value in indexed(records).find(pb.KIND_JOURNAL, topic=_COPY):
         with fitting(raw_key):
@@ -154,13 +154,13 @@ def _known_left_out(records: Mapping[bytes, bytes], uid: str) -> list[pb.LeftOut
 
 
 def _whole(record: pb.SwitchRecord, journal: Journal, known: Iterable[pb.LeftOutRecord.Switch]) -> Journal:
-    """Return a switch as this version would have it, whichever version wrote its journal last."""
+    """Return a switch as this version would have recorded it, whichever version wrote its journal last."""
     if _saw_cuts_too_high(record, journal):
         history = tuple(one for one in journal.history if one.step not in _OBSERVED_ANEW)
         journal = replace(journal, reached=StepName.FENCE, history=history, cuts=())
     said = {one.topic for one in journal.left_out}
     for one in known:
-        # A failover that takes over from a switchover has its time, and another id.
+        # A failover that takes over from a switchover keeps its start time, and has another id.
         if one.started_ms == journal.started_ms and (one.id == journal.id or journal.escalated):
             said_there = _left_out(one.left_out)
             lost = [each for each in said_there if each.topic not in said]
@@ -170,9 +170,10 @@ def _whole(record: pb.SwitchRecord, journal: Journal, known: Iterable[pb.LeftOut
 
 
 def _saw_cuts_too_high(record: pb.SwitchRecord, journal: Journal) -> bool:
-    """Return whether an earlier version told what a fence's partitions show, and nobody has gone by it yet.
+    """Return whether an earlier version reported what a fence's partitions show, and no step has relied on it yet.
 
-    It may have counted the marker of the fence. A version that does not, says what others wrote below it.
+    That version may have counted the fence's own marker. A version that does not count it also records what others
+    wrote below it.
     """
     return (
         not journal.finished
@@ -184,7 +185,7 @@ def _saw_cuts_too_high(record: pb.SwitchRecord, journal: Journal) -> bool:
 
 
 def _without(journal: Journal) -> Journal:
-    """Return a journal without what was noted of topics that it leaves out."""
+    """Return a journal without the notes on topics that it leaves out."""
     scope = journal.scope
     return replace(
         journal,
@@ -205,7 +206,7 @@ def _left_out(records: Iterable[pb.SwitchLeftOut]) -> tuple[LeftOut, ...]:
 
 
 def _rest(record: pb.SwitchRecord) -> bytes:
-    """Return the fields of a record that this version does not know."""
+    """Return the fields of a record that this version does not know, serialized."""
     if not len(UnknownFieldSet(record)):
         return b""
     rest = pb.SwitchRecord.FromString(record.SerializeToString())

@@ -4,7 +4,7 @@ The topic is a compacted log of (key, value) in protobuf (CONTRACTS section 4).
 A change that two daemons could contest is a compare-and-set::
 
     InitProducerId        our epoch rises: a rival's open transaction is aborted, its next step is refused
-    read to the end       committed records only: what is decided upon is what stands
+    read to the end       committed records only: the decision is based on the records in force
     decide                a pure function of the state
     write, commit         refused if a rival's InitProducerId came in between: start again
 
@@ -52,31 +52,31 @@ _ROUNDS_MAX = 20
 _PAUSE_SECONDS = 0.05
 _PAUSE_SECONDS_MAX = 5.0
 _EXPANSION_BYTES_MAX = 4 << 20
-"""By how much a batch may expand, which is opened on the event loop: ours are not compressed."""
+"""How far a batch opened on the event loop may expand: ours are not compressed."""
 _END_SECONDS_MAX = 60.0
 _LONG_POLL_SECONDS_MAX = 5.0
 
 _UNREAD_SECONDS_MAX = 12 * 3600.0
-"""Whoever was away for longer reads all anew: brokers keep tombstones for a day, then nothing tells of a deletion."""
+"""A reader that was away for longer starts over: brokers keep tombstones for a day; later, deletions are invisible."""
 
 Change = state_parts.Change
-"""A key with its new value, None for a deletion."""
+"""A key with its new value; None for a deletion."""
 log = get_logger(__name__)
 
 
 class _Clocks(NamedTuple):
-    """A moment by both clocks: the monotonic one stands still while the machine sleeps."""
+    """A moment by both clocks: the monotonic one stops while the machine sleeps."""
 
     monotonic_seconds: float
     wall_seconds: float
 
     @classmethod
     def now(cls) -> Self:
-        """Return this moment."""
+        """Return the current moment."""
         return cls(time.monotonic(), time.time())
 
     def passed_seconds(self) -> float:
-        """Return how long ago it was."""
+        """Return the time since this moment, by whichever clock shows more."""
         now = _Clocks.now()
         return max(now.monotonic_seconds - self.monotonic_seconds, now.wall_seconds - self.wall_seconds)
 
@@ -85,12 +85,12 @@ class StateLog:
     """One daemon's view of the topic, and its way to change it.
 
     Args:
-        cluster: Where the topic is.
-        tells_offsets: Whether to know where each record stands.
-        topic: The way to it; None for that of a topic of the flow's own.
+        cluster: The cluster with the topic.
+        tells_offsets: Whether to keep the offset of each record.
+        topic: Access to the topic; None for the state topic of this cluster.
 
     Attributes:
-        topic: The way to it, and whether it was lost.
+        topic: Access to the topic, and whether it was lost.
     """
 
     def __init__(self, cluster: Cluster, *, tells_offsets: bool = False, topic: StateTopic | None = None) -> None:
@@ -104,16 +104,16 @@ class StateLog:
 
     @property
     def records(self) -> StateRecords:
-        """Value by key, as committed so far."""
+        """Values by key, as committed so far."""
         return self._view.records
 
     @property
     def position(self) -> int:
-        """Offset up to which the log was read: `records` is complete once that is its end."""
+        """The offset up to which the log was read; `records` is complete once this is the log end."""
         return self._view.position
 
     def offset_of(self, key: bytes) -> int:
-        """Return where a record stands; -1 where that is not known, or there is none."""
+        """Return the offset of a record; -1 if it is unknown, or there is no such record."""
         return (self._view.offsets or {}).get(key, -1) if key in self.records else -1
 
     def listen(self, listener: Callable[[bytes], None]) -> None:
@@ -121,13 +121,13 @@ class StateLog:
         self._view.listen(listener)
 
     def learn_limit(self, batch_bytes_max: int) -> None:
-        """Take the news how large a batch the topic takes; none above `BATCH_BYTES_MAX` is written anyway."""
+        """Take note of the largest batch the topic accepts; we never write more than `BATCH_BYTES_MAX` anyway."""
         self._batch_bytes_max = max(BATCH_BYTES_MIN, min(batch_bytes_max, BATCH_BYTES_MAX))
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     def unread_seconds(self) -> float:
-        """Return how long ago the topic was read last."""
+        """Return the time since the topic was last read."""
         return self._read_at.passed_seconds()
 
     async def read_to_end(self, seconds: float = _END_SECONDS_MAX) -> None:
@@ -173,7 +173,7 @@ class StateLog:
                 await asyncio.sleep(backoff.next_seconds())
 
     async def _read(self, connection: Connection, *, wait_ms: int) -> None:
-        # A long poll and a read to the end may run at once, on two connections: what was applied is skipped.
+        # A long poll and a read to the end may run at once, on two connections: what was applied already is skipped.
         if self._read_at.passed_seconds() > _UNREAD_SECONDS_MAX:
             await self._start_over(connection)
         position = self.position
@@ -190,15 +190,15 @@ class StateLog:
             raise
         self._read_at = _Clocks.now()
         if self.position < position:
-            return  # it began anew meanwhile: what lies in between has to be read first
+            return  # the reading was started over meanwhile: what lies in between has to be read first
         self._apply(frame, fetched)
         if self.position == position and fetched.start != fetched.end:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _start_over(self, connection: Connection) -> None:
-        """Begin at the log's start: it moved, or was not read for longer than tombstones are surely kept.
+        """Continue at the log's start: it moved, or the topic was unread for longer than tombstones certainly last.
 
-        What is not there any more by its end was deleted meanwhile.
+        Records that do not reappear by the log's current end were deleted meanwhile.
         """
         start = await self.topic.listed(connection, control.EARLIEST, committed=False)
         end = await self.topic.listed(connection, control.LATEST, committed=True)
@@ -206,7 +206,7 @@ class StateLog:
             if answer.error:
                 raise await self.topic.refused("ListOffsets", answer.error)
         log.warning("state topic read anew", cluster=self._cluster.spec.alias, start=start.value, end=end.value)
-        self._view.begin_anew(start.value, end.value)
+        self._view.start_over(start.value, end.value)
         self._read_at = _Clocks.now()
 
     def _apply(self, frame: Frame, fetched: Fetched) -> None:
@@ -214,7 +214,7 @@ class StateLog:
         batches = []
         for header in batches_of(frame, fetched):
             if header.next_offset > fetched.high_watermark:
-                break  # no checksum covers where it says it stands; if that end is only old, it is read again
+                break  # no checksum covers its base offset; if the high watermark was stale, the batch is read again
             aborted = aborts.observe(header)
             if header.next_offset <= self.position:
                 continue
@@ -226,12 +226,12 @@ class StateLog:
     async def change(
         self, flow_uid: str, decide: Callable[[Mapping[bytes, bytes]], list[Change]]
     ) -> Mapping[bytes, bytes]:
-        """Compare and set.
+        """Change records by compare-and-set.
 
         Args:
-            flow_uid: Whose transactional id is used: changes of one flow exclude each other.
-            decide: From the committed records to the changes; called again with newer records after a conflict.
-                An empty list ends without a write.
+            flow_uid: The flow whose transactional id is used: changes of one flow exclude each other.
+            decide: Computes the changes from the committed records; called again with newer records after a conflict.
+                If it returns no changes, nothing is written.
 
         Returns:
             The records after the change.
@@ -283,7 +283,7 @@ class StateLog:
         else:
             await transaction.end(commit=True)
             return
-        # Abort also when the outcome is unknown: nothing of it may become visible later.
+        # Abort even if the outcome is unknown: nothing of this may become visible later.
         await transaction.end(commit=False)
         refusal = await self.topic.refused("Produce", produced.error, produced.message)
         outcome = classify_produce(produced.error)
@@ -294,9 +294,9 @@ class StateLog:
         raise Conflict(f"a change of {STATE_TOPIC} did not go through", why=produced.message)
 
     async def append(self, changes: Iterable[Change]) -> None:
-        """Append without compare-and-set: for facts that only their holder writes. Repeats do no harm.
+        """Append without compare-and-set: for facts that only their holder writes. Repeats are harmless.
 
-        Several batches are written where one does not hold them: what an interruption leaves is true, too.
+        If one batch is not enough, several are written: what is left after an interruption is true as well.
 
         Raises:
             KafkaError: It did not succeed.
@@ -315,7 +315,7 @@ class StateLog:
                 raise await self.topic.refused("Produce", produced.error, produced.message)
 
     async def _in_parts(self, changes: Iterable[Change]) -> list[Change]:
-        """Return changes with what is too large for a batch in parts; that computes, so it is done beside the loop."""
+        """Return the changes, with values too large for a batch cut into parts (in a thread, as that computes)."""
         changes = list(changes)
         limit, notes = self._batch_bytes_max, self._view.notes
         if notes or any(len(value or b"") >= limit >> 1 for _, value in changes):
@@ -323,7 +323,7 @@ class StateLog:
         return changes
 
     def _takes_less(self) -> bool:
-        """Note that a batch was too large; return whether a smaller one may be tried."""
+        """Lower the limit after a batch was too large; return whether a smaller batch may be tried."""
         if self._batch_bytes_max <= BATCH_BYTES_MIN:
             return False
         self.learn_limit(self._batch_bytes_max >> 1)

@@ -1,7 +1,7 @@
-"""Lists the records of a flow on `replicator.state` that cannot be read, and clears one of them.
+"""Lists a flow's unreadable records on `replicator.state`, and clears one of them.
 
-The topic is read anew, with its offsets: a flow whose own record is damaged is not up, and is looked at all the same.
-A record is cleared by a compare-and-set on its offset, so that one that was written anew meanwhile stays.
+The topic is read separately, with offsets: a flow whose own record is damaged is not running, and has to be examined
+all the same. Clearing is a compare-and-set on the record's offset, so a record rewritten meanwhile stays.
 """
 
 from __future__ import annotations
@@ -52,41 +52,41 @@ _PLAIN: Mapping[pb.Kind, type[Message]] = {
     pb.KIND_MAKING: pb.MakingRecord,
     pb.KIND_START: pb.StartRecord,
 }
-"""Kinds whose record is whole where it can be parsed."""
+"""Kinds whose record is sound if it can be parsed."""
 _GUARDED = frozenset({pb.KIND_FLOW, pb.KIND_WRITER, pb.KIND_JOURNAL})
 
 _NEW_FLOW = (
-    "the flow is not known any more: it starts as a new one, under another uid. Its topics on the target stop as "
-    "another flow's until each is taken over (mirror resolve --how accept) or copied anew, and its offset maps, "
-    "consumer groups and switches count for nobody"
+    "the flow is no longer known: it starts as a new one, under another uid. Its topics on the target stop as "
+    "another flow's until each is taken over (mirror resolve --how accept) or copied again, and its offset maps, "
+    "consumer groups and switches no longer count"
 )
 _MEANS: Mapping[pb.Kind, str] = {
     pb.KIND_FLOW: _NEW_FLOW + "; whether it was paused is forgotten",
     pb.KIND_WRITER: "who writes for the flow, and whether it may, is forgotten, and the flow's own record, too: "
     + _NEW_FLOW,
-    pb.KIND_CLAIM: "its holder is told nothing more by it, and it is written anew within seconds; a claim's number "
-    "begins at 1 again, so markers of fills may be refused until the brokers have forgotten the higher one",
-    pb.KIND_MIRROR: "nothing says any more that the topic on the target is this flow's: it stops there until it is "
-    "taken over (mirror resolve --how accept) or copied anew",
-    pb.KIND_SOURCE_END: "it is recorded anew within seconds; until then what a failover would lose is not known",
-    pb.KIND_SEGMENT: "this stretch of the offset map is found again from both logs, where they still hold it",
-    pb.KIND_HELD_BACK: "which rules of the target's authorizer are ours is forgotten: those that we placed stay, and "
-    "are removed by hand",
-    pb.KIND_GROUP: "what was written for the group is forgotten: what stands on the target counts as its consumers' "
-    "own, and is not written over",
+    pb.KIND_CLAIM: "its holder no longer learns anything from it, and it is written again within seconds; a claim's "
+    "number starts at 1 again, so markers of fills may be refused until the brokers have forgotten the higher one",
+    pb.KIND_MIRROR: "nothing records any more that the topic on the target is this flow's: it stops there until it is "
+    "taken over (mirror resolve --how accept) or copied again",
+    pb.KIND_SOURCE_END: "it is recorded again within seconds; until then it is unknown what a failover would lose",
+    pb.KIND_SEGMENT: "this stretch of the offset map is rebuilt from both logs, as far as they still hold it",
+    pb.KIND_HELD_BACK: "it is forgotten which rules of the target's authorizer are ours: those that we placed stay, "
+    "and have to be removed by hand",
+    pb.KIND_GROUP: "what was written for the group is forgotten: its commits on the target count as its consumers' "
+    "own, and are not overwritten",
     pb.KIND_CUT: "where the last switch cut the topic is forgotten: a failback cannot tell what was written since, "
-    "and may have to copy it anew",
-    pb.KIND_JOURNAL: "the switches of the flow are forgotten: one that is under way is neither carried on nor undone, "
-    "what it closed stays closed until it is opened by hand, and there is no failback from it",
+    "and may have to copy it again",
+    pb.KIND_JOURNAL: "the switches of the flow are forgotten: a running switch is neither continued nor undone, what "
+    "it closed stays closed until it is opened by hand, and there is no failback from it",
     pb.KIND_MAKING: "a topic that the flow was just about to create may stop as another's, to be taken over",
-    pb.KIND_START: "which topics the flow met at its first start is forgotten: those that are not mirrored yet begin "
-    "at their first record",
+    pb.KIND_START: "it is forgotten which topics existed at the flow's first start: those not mirrored yet start at "
+    "their first record",
 }
 _MEANS_OWN_ROLE = (
-    "the role that this mirror has of its own is forgotten: it is copied as its flow is, also where it was switched "
-    "over alone and others write to it now"
+    "the mirror's own role is forgotten: it is copied as its flow is, even if it was switched over singly and others "
+    "write to it now"
 )
-_UNKNOWN_KIND = "what it said is forgotten"
+_UNKNOWN_KIND = "its contents are forgotten"
 
 
 class _There(NamedTuple):
@@ -95,23 +95,23 @@ class _There(NamedTuple):
 
 
 class _Meant(NamedTuple):
-    """A flow that is meant, and its name; None where its record does not tell."""
+    """The flow that is meant, and its name; None if its record does not tell."""
 
     uid: str
     name: str | None
 
 
 async def damage_of(clusters: Iterable[ClusterSpec], flow: str, *, may: May) -> Damage:
-    """Return what cannot be read of a flow.
+    """Return the unreadable records of a flow.
 
     Args:
-        clusters: Where it may be recorded.
-        flow: Its name, or its uid.
-        may: Raises where whoever asks may not look at the flow of a name; None stands for all flows.
+        clusters: The clusters where it may be recorded.
+        flow: Its name or uid.
+        may: Raises if the caller may not look at the flow with that name; None stands for all flows.
 
     Raises:
         UsageError: There is no such flow, or there are several.
-        PreflightFailed: None was found, and a cluster that may hold it does not answer.
+        PreflightFailed: None was found, and a cluster that may record it does not answer.
     """
     every = [Cluster(one) for one in clusters]
     try:
@@ -128,17 +128,17 @@ async def damage_of(clusters: Iterable[ClusterSpec], flow: str, *, may: May) -> 
 
 
 async def clear_damaged(clusters: Iterable[ClusterSpec], flow: str, order: Clearing, *, may: May) -> Damaged:
-    """Write a tombstone for a record that cannot be read; return what it was.
+    """Write a tombstone for an unreadable record; return what it was.
 
     Args:
-        clusters: Where it may be recorded.
-        flow: Name or uid of the flow whose record it is.
-        order: Which.
-        may: Raises where whoever asks may not change the flow of a name; None stands for all flows.
+        clusters: The clusters where it may be recorded.
+        flow: Name or uid of the flow that the record belongs to.
+        order: Which record to clear.
+        may: Raises if the caller may not change the flow with that name; None stands for all flows.
 
     Raises:
         UsageError: There is no such flow, or there are several; or the record is another flow's.
-        PreflightFailed: It takes the key a second time; or the cluster does not answer.
+        PreflightFailed: The key has to be given a second time; or the cluster does not answer.
         Conflict: It is not the record that was shown.
         KafkaError: The cluster refuses.
     """
@@ -160,7 +160,7 @@ async def clear_damaged(clusters: Iterable[ClusterSpec], flow: str, order: Clear
 
 
 async def clear_in(log_there: StateLog, alias: str, uid: str, order: Clearing) -> Damaged:
-    """Do that on one topic, for the flow of a uid; raises as `clear_damaged`."""
+    """Clear a record on one topic, for the flow with that uid; raises as `clear_damaged`."""
     try:
         raw_key = bytes.fromhex(order.key)
     except ValueError as error:
@@ -185,7 +185,7 @@ async def clear_in(log_there: StateLog, alias: str, uid: str, order: Clearing) -
         check_confirmed(found, order.confirm, uid)
         cleared = found
         if parsed.kind == pb.KIND_WRITER and not parsed.topic and state.flow_key(uid) in records:
-            # A flow without a writer is a bug to whoever opens it: it is minted together, and goes together.
+            # A flow without a writer would be reported as a bug: both are created together, and removed together.
             return [(raw_key, None), (state.flow_key(uid), None)]
         return [(raw_key, None)]
 
@@ -197,14 +197,14 @@ async def clear_in(log_there: StateLog, alias: str, uid: str, order: Clearing) -
 
 
 def check_confirmed(damaged: Damaged, confirm: str, flow: str) -> None:
-    """Return if a record may be cleared by what the operator has said.
+    """Return if the operator's confirmation is enough to clear a record.
 
     Raises:
-        PreflightFailed: It takes the key a second time.
+        PreflightFailed: The key has to be given a second time.
     """
     if damaged.guarded and confirm != damaged.key:
         raise PreflightFailed(
-            f"clearing {damaged.what} takes its key a second time",
+            f"clearing {damaged.what} requires its key a second time",
             why=damaged.clearing,
             next_step=f"replicator flow damaged {flow} --clear {damaged.key} --confirm {damaged.key}",
         )
@@ -230,13 +230,13 @@ async def _opened(every: Sequence[Cluster]) -> tuple[list[_There], list[str]]:
 
 
 def _meant(opened: Sequence[_There], flow: str, unasked: Sequence[str]) -> _Meant:
-    """Return the flow of a name or uid, also where its own record is damaged or gone."""
+    """Return the flow with that name or uid, even if its own record is damaged or gone."""
     found: dict[str, str] = {}
     unreadable: list[str] = []
     for there in opened:
         every = indexed(there.log.records)
         readable = list(readable_records(pb.FlowRecord, every.find(pb.KIND_FLOW)))
-        # One that names another target came with a copied state topic: it tells nothing of this cluster's.
+        # A record that names another target came with a copied state topic: it says nothing about this cluster.
         here = [one for _, one in readable if one.target_cluster_id == there.cluster.cluster_id]
         found |= {one.uid: one.name for one in here if flow in {one.name, one.uid}}
         known = {key for key, _ in readable}
@@ -273,7 +273,7 @@ def _damaged(there: _There, uid: str) -> list[Damaged]:
 
 
 def _of_record(alias: str, key: bytes, raw: bytes | None, offset: int) -> Damaged | None:
-    """Return what is told of a record; None for one that is there and can be read, or is not there."""
+    """Return what to report about a record; None if it is readable or does not exist."""
     parsed = parse_key(key)
     if raw is None or parsed is None:
         return None
@@ -294,10 +294,10 @@ def _of_record(alias: str, key: bytes, raw: bytes | None, offset: int) -> Damage
 
 
 def _why(key: bytes, parsed: pb.StateKey, raw: bytes) -> str | None:
-    """Return why a record cannot be read, as whoever needs it would be told; None where it can."""
+    """Return why a record cannot be read, in the words its users get; None if it can."""
     try:
-        if note_of(raw) is not None:  # its parts would stand here if they were all there
-            raise damaged_record(key, "it stands in parts, and some of them are missing")
+        if note_of(raw) is not None:  # with all parts there, the value would be here
+            raise damaged_record(key, "it is stored in parts, and some of them are missing")
         _read(key, parsed, raw)
     except DamagedRecord as error:
         return error.why
@@ -307,7 +307,7 @@ def _why(key: bytes, parsed: pb.StateKey, raw: bytes) -> str | None:
 
 
 def _read(key: bytes, parsed: pb.StateKey, raw: bytes) -> None:
-    """Read a record as whoever needs it does."""
+    """Parse a record the way its users do."""
     uid, alone = parsed.flow_uid, {key: raw}
     match parsed.kind:
         case pb.KIND_CLAIM:
@@ -326,5 +326,5 @@ def _read(key: bytes, parsed: pb.StateKey, raw: bytes) -> None:
             read_record(pb.LeftOutRecord, key, raw)
         case kind:
             record = _PLAIN.get(kind)
-            if record is not None:  # one of a kind that a newer version knows says what it says
+            if record is not None:  # a kind that only a newer version knows cannot be judged
                 read_record(record, key, raw)

@@ -1,7 +1,7 @@
-"""What flows recorded on the cluster that a flow reads: its own `replicator.state`, read once for all who ask.
+"""What is recorded on the cluster that a flow reads: that cluster's own `replicator.state`, read once for all readers.
 
-It belongs to the flows that write there. If it is deleted, nothing tells what they made until it is made again, and
-then only what they record from then on: so what was known of topics that it does not name stays known.
+The topic belongs to the flows that write there. If it is deleted, it is unknown which topics flows made until it is
+created again, and then it only has what they record from then on. So what was known of other topics stays known.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
 
 _KINDS = frozenset({pb.KIND_FLOW, pb.KIND_WRITER, pb.KIND_MIRROR, pb.KIND_CUT, pb.KIND_MAKING})
-"""Records that tell what flows made; all others come and go without a look."""
+"""Records that say what flows made; all others are of no interest here."""
 _LASTING = _KINDS - {pb.KIND_MAKING}
-"""What stays known of a topic that was deleted: what was only announced in it may never have been made."""
+"""What stays known from a deleted state topic; a topic that was only announced there may never have been created."""
 
 log = get_logger(__name__)
 
 
 class _OthersTopic(StateTopic):
-    """A state topic that others own: what is lost with it is not for this flow's operator to bring back."""
+    """A state topic owned by others: this flow's operator cannot restore what is lost with it."""
 
     def _is_lost(self, why: str) -> BrokerRefused:
         return _unknown_now(self._cluster, why)
@@ -48,8 +48,8 @@ class SourceState:
         cluster: The source.
 
     Attributes:
-        unknown: Why it is not known what flows made there, with what helps; None where it is.
-        version: Rises with each record that tells what flows made.
+        unknown: Why it is unknown what flows made there, with what helps; None if it is known.
+        version: Rises with each record that says what flows made.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -63,11 +63,11 @@ class SourceState:
         self._reading = asyncio.Lock()
 
     async def read(self) -> Mapping[bytes, bytes]:
-        """Read all that is recorded now, and return it, with what is known from before the topic was made anew.
+        """Read to the end and return the records, plus what is known from a deleted predecessor of the topic.
 
         Raises:
             AuthorizationFailed: This user may not read it; `unknown` says so as well.
-            KafkaError: The cluster does not answer, or not now; or the topic was deleted, and not made again yet.
+            KafkaError: The cluster does not answer, or not now; or the topic was deleted, and not created again yet.
             TimedOut: A transaction stays open on it.
         """
         async with self._reading:
@@ -81,22 +81,22 @@ class SourceState:
             return self._records()
 
     async def _look(self) -> bool:
-        """Find the topic, or the one that was made in its place; return whether there is any.
+        """Find the topic, or its successor; return whether there is one.
 
         Raises:
-            KafkaError: The cluster cannot be asked, or the topic is gone that was read before.
+            KafkaError: The cluster cannot be asked, or the topic that was read before is gone.
         """
         topic = await self.cluster.describe(STATE_TOPIC)
         if topic is None:
             if self._topic_id is None:
                 self.unknown = None
                 return False
-            error = _unknown_now(self.cluster, "it was deleted, and is not there again yet")
+            error = _unknown_now(self.cluster, "it was deleted, and has not been created again yet")
             self.unknown = f"{error}; next: {error.next_step}"
             raise error
         if self._topic_id is None or self._topic_id == NO_TOPIC_ID:
             self._topic_id = topic.topic_id
-        elif topic.topic_id not in {self._topic_id, NO_TOPIC_ID}:  # of an upgrade some brokers tell no id
+        elif topic.topic_id not in {self._topic_id, NO_TOPIC_ID}:  # during an upgrade some brokers report no id
             log.warning("state topic made anew", cluster=self.cluster.spec.alias)
             self._before = {key: value for key, value in self._records().items() if _kind(key) in _LASTING}
             self._topic_id = topic.topic_id
@@ -114,7 +114,7 @@ class SourceState:
             self.version += 1
 
     def _records(self) -> Mapping[bytes, bytes]:
-        """Return what is recorded; of the topic before, what the present one does not say otherwise."""
+        """Return the records, plus those of the previous topic that the current one does not supersede."""
         if not self._before:
             return self._log.records
         if self._known[0] != self.version:
@@ -126,22 +126,22 @@ class SourceState:
     def _refused(self, error: AuthorizationFailed) -> AuthorizationFailed:
         spec = self.cluster.spec
         command = acl_command(on_topic(STATE_TOPIC, Operation.READ, Operation.DESCRIBE), spec)
-        told = AuthorizationFailed(
-            f"whether topics of {spec.alias} are copies that flows made is not known",
+        refused = AuthorizationFailed(
+            f"it is not known which topics of {spec.alias} are copies that flows made",
             cluster=spec.alias,
             why=f"this user may not read {STATE_TOPIC} there",
             next_step=command,
         )
         if self.unknown is None:
             log.warning("what flows made is not known", cluster=spec.alias, why=str(error), next=command)
-        self.unknown = f"{told}; next: {command}"
-        return told
+        self.unknown = f"{refused}; next: {command}"
+        return refused
 
     def damaged(self, error: DamagedRecord) -> KafkaError:
-        """Return what a record that cannot be read means: until somebody writes it anew, nobody can tell."""
+        """Return the error for an unreadable record: nobody can tell what flows made until it is rewritten."""
         alias = self.cluster.spec.alias
         return KafkaError(
-            f"whether topics of {alias} are copies that flows made is not known",
+            f"it is not known which topics of {alias} are copies that flows made",
             cluster=alias,
             why=f"{STATE_TOPIC} there holds a record that cannot be read ({error})",
             next_step=error.next_step,
@@ -152,13 +152,13 @@ class SourceState:
 def _unknown_now(cluster: Cluster, why: str) -> StateLost:
     alias = cluster.spec.alias
     return StateLost(
-        f"whether topics of {alias} are copies that flows made is not known now",
+        f"it is not known now which topics of {alias} are copies that flows made",
         cluster=alias,
         code=int(ErrorCode.unknown_topic_or_partition),
         api="Metadata",
         why=f"{STATE_TOPIC} there: {why}",
-        next_step=f"restart the daemons of the flows that copy to {alias}, which make it again; if none does any more, "
-        "restart this one",
+        next_step=f"restart the daemons of the flows that copy to {alias}, which create it again; if there are none "
+        "any more, restart this one",
         retryable=True,
     )
 

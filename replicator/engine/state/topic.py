@@ -1,4 +1,4 @@
-"""The way to the one partition of `replicator.state`, and whether it is still the topic that was found there first."""
+"""Access to the one partition of `replicator.state`, which checks that it is still the topic found there first."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ log = get_logger(__name__)
 
 
 class StateTopic:
-    """The state topic of one cluster, as its log is read and written.
+    """The state topic of one cluster, for reading and writing its log.
 
     Args:
-        cluster: Where it is.
+        cluster: The cluster with the topic.
 
     Attributes:
-        lost: Why nothing can be read or changed any more, once the topic was deleted; None while it is there.
+        lost: Why nothing can be read or changed any more, once the topic was deleted; None while it exists.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -39,7 +39,7 @@ class StateTopic:
             purpose: What it is for; each has a connection of its own.
 
         Raises:
-            KafkaError: Nobody leads it, its leader does not answer, or it is gone.
+            KafkaError: It has no leader, the leader does not answer, or the topic is gone.
         """
         leader = self._cluster.leader(WHERE)
         if leader is None:
@@ -59,15 +59,15 @@ class StateTopic:
         try:
             return await self._cluster.connection(leader.node, purpose)
         except KafkaError:
-            # Another broker may lead by now, which the dead one will not tell.
+            # Another broker may lead by now; the dead one cannot say so.
             await self._cluster.refresh([STATE_TOPIC])
             raise
 
     def _check(self) -> None:
-        """Return if the topic is the one that was read so far: what is remembered of another one means nothing.
+        """Return if the topic is the one that was read so far: what is remembered of a different one is meaningless.
 
         Raises:
-            BrokerRefused: It was deleted, and there is another one of its name by now.
+            BrokerRefused: It was deleted, and a different topic has its name by now.
         """
         topic = self._cluster.topics.get(STATE_TOPIC)
         if topic is None:
@@ -83,7 +83,7 @@ class StateTopic:
 
     @property
     def is_gone(self) -> str:
-        """What every text about the loss of this topic says."""
+        """The sentence that every text about the loss of this topic starts with."""
         return f"{STATE_TOPIC} of cluster {self._cluster.spec.alias!r} is gone"
 
     def _is_lost(self, why: str) -> BrokerRefused:
@@ -105,7 +105,7 @@ class StateTopic:
         return error
 
     async def listed(self, connection: Connection, timestamp: int, *, committed: bool) -> control.Answer:
-        """Return where the log starts or ends.
+        """Return the log's start or end.
 
         Raises:
             KafkaError: The leader does not say.
@@ -114,12 +114,12 @@ class StateTopic:
         return control.told_of(answers, WHERE, self._cluster.spec, "ListOffsets")
 
     async def refused(self, api: str, code: int, message: str = "") -> KafkaError:
-        """Return the error for a refusal; one that may pass makes the leader be looked up again.
+        """Return the error for a refusal; a retryable one refreshes the leader.
 
         Args:
             api: What was refused.
             code: Kafka's error code.
-            message: The broker's own words, if it had any.
+            message: The broker's message, if there was one.
         """
         error = refused(self._cluster.spec, api, code, STATE_TOPIC, message)
         if error.retryable:

@@ -1,4 +1,4 @@
-"""What has been read of a state topic: never a transaction by half, never a value of which parts are missing."""
+"""What has been read of a state topic: never half a transaction, never a value with parts missing."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ log = get_logger(__name__)
 
 
 class Read(NamedTuple):
-    """A batch as it was read; `records` is empty for what is passed over (aborted, or without any).
+    """A batch as it was read; `records` is empty if it is passed over (aborted, or without any).
 
-    `producer_id` is that of a transaction that goes on behind it, None where it is no part of one.
-    `ends` is that of a transaction that ends with it, None for all but markers.
+    `producer_id` belongs to a transaction that continues after this batch; None if the batch is not part of one.
+    `ends` belongs to a transaction that this batch, a marker, ends; None for all other batches.
     """
 
     base_offset: int
@@ -35,10 +35,10 @@ class Read(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Anew:
-    """A reading from the log's start: up to where it has to come before it tells what is gone, and the keys seen.
+class _Rereading:
+    """A reading from the log's start: the offset from which it can tell what is gone, and the keys seen so far.
 
-    What stands below `known` was read before, and newer values of the same keys as well: it only shows what is left.
+    Values below `known` were read before, as were newer values of their keys: there, only the keys matter.
     """
 
     end: int
@@ -49,14 +49,14 @@ class _Anew:
 class StateView:
     """The records of a state topic, in the order of its log.
 
-    A transaction may be in several batches, and these in several answers. Whoever looks in between would find a role
-    without its cuts, so nothing shows before its marker was read, nor does what stands behind it in the log.
+    A transaction may span several batches, and these several fetch responses. Whoever looked in between would find a
+    role without its cuts. So nothing shows before its commit marker was read, nor does anything after it in the log.
 
     Attributes:
-        records: Value by key, as committed so far.
-        position: Offset up to which the log was read.
-        notes: Of the values that stand in parts, by their own key.
-        offsets: Where each record stands; None unless that was asked for.
+        records: Values by key, as committed so far.
+        position: The offset up to which the log was read.
+        notes: The notes of values stored in parts, by their own key.
+        offsets: The offset of each record; None unless asked for.
 
     Args:
         tells_offsets: Whether to keep the offsets.
@@ -71,7 +71,7 @@ class StateView:
         self._held: deque[tuple[bytes, bytes | None, int]] = deque()
         self._open: set[int] = set()
         self._incomplete: dict[bytes, bytes] = {}
-        self._anew: _Anew | None = None
+        self._rereading: _Rereading | None = None
         self._listeners: list[Callable[[bytes], None]] = []
 
     def listen(self, listener: Callable[[bytes], None]) -> None:
@@ -79,11 +79,11 @@ class StateView:
         self._listeners.append(listener)
 
     def take(self, batches: Iterable[Read], stable: int) -> None:
-        """Take the batches of an answer.
+        """Take the batches of a fetch response.
 
         Args:
             batches: In the order of the log; those that were taken before are passed over.
-            stable: The last stable offset that the answer told: all transactions that began below it have ended.
+            stable: The last stable offset of the response: all transactions that began below it have ended.
         """
         went_on = False
         for batch in batches:
@@ -107,26 +107,26 @@ class StateView:
                 self._show_incomplete()
         self._drop_what_is_gone()
 
-    def begin_anew(self, start: int, end: int) -> None:
-        """Begin at the log's start; what is not there any more by its end was deleted meanwhile."""
-        self._show()  # what is read is committed
-        known = max(self.position, self._anew.known if self._anew is not None else 0)
-        # A log that ends below what was read lost its end: what stands there by now may be another history.
-        self._anew = _Anew(end, known if known <= end else 0)
+    def start_over(self, start: int, end: int) -> None:
+        """Start over at the log's start; records that do not reappear by `end` were deleted meanwhile."""
+        self._show()  # fetches are read_committed, so what was read is committed
+        known = max(self.position, self._rereading.known if self._rereading is not None else 0)
+        # A log that ends below what was read has lost its end: its contents may be a different history by now.
+        self._rereading = _Rereading(end, known if known <= end else 0)
         self.position = start
         self._drop_what_is_gone()
 
     def _hold(self, record: Record) -> None:
         if record.offset < self.position or record.key is None:
             return
-        if self._anew is not None:
-            self._anew.seen.add(record.key)
-            if record.offset < self._anew.known:
+        if self._rereading is not None:
+            self._rereading.seen.add(record.key)
+            if record.offset < self._rereading.known:
                 return
         self._held.append((record.key, record.value, record.offset))
 
     def _show(self) -> None:
-        """Let all that was read so far count; what a listener does not take stays read, and the rest is shown later."""
+        """Make everything read so far visible; if a listener raises, its record stays read, the rest is shown later."""
         self._open.clear()
         while self._held:
             key, value, offset = self._held.popleft()
@@ -146,42 +146,42 @@ class StateView:
             self.notes[key] = note
             head, value = value, state_parts.joined(key, note, self._parts)
             if head is not None and value is None:
-                self._incomplete[key] = head  # of an older head that the cleaner left; a newer one may follow
+                self._incomplete[key] = head  # the cleaner may have left only an old head; a newer one may follow
                 return
         if value is None:
             self.records.pop(key, None)
         else:
             self.records[key] = value
-        self._tell(key)
+        self._notify(key)
 
     def _show_incomplete(self) -> None:
-        """Show the heads of values that lack parts, once the log was read to its end: nobody can read these."""
+        """Show the heads of values that lack parts, once the log was read to its end: these values are unreadable."""
         while self._incomplete:
             key, head = self._incomplete.popitem()
             log.error("a record of the state topic lacks parts", key=key.hex())
             self.records[key] = head
-            self._tell(key)
+            self._notify(key)
 
     def _drop_what_is_gone(self) -> None:
-        """Once all was read anew: what was not seen again is no record any more."""
-        anew = self._anew
-        if anew is None or self.position < anew.end:
+        """Once everything was read again, drop the records that were not seen."""
+        rereading = self._rereading
+        if rereading is None or self.position < rereading.end:
             return
-        self._anew = None
-        for part in [key for key in self._parts if key not in anew.seen]:
+        self._rereading = None
+        for part in [key for key in self._parts if key not in rereading.seen]:
             del self._parts[part]
-        for key in [key for key in self.records if key not in anew.seen]:
+        for key in [key for key in self.records if key not in rereading.seen]:
             self.notes.pop(key, None)
             del self.records[key]
-            self._tell(key)
+            self._notify(key)
         if self.offsets is not None:
             self.offsets = {key: at for key, at in self.offsets.items() if key in self.records}
 
-    def _tell(self, key: bytes) -> None:
+    def _notify(self, key: bytes) -> None:
         for listener in self._listeners:
             try:
                 listener(key)
-            except DamagedRecord as error:  # whoever asks for it again is told again; the others hear of the rest
+            except DamagedRecord as error:  # reading it raises again for its users; the other listeners go on
                 log.warning("a record cannot be read", why=str(error), next=error.next_step)
 
 

@@ -10,7 +10,7 @@ from replicator.core.switch import steps as do
 from replicator.core.switch.helps import command, status_command
 from replicator.core.topics import selection
 from replicator.engine.state import records as state
-from replicator.engine.state.ownership.between import begin_anew
+from replicator.engine.state.ownership.between import starting_over
 from replicator.engine.state.ownership.shown_markers import Shown, not_shown, shown_after_one
 from replicator.engine.switch.context import mirrors_in
 from replicator.engine.switch.places import log_ends
@@ -83,7 +83,7 @@ class CloseSource:
         try:
             await site.reach_source()
         except WrongCluster as error:
-            helps = begin_anew(site.flow) if journal.verb is Verb.FAILBACK else error.next_step
+            helps = starting_over(site.flow) if journal.verb is Verb.FAILBACK else error.next_step
             return [*found, f"{error}; nothing on it is read or changed; {helps}"]
         except KafkaError as error:
             failover = command(Verb.FAILOVER, site.flow.name, journal.topics)

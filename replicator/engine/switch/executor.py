@@ -18,7 +18,7 @@ from replicator.core.switch.machine import UNKNOWN_HELP, Facts, next_step, unkno
 from replicator.core.switch.recording import applied
 from replicator.engine.state.held_back import put_held_back
 from replicator.engine.state.journal import journal_key, lost_left_out, put_switches, switches_of
-from replicator.engine.state.ownership.between import begin_anew
+from replicator.engine.state.ownership.between import starting_over
 from replicator.engine.switch.close_source import CloseSource
 from replicator.engine.switch.context import SOURCE_SECONDS_MAX
 from replicator.engine.switch.divergent import Divergent
@@ -106,7 +106,7 @@ class Executor:
         except WrongCluster as error:
             if error is not self._site.source.another:
                 raise
-            facts = replace(facts, another_source=f"{error}; {begin_anew(self._site.flow)}")
+            facts = replace(facts, another_source=f"{error}; {starting_over(self._site.flow)}")
             step = next_step(journal, facts)
             if not isinstance(step, do.Abort):
                 raise

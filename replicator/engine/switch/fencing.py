@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicator.core.offsets.own_place import Ours
+from replicator.core.offsets.own_place import OurBatches
 from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.engine.logs.bounds import ends_of
@@ -44,7 +44,7 @@ Effect = tuple[got.Result, list["Change"]]
 log = get_logger(__name__)
 
 
-def _ours(records: Mapping[bytes, bytes], uid: str, epoch: int | None) -> Ours:
+def _ours(records: Mapping[bytes, bytes], uid: str, epoch: int | None) -> OurBatches:
     """Return how to recognize a flow's batches in its target's logs.
 
     Args:
@@ -55,7 +55,7 @@ def _ours(records: Mapping[bytes, bytes], uid: str, epoch: int | None) -> Ours:
     writer = state.get_writer_record(records, uid)
     # An id that was never recorded reads as 0, which belongs to an application.
     others = {getattr(writer, name) for name in ("filler_producer_id", "fill_producer_id") if writer.HasField(name)}
-    return Ours(writer.producer_id, frozenset(others), epoch, any_marker=epoch is None)
+    return OurBatches(writer.producer_id, frozenset(others), epoch, any_marker=epoch is None)
 
 
 class Fencing:

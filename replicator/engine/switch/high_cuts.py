@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replicator.core.offsets.offset_map import OffsetMap, Place
-from replicator.core.offsets.own_place import Ours
+from replicator.core.offsets.own_place import OurBatches
 from replicator.engine.copy.live_maps import offset_block, restored
 from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
-from replicator.engine.state.cuts import cuts_in, put_cuts, unlooked_cuts
+from replicator.engine.state.cuts import cuts_in, put_cuts, unchecked_cuts
 from replicator.engine.state.journal import put_switches, switches_of
 from replicator.engine.switch.places import log_starts
 from replicator.engine.switch.takeover import taken_by
@@ -64,7 +64,7 @@ async def lower_high_cuts(site: Site) -> str | None:
         Conflict: Others kept changing the records.
     """
     await site.log.read_to_end()
-    unlooked = unlooked_cuts(site.log.records, site.uid)
+    unlooked = unchecked_cuts(site.log.records, site.uid)
     if not unlooked:
         return None
     high = [one for record in unlooked.values() for one in await _high_in(site, record)]
@@ -99,7 +99,7 @@ async def _high_in(site: Site, record: pb.CutRecord) -> list[High]:
     side = Side(target, target.topic_ids)
     starts = await log_starts(target, wheres)
     producer_id = state.get_writer_record(site.log.records, site.uid).producer_id
-    ours = Ours(producer_id, fence_epoch=record.epoch)
+    ours = OurBatches(producer_id, fence_epoch=record.epoch)
     cleaned = await compacted_topics(site.admins[1], topics)
     room = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
@@ -128,7 +128,7 @@ def lowering(
     """
     lowered = {one.cut: one.lowered for one in high}
     changes: list[Change] = []
-    for topic, record in unlooked_cuts(records, uid).items():
+    for topic, record in unchecked_cuts(records, uid).items():
         if record == unlooked.get(topic):
             cuts = [lowered.get(cut, cut) for cut in cuts_in(record)]
             changes += put_cuts(uid, record.switch_id, record.epoch, cuts, record.at_ms)

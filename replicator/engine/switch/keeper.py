@@ -21,7 +21,7 @@ from replicator.core.switch.running import aborted, confirmed
 from replicator.core.switch.state import flow_state
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import journal_key
-from replicator.engine.state.ownership.between import begin_anew
+from replicator.engine.state.ownership.between import starting_over
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.orders import Orders
@@ -310,7 +310,7 @@ class SwitchKeeper:
             return None
         if current is None or current.id != journal.id:
             return None
-        return f"the old source, to measure its tail: {another}; {begin_anew(self._site.flow)}"
+        return f"the old source, to measure its tail: {another}; {starting_over(self._site.flow)}"
 
     async def confirm(self, digest: str) -> Journal:
         """Agree to what a failback found.

@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicator.core.offsets.own_place import Ours, OwnPlace, OwnPlaceSearch
+from replicator.core.offsets.own_place import OurBatches, OwnPlace, OwnPlaceSearch
 from replicator.engine.logs.bounds import starts_of
 from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.side import Side
@@ -60,7 +60,7 @@ class OwnPlaces:
         ours: How to recognize our batches.
     """
 
-    def __init__(self, cluster: Cluster, admin: TopicAdmin, ours: Ours) -> None:
+    def __init__(self, cluster: Cluster, admin: TopicAdmin, ours: OurBatches) -> None:
         self._cluster = cluster
         self._admin = admin
         self._ours = ours

@@ -155,7 +155,7 @@ def _record(
     record.resolutions.append(resolution)
     record.generation += 1
     if topic.recreate:
-        state.begin_anew(record, topic.target_topic_id)
+        state.start_over(record, topic.target_topic_id)
         record.mode = "identical"
         return record
     record.source_topic_id, record.target_topic_id = topic.source_topic_id, topic.target_topic_id

@@ -1,7 +1,7 @@
-"""Lets rules of the source's authorizer follow to the target, and keeps writers other than us off its mirrors.
+"""Mirrors rules of the source's authorizer to the target, and keeps other writers off the flow's mirrors.
 
-What will be placed is recorded before it is: a rule whose record got lost would be taken for the target's own, and
-never be removed.
+Rules are recorded before they are placed: a rule without a record would be taken for the target's own and never be
+removed.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class AclSync:
     """The rules of one flow.
 
     Args:
-        flow: Its policy.
-        uid: The flow's.
-        source: Where rules are read.
-        target: Where they are placed.
-        admins: Of both.
-        state_log: Where it is recorded what is ours.
+        flow: The flow's policy.
+        uid: The flow's id.
+        source: The cluster where rules are read.
+        target: The cluster where they are placed.
+        admins: The admin clients of source and target.
+        state_log: Where our rules are recorded.
 
     Attributes:
-        trouble: What could not be done, None for nothing.
+        problem: What could not be done; None for nothing.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class AclSync:
         admins: tuple[TopicAdmin, TopicAdmin],
         state_log: StateLog,
     ) -> None:
-        self.trouble: str | None = None
+        self.problem: str | None = None
         self._flow = flow
         self._uid = uid
         self._source = AuthorizerOf(source, admins[0])
@@ -64,15 +64,15 @@ class AclSync:
         self._cluster, self._admin = target, admins[1]
         self._log = state_log
         self._everyone: bool | None = None
-        self._told: tuple[str, ...] = ()
+        self._reported: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> bool:
-        """Whether the flow file asks for any of it."""
+        """Whether the flow file asks for mirrored rules or a locked target."""
         return self._flow.acls.mirror or self._flow.acls.lock_target
 
     async def round(self) -> None:
-        """Bring the passive target's rules in step.
+        """Bring the passive target's rules up to date.
 
         Raises:
             KafkaError: A cluster refuses.
@@ -80,20 +80,20 @@ class AclSync:
         mirrored_ones = {one.source_topic for one in state.mirrors_of(self._log.records, self._uid)}
         there = await self._source.read(lambda name: name in mirrored_ones or means_by_name(self._flow.topics, name))
         here = await self._target.read()
-        # What closes the source for a switch is noted before it is placed: read behind the rules, it is known.
+        # A switch records its locks before it places them on the source: if read after the rules, all are known.
         await self._log.read_to_end()
         if here is None:
-            self._tell(("the target has no authorizer: rules cannot be placed there",))
+            self._report(("the target has no authorizer: rules cannot be placed there",))
             return
         held = held_back_of(self._log.records, self._uid)
         topics, opened, foreign = await self._topics()
         closing = frozenset(locks_of_switch(self._log.records, self._uid))
-        # Beside the loop: there may be tens of thousands of rules.
+        # In a thread: there may be tens of thousands of rules.
         plan = await asyncio.to_thread(self._mirrored, topics, opened, foreign, there, here, held, closing)
         lock, problems = await self._locks(topics, here, held, plan)
-        self._tell((*plan.notes, *problems))
+        self._report((*plan.notes, *problems))
         after = HeldBack(lock, plan.made, plan.withheld)
-        # Also what is to be removed stays ours until it is gone.
+        # Rules that are about to be removed stay ours until they are gone.
         gone = set(held.locks) - set(lock)
         during = HeldBack(tuple(sorted({*lock, *gone})), tuple(sorted({*after.made, *plan.remove})), after.withheld)
         await self._record(during)
@@ -105,9 +105,9 @@ class AclSync:
             log.info("rules follow", flow=self._flow.name, made=len(plan.make), removed=len(plan.remove))
 
     async def _topics(self) -> tuple[dict[str, str], frozenset[str], frozenset[str]]:
-        """Return the mirrors that are copied to, target topics whose rules are left alone, and those of others.
+        """Return the mirrors being copied to, target topics whose rules are left alone, and topics of others.
 
-        Left alone are mirrors that were switched alone, and names that were given to another topic meanwhile.
+        Left alone are mirrors that were switched singly, and names that another topic has taken meanwhile.
         """
         writers = state.writers_of(self._log.records, self._uid)
         mirrors = list(state.mirrors_of(self._log.records, self._uid))
@@ -144,7 +144,7 @@ class AclSync:
         self, topics: Mapping[str, str], here: Authorizer, held: HeldBack, plan: Mirrored
     ) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
         if not self._flow.acls.lock_target:
-            return held.locks, ()  # those of a switch stay until the next one
+            return held.locks, ()  # locks of a switch stay until the next switch
         standing = tuple((set(here.rules) - set(plan.remove)) | set(plan.make))
         ours = frozenset(held.locks)
         authorizer = replace(here, rules=standing, allows_everyone=self._everyone)
@@ -163,9 +163,9 @@ class AclSync:
         if change(self._log.records):
             await self._log.change(self._uid, change)
 
-    def _tell(self, notes: tuple[str, ...]) -> None:
-        if notes != self._told:
+    def _report(self, notes: tuple[str, ...]) -> None:
+        if notes != self._reported:
             for note in notes:
                 log.warning("rules do not follow", flow=self._flow.name, why=note)
-        self._told = notes
-        self.trouble = f"rules: {'; '.join(notes[:3])}" if notes else None
+        self._reported = notes
+        self.problem = f"rules: {'; '.join(notes[:3])}" if notes else None

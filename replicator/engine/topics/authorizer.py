@@ -1,4 +1,4 @@
-"""The authorizer of one cluster, as far as it can be seen from outside."""
+"""The authorizer of one cluster, as far as it can be observed from outside."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 _AUTHORIZER = "authorizer.class.name"
 TAKES_EFFECT_SECONDS = 1.0
-"""How long brokers may take to follow a change of rules."""
+"""How long brokers may take to apply a change of rules."""
 _NOBODY = "User:replicator.probe"
 
 
 class AuthorizerOf:
-    """The authorizer of one cluster, read whole each time.
+    """The authorizer of one cluster; every read returns all of it.
 
     Args:
         cluster: The cluster.
-        admin: Where its settings are read.
+        admin: The client that reads its settings.
     """
 
     def __init__(self, cluster: Cluster, admin: TopicAdmin) -> None:
@@ -42,15 +42,15 @@ class AuthorizerOf:
         self._admin = admin
 
     async def read(self, about: Callable[[str], bool] = lambda _: True) -> Authorizer | None:
-        """Return what it does, as far as can be seen without changing anything; None where the cluster has none.
+        """Return the authorizer, as far as it can be observed without changing anything; None if there is none.
 
         Args:
-            about: Of which topics rules about one by its name are wanted.
+            about: Selects the topics whose literal rules are wanted.
 
         Raises:
             KafkaError: It cannot be asked.
         """
-        with contextlib.suppress(AuthorizationFailed):  # then the rules alone tell
+        with contextlib.suppress(AuthorizationFailed):  # then only the rules can tell
             if not (await self._admin.broker_configs([_AUTHORIZER])).get(_AUTHORIZER):
                 return None
         rules = await self.acls.rules(about)
@@ -60,9 +60,9 @@ class AuthorizerOf:
         return Authorizer(rules, None, known.text if known.known else None)
 
     async def lock_plan(self, authorizer: Authorizer, topics: Collection[str], ours: frozenset[Rule]) -> LockPlan:
-        """Return what keeps others from writing, without rules that are there and not ours (`core.acl.locks.locks`).
+        """Return the locks that keep others from writing, without rules that exist and are not ours (`core.acl.locks`).
 
-        Whether everyone is allowed is found out where it matters and the authorizer does not tell.
+        Whether everyone is allowed is probed only if it matters and the authorizer does not say.
 
         Raises:
             KafkaError: The cluster refuses.
@@ -75,7 +75,7 @@ class AuthorizerOf:
         return replace(plan, rules=tuple(rule for rule in plan.rules if rule not in theirs))
 
     async def check_placing(self) -> None:
-        """Return if we may place rules, as far as the cluster tells.
+        """Return if we may place rules, as far as the cluster says.
 
         Raises:
             AuthorizationFailed: We may not.
@@ -91,7 +91,7 @@ class AuthorizerOf:
         )
 
     async def may_place(self) -> bool | None:
-        """Return whether we may place and remove rules; None where the cluster does not tell.
+        """Return whether we may place and remove rules; None if the cluster does not say.
 
         Raises:
             KafkaError: It cannot be asked.
@@ -100,7 +100,7 @@ class AuthorizerOf:
         return may_place_rules(operations)
 
     async def nobody_is_allowed(self) -> bool:
-        """Return whether surely nobody may do anything where no rule is found; nothing is changed for the answer.
+        """Return whether it is certain that without a rule nobody is allowed anything; changes nothing.
 
         Raises:
             KafkaError: The cluster cannot be asked.
@@ -108,11 +108,12 @@ class AuthorizerOf:
         return not await may_do_anything_to(self._cluster, _made_up_group())
 
     async def everyone_is_allowed(self) -> bool | None:
-        """Return whether everyone may do everything where no rule is found; None where that cannot be told.
+        """Return whether everyone may do everything that no rule is about; None if that cannot be determined.
 
-        Brokers do not show that setting (KAFKA_FACTS K12). So a rule for somebody who is not there is placed on a group
-        that is not there, for a second: it takes our rights to that group away if we had them for want of a rule. A
-        super user keeps them, and so does who has rules for all groups: from them nothing can be told.
+        Brokers do not reveal that setting (KAFKA_FACTS K12). So for a second a rule is placed: for a user that does not
+        exist, on a group that does not exist. It takes away our rights to that group if we had them only because there
+        was no rule. A super user keeps them, and so does a user with rules for all groups: then nothing can be
+        concluded.
 
         Raises:
             KafkaError: The cluster refuses.
@@ -132,10 +133,10 @@ class AuthorizerOf:
 
 
 def may_place_rules(operations: frozenset[str] | None) -> bool | None:
-    """Return whether we may place and remove rules, by what a cluster lets us do to it; None where it does not tell."""
+    """Return whether we may place and remove rules, judging by our operations on the cluster; None if unknown."""
     return None if operations is None else bool(operations & {"ALTER", "ALL"})
 
 
 def _made_up_group() -> str:
-    """Return the name of a group that nobody has, and no rule is about by its name."""
+    """Return the name of a group that nobody uses and no literal rule is about."""
     return f"replicator.probe.{uuid.uuid4().hex[:12]}"

@@ -1,4 +1,4 @@
-"""Which topics of its source a flow copies, as far as it is known now, and what is recorded before any is begun."""
+"""Which topics of its source a flow copies, as far as is known now, and what is recorded before the first is copied."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from replicator.wire.topology import Topic
 
 _LEFT_SECONDS = 600.0
-"""How long an announcement stands that no topic followed: a pass over thousands of topics takes minutes."""
+"""How long an announcement lasts that no topic followed: a pass over thousands of topics takes minutes."""
 
 log = get_logger(__name__)
 
@@ -32,14 +32,14 @@ class Chosen:
     """The topics of one flow.
 
     Args:
-        flow: Its policy.
-        uid: Who it is.
-        there: What is recorded where the topics are.
-        target: Where they are copied to.
+        flow: The flow's policy.
+        uid: The flow's id.
+        there: What is recorded on the source cluster.
+        target: The target cluster.
         state_log: The target's `replicator.state`.
 
     Attributes:
-        choice: As of the last look; None before the first.
+        choice: The result of the last look; None before the first.
     """
 
     def __init__(self, flow: FlowSpec, uid: str, there: SourceState, target: Cluster, state_log: StateLog) -> None:
@@ -60,15 +60,15 @@ class Chosen:
         self._over: frozenset[bytes] = frozenset()
 
     async def look(self, known: Collection[str]) -> Choice:
-        """Decide about all topics of the source, as it was described last.
+        """Decide about all topics of the source, as of the last description.
 
-        While it cannot be asked what flows made there, topics that are known go on, and new ones wait.
+        While the origins of topics cannot be read, known topics continue, and new ones wait.
 
         Args:
             known: Topics that are mirrored already.
         """
         waiting: str | None = None
-        # Others describe the source, too: of what came since it is not known yet what flows made.
+        # Others refresh the metadata, too: for topics that appear from here on, the origins read below may be missing.
         names = tuple(self._source.topics)
         if self._provenance is not None:
             try:
@@ -76,7 +76,7 @@ class Chosen:
                 self._unknown = self._provenance.unknown
             except (KafkaError, TimedOut) as error:
                 waiting = f"waits until it is known whether it is a copy from {self._flow.target}: {error}"
-                self._unknown = f"whether topics of {self._flow.source} are copies is not known now: {error}"
+                self._unknown = f"it is not known now which topics of {self._flow.source} are copies: {error}"
         before, made = self.choice, choose(self._flow, self._target.cluster_id, names, self._made)
         self._waiting = None
         if waiting is not None:
@@ -84,15 +84,15 @@ class Chosen:
             made = Choice(tuple(name for name in made.selected if name not in new), {**made.left_out, **new})
             self._waiting = frozenset(new)
         self.choice = made
-        told = before.left_out if before is not None else {}
+        reported = before.left_out if before is not None else {}
         for name, why in made.left_out.items():
-            if told.get(name) != why and name not in known:
+            if reported.get(name) != why and name not in known:
                 log.info("topic left out", flow=self._flow.name, topic=name, why=why)
         return made
 
     @property
     def unknown(self) -> str | None:
-        """Why it is not known which topics are copies of the target's own; None where it is, or nobody had to ask."""
+        """Why it is unknown which topics are copies of the target's own; None if it is known or does not matter."""
         return self._unknown or self._there.unknown
 
     @property
@@ -101,9 +101,10 @@ class Chosen:
         return self.choice.selected if self.choice is not None else ()
 
     def meant(self) -> list[str]:
-        """Return the topics that the source has, as it was described last, and that are or may be copied.
+        """Return the source's topics, as of the last description, that are or may be copied.
 
-        Also those that came since the last look, or wait: whoever concludes that all is copied must not miss them.
+        This includes topics that appeared since the last look, or that wait: nobody may conclude that everything is
+        copied and miss them.
         """
         choice, topics = self.choice or Choice(), self._source.topics
         judged = {*choice.selected, *choice.left_out.keys()} - (self._waiting or frozenset())
@@ -111,23 +112,23 @@ class Chosen:
         return [name for name in (*choice.selected, *fresh.selected) if name in topics]
 
     def left_out(self, topic: str) -> str | None:
-        """Return why a topic is left out; None where it is not."""
+        """Return why a topic is left out; None if it is not."""
         return self.choice.left_out.get(topic) if self.choice is not None else None
 
     def trail(self, topic: str) -> tuple[Origin, ...]:
-        """Return what a topic of the source was itself copied from, the nearest first."""
+        """Return the chain of topics that a source topic was itself copied from, the nearest first."""
         return trail_of(self._source.cluster_id or "", topic, self._made.get(topic, ()))[1:]
 
     # -- what is recorded first -----------------------------------------------------------------------------------
 
     async def decide_start(self, names: Collection[str]) -> None:
-        """Record which topics were there at the flow's first start, once: with `start: latest` they begin at their end.
+        """Record once which topics existed at the flow's first start: with `start: latest` they start at their end.
 
-        A flow that has mirrors was started before, by a version that recorded it with each mirror. Nothing is
-        decided while new topics wait to be known: they would count as later ones.
+        A flow that has mirrors was started before, by a version that recorded this with each mirror. Nothing is
+        decided while new topics wait for their origins to be known: they would count as later ones.
 
         Raises:
-            KafkaError: The target does not take it; nothing may be begun before.
+            KafkaError: The target does not accept the record; nothing may be copied before it does.
         """
         if self._flow.start is not Start.LATEST or self._at_end is not None or self._waiting is not None:
             return
@@ -145,15 +146,15 @@ class Chosen:
         self._at_end = unpacked(state.get_start(records, self._uid) or b"")
 
     def begins_at_end(self, name: str) -> bool:
-        """Return whether a topic was there at the first start of a flow with `start: latest`."""
+        """Return whether a topic existed at the first start of a flow with `start: latest`."""
         topic = self._source.topics.get(name)
         return topic is not None and self._at_end is not None and _digest(topic) in self._at_end
 
     async def announce(self, target_topics: Collection[str]) -> None:
-        """Record which target topics are going to be created, before they are.
+        """Record which target topics are about to be created.
 
         Raises:
-            KafkaError: The target does not take it.
+            KafkaError: The target does not accept the record.
         """
         if not target_topics:
             return
@@ -164,17 +165,17 @@ class Chosen:
         self._announced |= frozenset(target_topics)
 
     def note_left(self, wanted: Iterable[str], now: float) -> bool:
-        """Note announcements that nothing followed: their source topic is gone, or is not meant any more.
+        """Note announcements that no mirror followed: their source topic is gone, or is no longer selected.
 
-        Another daemon of the flow, with another file, may be about to create such a topic: it announces anew what was
-        taken back meanwhile.
+        Another daemon of the flow, with another file, may be about to create such a topic: it announces again what was
+        withdrawn meanwhile.
 
         Args:
-            wanted: Target topics of all that this daemon copies, or would.
+            wanted: Target topics of everything that this daemon copies, or would copy.
             now: Monotonic time.
 
         Returns:
-            Whether any has been left for so long that it is taken back with the next change.
+            Whether any was noted for so long that the next change withdraws it.
         """
         announced = unpacked(state.get_making(self._log.records, self._uid))
         left = announced - frozenset(map(digest_of, wanted)) if announced else announced
@@ -185,13 +186,13 @@ class Chosen:
     def settled(
         self, records: Mapping[bytes, bytes], mirrored: Collection[str], others: Collection[str]
     ) -> list[Change]:
-        """Return the change that takes announcements back; `forget` them once it is made.
+        """Return the change that withdraws announcements; call `forget` once it is made.
 
         Args:
             records: The target's `replicator.state`.
-            mirrored: Target topics that are recorded as mirrors with the same change: announced by whichever daemon of
-                this flow, also by one that was killed before it recorded them.
-            others: Target topics that turned out to be none of ours.
+            mirrored: Target topics that the same change records as mirrors. They may have been announced by any daemon
+                of this flow, including one that was killed before it recorded them.
+            others: Target topics that turned out not to be ours.
         """
         announced = unpacked(state.get_making(records, self._uid))
         over = [*mirrored, *(self._announced & frozenset(others))] if announced else []
@@ -199,11 +200,11 @@ class Chosen:
         return self._making(records, frozenset(), digests) if digests else []
 
     def forget(self, done: Collection[str]) -> None:
-        """Forget announcements that were taken back."""
+        """Forget announcements that were withdrawn."""
         self._announced -= frozenset(done)
 
     def _making(self, records: Mapping[bytes, bytes], new: frozenset[bytes], over: frozenset[bytes]) -> list[Change]:
-        """Return the change of what this flow announces, by digests; other daemons of it announce there, too."""
+        """Return the change to this flow's announcements, by digest; its other daemons share the record."""
         before = unpacked(state.get_making(records, self._uid))
         after = (before | new) - over
         return (
@@ -212,5 +213,5 @@ class Chosen:
 
 
 def _digest(topic: Topic) -> bytes:
-    """Return the 16 bytes that stand for a topic: its id, or where the cluster has none a digest of its name."""
+    """Return the 16 bytes that identify a topic: its id, or a digest of its name if the cluster has no ids."""
     return topic.topic_id if any(topic.topic_id) else digest_of(topic.name)

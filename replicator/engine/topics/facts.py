@@ -1,4 +1,4 @@
-"""What both sides tell of topics, and what has to be done to each so that it is the mirror of its source."""
+"""The facts about topics on both sides, and what has to be done to make each target topic the mirror of its source."""
 
 from __future__ import annotations
 
@@ -44,30 +44,30 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Facts of both sides for one topic."""
+class TopicPair:
+    """The facts about one topic, from both sides."""
 
     source: Topic
     target: Topic | None
     source_config: TopicConfig | None
     target_config: TopicConfig | None
     untold: KafkaError | None = None
-    """Why settings of one of the two are not known."""
+    """Why settings on one of the sides are unknown."""
 
 
 class TopicFacts:
-    """Reads both sides of one flow's topics and plans them.
+    """Reads a flow's topics on both sides and plans them.
 
     Args:
-        flow: Its policy.
-        uid: The flow's.
-        source: Where topics are found.
-        target: Where their mirrors stand.
-        admins: Of both.
+        flow: The flow's policy.
+        uid: The flow's id.
+        source: The source cluster.
+        target: The cluster with the mirrors.
+        admins: The admin clients of source and target.
         state_log: The state topic of the target.
 
     Attributes:
-        known_configs: Which settings topics of the target may have; None where that is not known yet.
+        known_configs: The settings that topics of the target can have; None while that is unknown.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class TopicFacts:
         self._source_admin, self._target_admin = admins
         self._log = state_log
 
-    async def of(self, names: list[str], targets: Mapping[str, str]) -> dict[str, Found]:
-        """Return what both sides tell of topics; what is refused of one of them is said there, and only there."""
+    async def of(self, names: list[str], targets: Mapping[str, str]) -> dict[str, TopicPair]:
+        """Return the facts about topics from both sides; a refusal for one topic is reported with that topic only."""
         existing = sorted({targets[name] for name in names if targets[name] in self._target.topics})
         untold: tuple[dict[str, KafkaError], dict[str, KafkaError]] = {}, {}
         there, here = await asyncio.gather(
@@ -100,7 +100,7 @@ class TopicFacts:
         for config in here.values():
             self.known_configs = frozenset(config.effective)
         return {
-            name: Found(
+            name: TopicPair(
                 self._source.topics[name],
                 self._target.topics.get(targets[name]),
                 there.get(name),
@@ -112,9 +112,9 @@ class TopicFacts:
         }
 
     async def _state_config(self) -> dict[str, TopicConfig]:
-        """Return the settings of the state topic: it stands on the target before any mirror, and names all there are.
+        """Return the settings of the state topic: it exists on the target before any mirror, and lists all settings.
 
-        Which settings a topic may have differs by Kafka's version, and one unknown name refuses a whole topic.
+        Which settings a topic can have differs between Kafka versions, and one unknown name fails a whole topic.
         """
         try:
             found = await self._target_admin.describe_configs([STATE_TOPIC])
@@ -126,8 +126,8 @@ class TopicFacts:
             self._log.learn_limit(int(takes))
         return found
 
-    def plan(self, mirror: Mirror, found: Found) -> TopicPlan:
-        """Return what has to be done to a target topic, as far as its own facts tell (`fault` tells the rest)."""
+    def plan(self, mirror: Mirror, found: TopicPair) -> TopicPlan:
+        """Return what has to be done to a target topic, going by its own facts alone (`fault` adds the rest)."""
         source = SourceTopic(
             name=mirror.topic,
             topic_id=state.uuid_text(found.source.topic_id),
@@ -149,10 +149,10 @@ class TopicFacts:
         return plan_topic(source, target, self._flow, cluster, target_name=mirror.target_topic, recorded=recorded)
 
     async def changes_once_ours(self, mirror: Mirror) -> tuple[str, ...]:
-        """Return what the next pass changes of a target topic that an operator accepts as it stands: from and to.
+        """Return what the next pass would change on a target topic that an operator accepts as it is: from and to.
 
         Raises:
-            PreflightFailed: It cannot be a mirror, whosever it is.
+            PreflightFailed: It cannot be a mirror, whoever owns it.
             KafkaError: A cluster cannot be asked.
         """
         names = {mirror.topic: mirror.target_topic}
@@ -163,7 +163,7 @@ class TopicFacts:
         if found.untold is not None:
             raise found.untold
         accepted = Mirror(mirror.topic, mirror.target_topic, managed=mirror.managed)
-        # Nothing is seeded below what was accepted.
+        # Nothing is seeded for partitions that were accepted.
         accepted.active = set(range(min(found.source.partition_count, found.target.partition_count)))
         plan = self.plan(accepted, found)
         fault = self.fault(accepted, found, plan)
@@ -177,12 +177,12 @@ class TopicFacts:
         in_force = {name: one.value for name, one in effective.items() if one.value is not None}
         return changes_of(plan, _target_side(found), in_force)
 
-    def fault(self, mirror: Mirror, found: Found, plan: TopicPlan) -> Fault | None:
+    def fault(self, mirror: Mirror, found: TopicPair, plan: TopicPlan) -> Fault | None:
         """Return why the two topics cannot be a mirror."""
         return self._not_mappable(mirror, found) or self._not_shareable(mirror, found) or plan.fault
 
-    def _not_mappable(self, mirror: Mirror, found: Found) -> Fault | None:
-        """A record that a cleaner may take cannot be told by counting, which mapped offsets rest on."""
+    def _not_mappable(self, mirror: Mirror, found: TopicPair) -> Fault | None:
+        """Return a fault if offsets are mapped and the topic is compacted: the map rests on counting records."""
         if "compact" not in effective_of(found.source_config).get(POLICY, ""):
             return None
         record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
@@ -195,8 +195,8 @@ class TopicFacts:
             "in a flow of its own",
         )
 
-    def _not_shareable(self, mirror: Mirror, found: Found) -> Fault | None:
-        """Say why others cannot write to this target topic as well: we could not tell our records from theirs."""
+    def _not_shareable(self, mirror: Mirror, found: TopicPair) -> Fault | None:
+        """Return why others must not write to this target topic as well: their records could not be told from ours."""
         if not self._flow.both_ways:
             return None
         here = effective_of(found.target_config)
@@ -215,7 +215,7 @@ class TopicFacts:
         return None
 
 
-def _target_side(found: Found) -> TargetTopic | None:
+def _target_side(found: TopicPair) -> TargetTopic | None:
     if found.target is None:
         return None
     return TargetTopic(
@@ -227,7 +227,7 @@ def _target_side(found: Found) -> TargetTopic | None:
 
 
 def effective_of(config: TopicConfig | None) -> dict[str, str]:
-    """Return the settings in force on a topic that the copying depends on; none where they cannot be read."""
+    """Return the settings in force that the copying depends on; none if they cannot be read."""
     if config is None:
         return {}
     return {

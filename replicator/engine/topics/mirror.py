@@ -15,39 +15,39 @@ if TYPE_CHECKING:
     from replicator.errors import KafkaError
 
 MAX_BYTES_DEFAULT = 1_048_588
-"""What a topic takes where nothing else is known (Kafka's default of max.message.bytes)."""
+"""What a topic is assumed to accept while its limit is unknown (Kafka's default for max.message.bytes)."""
 
 
 @dataclass(slots=True)
 class Mirror:
     """One topic of the flow, as the last pass left it.
 
-    Most attributes are fields of `MirrorRecord`: `take` and `as_record` go through them all.
+    Most attributes are fields of `MirrorRecord`; `take` and `as_record` convert them.
 
     Attributes:
-        topic: On the source.
-        target_topic: On the target.
-        source_id: Topic id on the source that is meant.
-        target_id: Topic id on the target that is meant.
+        topic: The topic on the source.
+        target_topic: The topic on the target.
+        source_id: The id of the source topic that is meant.
+        target_id: The id of the target topic that is meant.
         partitions: How many are copied.
-        batch_bytes_max: What the target takes.
-        begin_at_end: Whether it begins at the source's end.
-        begin_at_end_partitions: How many of its partitions do: those added later begin at their first record.
-        came_through: What its source topic was itself copied from, the nearest first.
-        compacted: Whether the source's cleaner may take records from inside its logs, as far as is known.
-        surely_compacted: Whether it is known that it may.
-        only_compacted: Whether nothing else takes records away.
-        delete_retention_ms: How long the source keeps tombstones, None where that is not known.
-        tombstones_ok_ms: Per partition, up to when lost tombstones were accepted.
+        batch_bytes_max: The largest batch that the target accepts.
+        begin_at_end: Whether copying starts at the source's end.
+        begin_at_end_partitions: For how many partitions it does: those added later start at their first record.
+        came_through: The chain of topics that its source topic was itself copied from, the nearest first.
+        compacted: Whether the source's cleaner may remove records from inside its logs, as far as is known.
+        surely_compacted: Whether it certainly may.
+        only_compacted: Whether nothing else removes records.
+        delete_retention_ms: How long the source keeps tombstones; None if unknown.
+        tombstones_ok_ms: Per partition, the time up to which lost tombstones were accepted.
         epochs_unproven: Per partition, the source offset below which leader epochs above the leader's are ignored.
-        active: Partitions that the record holds as ACTIVE.
+        active: Partitions that are ACTIVE in the record.
         epochs: Stored source leader epochs.
-        generation: Of its record; another daemon or an operator raises it to let everyone begin with it anew.
-        tells_policy: Whether its record names the cleanup policy where that is held back.
+        generation: The record's generation; whoever raises it makes every daemon start the mirror over.
+        tells_policy: Whether its record names the cleanup policy when that is held back.
         seeded: Per partition, the offset below which the target may hold fillers.
-        recorded: Whether its record says that the target topic is ours: nothing is copied to one that is not recorded.
-        fault: Why the whole mirror stands still.
-        notes: What an operator may wonder about.
+        recorded: Whether its record says that the target topic is ours; nothing is copied before it does.
+        fault: Why the whole mirror is stopped.
+        notes: Remarks for the operator.
         managed: Settings of the target topic that we set, with their values.
         held_back: Settings that it gets only once it is opened, with their values.
     """
@@ -80,17 +80,17 @@ class Mirror:
 
     @property
     def is_refused(self) -> bool:
-        """Whether the target does not take a topic of that name or kind, so that nothing of it was ever copied."""
+        """Whether the target refuses a topic of that name or kind, so that none of it was ever copied."""
         never_begun = not self.partitions and not any(self.target_id)
         return never_begun and self.fault is not None and self.fault.reason is Reason.TARGET_REFUSED
 
     def take(self, record: pb.MirrorRecord) -> None:
-        """Take all that is recorded of it."""
+        """Take everything from the record."""
         self.generation = record.generation
         self.source_id = record.source_topic_id or bytes(16)
         self.target_id = record.target_topic_id or bytes(16)
         self.begin_at_end = record.begin_at_end
-        # Versions that did not record how many recorded the partitions of that moment.
+        # Versions that did not record the number recorded the partitions of that moment.
         self.begin_at_end_partitions = record.begin_at_end_partitions or record.source_partitions
         self.came_through = tuple(Origin(one.cluster_id, one.topic) for one in record.came_through)
         self.active = set(record.active_partitions)
@@ -103,7 +103,7 @@ class Mirror:
         self.epochs_unproven = dict(record.epochs_unproven)
 
     def learn(self, record: pb.MirrorRecord) -> None:
-        """Take what other daemons recorded of their partitions; all of it only grows within a generation."""
+        """Take what other daemons recorded for their partitions; within a generation, all of it only grows."""
         self.active |= set(record.active_partitions)
         for epoch in record.leader_epochs:
             self.epochs[epoch.partition] = max(epoch.epoch, self.epochs.get(epoch.partition, -1))
@@ -112,15 +112,15 @@ class Mirror:
 
     def _phase(self) -> pb.MirrorPhase:
         if not self.partitions:
-            return pb.MIRROR_PHASE_PENDING  # no look has seen its topics yet
+            return pb.MIRROR_PHASE_PENDING  # no pass has seen its topics yet
         return pb.MIRROR_PHASE_ACTIVE if len(self.active) >= self.partitions else pb.MIRROR_PHASE_SEEDING
 
     def as_record(self, owner: tuple[str, str], stored: pb.MirrorRecord | None) -> pb.MirrorRecord:
-        """Return what is to be recorded of it, on top of what is stored.
+        """Return the record to write, based on the stored one.
 
         Args:
             owner: Uid and name of the flow.
-            stored: None where nothing is.
+            stored: The stored record; None if there is none.
         """
         record = pb.MirrorRecord()
         if stored is not None:
@@ -155,7 +155,7 @@ class Mirror:
 
 
 def fault_of(error: KafkaError) -> Fault:
-    """Return why a mirror stands still, with what helps: its text is all that status keeps of the error."""
+    """Return the fault of a mirror, including what helps: status keeps nothing of the error but this text."""
     reason = Reason.WAITING_FOR_ACCESS if isinstance(error, AuthorizationFailed) else Reason.TARGET_REFUSED
     step = error.next_step or (creation_advice(error.code) if isinstance(error, BrokerRefused) else "")
     return Fault(reason, f"{error}; next: {step}" if step else str(error))

@@ -1,4 +1,4 @@
-"""The records of mirrors: what a daemon takes of those it does not know yet, and what it writes after each pass."""
+"""The records of mirrors: read for mirrors that a daemon does not know yet, and written after each pass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
 
 _RECORDED_AT_ONCE = 100
-"""Mirrors in one compare-and-set: what is decided in it lets nothing else run."""
+"""Mirrors in one compare-and-set: its decision blocks the event loop."""
 
 log = get_logger(__name__)
 
@@ -30,12 +30,12 @@ class MirrorRecords:
     """The records of the mirrors of one flow.
 
     Args:
-        flow: Its policy.
-        uid: The flow's.
-        target: Where the mirrors stand.
+        flow: The flow's policy.
+        uid: The flow's id.
+        target: The cluster with the mirrors.
         state_log: Its state topic.
-        chosen: Which topics are copied, and what was announced of them.
-        mirrors: By source topic name, as the daemon knows them; shared with who keeps them in step.
+        chosen: Which topics are copied, and what was announced.
+        mirrors: The daemon's mirrors by source topic name; shared with `TopicSync`.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class MirrorRecords:
         self._mirrors = mirrors
 
     def mirror(self, name: str, target_name: str) -> Mirror:
-        """Return the mirror of a source topic and its target topic as it is recorded, if it is."""
+        """Return the mirror of a source topic with its target topic, from its record if there is one."""
         mirror = Mirror(name, target_name, begin_at_end=self._chosen.begins_at_end(name))
         record = state.get_mirror(self._log.records, self._uid, target_name)
         if record is not None and record.source_topic == name:
@@ -64,7 +64,7 @@ class MirrorRecords:
         return mirror
 
     def readable(self, names: Iterable[str], targets: Mapping[str, str]) -> list[str]:
-        """Return those topics whose mirror's record can be read, if there is one; the others stand still."""
+        """Return the topics whose mirror's record is readable or missing; the mirrors of the others are stopped."""
         readable = []
         for name in names:
             try:
@@ -80,7 +80,7 @@ class MirrorRecords:
         return readable
 
     def of(self, mirror: Mirror, stored: pb.MirrorRecord | None) -> pb.MirrorRecord:
-        """Return the record of a mirror to be changed: the stored one, or the first of a topic that has none yet."""
+        """Return a mirror's record to be changed: a copy of the stored one, or the first one if there is none yet."""
         if stored is not None:
             record = pb.MirrorRecord()
             record.CopyFrom(stored)
@@ -88,7 +88,7 @@ class MirrorRecords:
         return mirror.as_record((self._uid, self._flow.name), None)
 
     async def write(self) -> None:
-        """Write what changed of the mirrors, some at a time: each is a fact of its own.
+        """Write the mirrors that changed, a limited number at a time: each record is a fact of its own.
 
         Raises:
             KafkaError: The state topic could not be read, or changed.
@@ -115,7 +115,7 @@ class MirrorRecords:
                 continue
             stored = state.get_mirror(records, self._uid, mirror.target_topic)
             if stored is not None and stored.generation != mirror.generation:
-                continue  # somebody begins with it anew: what is remembered here is not true any more
+                continue  # the mirror is being started over: what is remembered here is outdated
             if stored is not None and any(stored.target_topic_id) and stored.target_topic_id != mirror.target_id:
                 continue  # another topic is recorded as ours
             if stored is None and not self._flow.both_ways:
@@ -128,15 +128,15 @@ class MirrorRecords:
         return changes
 
     def _settled(self, records: Mapping[bytes, bytes]) -> list[Change]:
-        """Return the change that takes announcements back, once what they announced is recorded."""
+        """Return the change that withdraws announcements, once the mirrors they announced are recorded."""
         return self._chosen.settled(records, self._mirrored(), self._others())
 
     def _mirrored(self) -> set[str]:
-        """Return target topics that are mirrors: none of them is still to be created."""
+        """Return the target topics that are mirrors: none of them is still to be created."""
         return {one.target_topic for one in self._mirrors.values() if one.partitions and one.fault is None}
 
     def _others(self) -> set[str]:
-        """Return target topics that stand there, and are no mirrors; one that waits for its leaders will be one."""
+        """Return the target topics that exist and are not mirrors; one that waits for its leaders will become one."""
         return {
             one.target_topic
             for one in self._mirrors.values()

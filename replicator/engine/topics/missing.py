@@ -1,4 +1,4 @@
-"""Mirrors whose topic is gone from the source, or from the selection: noticed, reported, and left alone."""
+"""Mirrors whose topic has disappeared from the source, or from the selection: noticed, reported, and left alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.topics import selection
 from replicator.core.topics.plan import Fault
-from replicator.engine.logs.refusals import TOPIC_AUTHORIZATION_FAILED, told
+from replicator.engine.logs.refusals import TOPIC_AUTHORIZATION_FAILED, describe_refusal
 from replicator.engine.state import records as state
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -26,15 +26,15 @@ log = get_logger(__name__)
 
 
 class MissingTopics:
-    """The mirrors of one flow whose topics are not there any more.
+    """The mirrors of one flow whose topics no longer exist.
 
     Args:
-        flow: Its policy.
-        uid: The flow's.
-        source: Where topics are found.
+        flow: The flow's policy.
+        uid: The flow's id.
+        source: The source cluster.
         state_log: The state topic of the target.
         chosen: Which topics are copied, and why others are left out.
-        records: Of the mirrors.
+        records: The mirrors' records.
         mirrors: By source topic name.
     """
 
@@ -57,7 +57,7 @@ class MissingTopics:
         self._mirrors = mirrors
 
     def remember(self, names: Iterable[str]) -> None:
-        """Take the mirrors of topics that are not among these: what was copied once is missed by a new daemon, too."""
+        """Take the recorded mirrors of topics not among these: a new daemon, too, must miss what was copied before."""
         present = set(names)
         for record in state.readable_mirrors_of(self._log.records, self._uid):
             name = record.source_topic
@@ -65,9 +65,9 @@ class MissingTopics:
                 self._mirrors[name] = self._records.mirror(name, record.target_topic)
 
     async def why(self, names: Iterable[str]) -> dict[str, Fault]:
-        """Return why copied topics are not among those that the source tells of, where that is not known yet.
+        """Return why copied topics are missing from the source's topic list, where that is not known yet.
 
-        A topic that this user may not describe any more is left out of that answer without a word.
+        A topic that this user may no longer describe is missing from that list silently.
         """
         known = {*names, *(name for name in self._mirrors if self._chosen.left_out(name) is not None)}
         missing = [name for name, mirror in self._mirrors.items() if name not in known and mirror.fault is None]
@@ -82,17 +82,17 @@ class MissingTopics:
             for name in unknown
         }
         faults |= {
-            name: Fault(Reason.WAITING_FOR_ACCESS, told(self._source.spec, "Metadata", code, name))
+            name: Fault(Reason.WAITING_FOR_ACCESS, describe_refusal(self._source.spec, "Metadata", code, name))
             for name, code in codes.items()
             if code == TOPIC_AUTHORIZATION_FAILED
         }
         return faults
 
     def note(self, names: Iterable[str], faults: Mapping[str, Fault]) -> bool:
-        """Stop the mirrors of topics that are not there: each is reported, and left alone on the target.
+        """Stop the mirrors of topics that do not exist: each is reported, and left alone on the target.
 
         Args:
-            names: Topics that are there, and copied.
+            names: Topics that exist, and are copied.
             faults: What `why` returned.
 
         Returns:
@@ -117,7 +117,7 @@ class MissingTopics:
         return changed
 
     def _leave_out(self, mirror: Mirror, why: str) -> bool:
-        """Stop a mirror that an earlier version, or a wider file, began; return whether it went on before."""
+        """Stop a mirror that an earlier version or a wider file started; return whether it was being copied before."""
         fault = Fault(
             Reason.LEFT_OUT,
             f"{mirror.topic} {why}; what was copied stays on the target; next: list {mirror.topic} in topics.include "

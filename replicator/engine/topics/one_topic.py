@@ -1,4 +1,4 @@
-"""Brings one topic in step: creates, grows and configures its target topic, and notes at its mirror what stops it."""
+"""Brings one topic up to date: creates, grows and configures its target topic, and notes what stops its mirror."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.state.log import Change, StateLog
     from replicator.engine.topics.chosen import Chosen
-    from replicator.engine.topics.facts import Found, TopicFacts
+    from replicator.engine.topics.facts import TopicFacts, TopicPair
     from replicator.engine.topics.mirror import Mirror
     from replicator.engine.topics.mirror_records import MirrorRecords
     from replicator.engine.topics.proof import Proof
@@ -33,21 +33,21 @@ log = get_logger(__name__)
 
 
 class TopicSteps:
-    """Brings topics of one flow in step, one by one.
+    """Brings topics of one flow up to date, one by one.
 
     Args:
-        uid: The flow's.
-        target: Where the mirrors stand.
+        uid: The flow's id.
+        target: The cluster with the mirrors.
         state_log: Its state topic.
-        chosen: Which topics are copied, and what came before them.
+        chosen: Which topics are copied, and what they were copied from.
         facts: Plans topics.
         topics: Changes topics of the target.
-        records: Of the mirrors.
+        records: The mirrors' records.
         mirrors: By source topic name.
-        doubted: Returns why the mirror of a source topic may hold what is not ours, None where nothing says so.
+        doubted: Returns why the mirror of a source topic may hold records that are not ours; None if nothing says so.
 
     Attributes:
-        outrun: Topics that somebody else created on the target in the same moment, since the look began.
+        outrun: Topics that somebody else created on the target at the same time, since `begin`.
     """
 
     def __init__(
@@ -75,30 +75,30 @@ class TopicSteps:
         self._doubted = doubted
 
     async def begin(self, new: list[str]) -> None:
-        """Begin a look at some topics, of which these target topics will be created.
+        """Start a look at some topics, for which these target topics will be created.
 
         Raises:
             KafkaError: The target cannot be asked.
         """
-        await self._topics.look_before(new)
+        await self._topics.note_old_ids(new)
         self.outrun.clear()
 
     async def bring(
         self,
         name: str,
         target_name: str,
-        found: Found,
+        found: TopicPair,
         target_error: int | None,
         proof: Proof | None,
     ) -> None:
-        """Bring one topic in step; what stops it is noted at its mirror, and stops no other.
+        """Bring one topic up to date; what stops it is noted in its mirror, and stops no other.
 
         Args:
-            name: On the source.
-            target_name: On the target.
-            found: What both sides tell of it.
-            target_error: Kafka's error code of the target for it, None for none.
-            proof: Whether the target topic is ours; None for one that is not there, or was given up.
+            name: The topic on the source.
+            target_name: The topic on the target.
+            found: The facts from both sides.
+            target_error: The target's Kafka error code for it; None for none.
+            proof: Whether the target topic is ours; None if it does not exist or was given up.
         """
         mirror = self._mirrors.get(name)
         if mirror is None:
@@ -114,7 +114,7 @@ class TopicSteps:
             await self._bring_in_step(mirror, found, proof)
         except KafkaError as error:
             if error.retryable or (error is found.untold and mirror.partitions and mirror.fault is None):
-                # What is copied goes on being copied though its settings cannot be read now.
+                # What is being copied continues, even if its settings cannot be read now.
                 log.warning("topic not in step yet", topic=name, why=str(error), next=error.next_step)
                 if not mirror.partitions:
                     del self._mirrors[name]
@@ -124,7 +124,7 @@ class TopicSteps:
                 log.warning("topic stopped", topic=name, reason=fault.reason, why=str(error), next=error.next_step)
             mirror.fault = fault
 
-    async def _bring_in_step(self, mirror: Mirror, found: Found, proof: OwnedTopic | Fault | None) -> None:
+    async def _bring_in_step(self, mirror: Mirror, found: TopicPair, proof: OwnedTopic | Fault | None) -> None:
         if proof is None:
             found = await self._without_doomed(mirror, found)
         _note_cleaning(mirror, found)
@@ -137,8 +137,8 @@ class TopicSteps:
             mirror.fault = fault
             return
         if plan.steps and (doubted := self._doubted(mirror.topic)) is not None:
-            # It may hold what is not ours: nothing of it is changed before an operator has decided.
-            mirror.notes = (f"the target topic is left as it is while a partition stands still with {doubted}",)
+            # It may hold records that are not ours: it is not changed before an operator has decided.
+            mirror.notes = (f"the target topic is left as it is while a partition is stopped with {doubted}",)
             return
         owned = proof if isinstance(proof, OwnedTopic) else None
         target = await self._in_step(mirror, found, plan, owned)
@@ -147,10 +147,10 @@ class TopicSteps:
         mirror.fault = None
         mirror.notes = plan.notes
         mirror.target_id = target.topic_id
-        if any(found.source.topic_id):  # a broker in the middle of an upgrade may tell none: what is known stays
+        if any(found.source.topic_id):  # a broker in the middle of an upgrade may report none: what is known stays
             mirror.source_id = found.source.topic_id
         mirror.partitions = found.source.partition_count
-        if self._chosen.unknown is None:  # else what is recorded stays: others tell by it where a ring ends
+        if self._chosen.unknown is None:  # else the record stays as it is: others find the end of a ring by it
             mirror.came_through = self._chosen.trail(mirror.topic)
         if mirror.begin_at_end and not mirror.begin_at_end_partitions:
             mirror.begin_at_end_partitions = mirror.partitions
@@ -160,11 +160,13 @@ class TopicSteps:
         mirror.batch_bytes_max = int(limit) if limit else MAX_BYTES_DEFAULT
 
     def _may_change(self, mirror: Mirror) -> bool:
-        """Return whether the target topic is still the passive side: a pass may take minutes, a switch seconds."""
+        """Return whether the target topic is still passive: a pass may take minutes, a switch seconds."""
         return state.is_copied_to(self._log.records, self._uid, mirror.target_topic)
 
-    async def _in_step(self, mirror: Mirror, found: Found, plan: TopicPlan, owned: OwnedTopic | None) -> Topic | None:
-        """Create the target topic, or change the one that is ours; return it once it has leaders, None if not yet."""
+    async def _in_step(
+        self, mirror: Mirror, found: TopicPair, plan: TopicPlan, owned: OwnedTopic | None
+    ) -> Topic | None:
+        """Create the target topic, or change ours; return it once it has leaders, None if it does not have them yet."""
         target, partitions = found.target, found.source.partition_count
         if target is None:
             owned = await self._create(mirror, plan)
@@ -173,7 +175,7 @@ class TopicSteps:
                 if isinstance(step, GrowTopic | SetConfigs) and self._may_change(mirror):
                     await self._topics.carry_out(owned, step)
         if owned is None or not self._may_change(mirror):
-            return None  # somebody else was faster, or it was opened meanwhile: the next look tells whose it is
+            return None  # somebody else was faster, or it was opened meanwhile: the next pass finds out whose it is
         if plan.steps and (target is None or target.partition_count != partitions):
             target = await self._topics.await_leaders(owned, partitions)
         if target is not None and not owned.is_still(target.topic_id):
@@ -193,8 +195,8 @@ class TopicSteps:
             self.outrun.add(mirror.topic)
         return made
 
-    async def _without_doomed(self, mirror: Mirror, found: Found) -> Found:
-        """Delete the target topic that an operator gave up, if it is still there; return what is found then."""
+    async def _without_doomed(self, mirror: Mirror, found: TopicPair) -> TopicPair:
+        """Delete the target topic that an operator gave up, if it still exists; return the facts afterwards."""
         record = state.get_mirror(self._log.records, self._uid, mirror.target_topic)
         if record is None or not record.doomed_topic_id:
             return found
@@ -214,12 +216,12 @@ class TopicSteps:
         return found
 
 
-def _note_cleaning(mirror: Mirror, found: Found) -> None:
-    """Note how the source's log is cleaned; of a mirror that stands still, too: how it may be resolved rests on it."""
+def _note_cleaning(mirror: Mirror, found: TopicPair) -> None:
+    """Note how the source's log is cleaned, for stopped mirrors as well: the ways to resolve them depend on it."""
     source = effective_of(found.source_config)
     policy = source.get(POLICY, "")
     mirror.surely_compacted, mirror.only_compacted = "compact" in policy, policy == "compact"
     kept_ms = source.get(DELETE_RETENTION)
     mirror.delete_retention_ms = int(kept_ms) if kept_ms else None
-    # Where the setting cannot be read, a record that is gone must not be taken for lost history.
+    # If the setting cannot be read, assume compaction: a removed record must not be taken for lost history.
     mirror.compacted = "compact" in source.get(POLICY, "compact")

@@ -1,4 +1,4 @@
-"""Proves, for a whole pass of topic sync, whose the target topics are; those that are taken over are recorded first."""
+"""Proves, for a whole pass of topic sync, who owns the target topics; topics taken over are recorded first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from replicator.engine.state.log import Change, StateLog
     from replicator.engine.state.ownership.owners import Owners
     from replicator.engine.state.source import SourceState
-    from replicator.engine.topics.facts import Found, TopicFacts
+    from replicator.engine.topics.facts import TopicFacts, TopicPair
     from replicator.engine.topics.mirror import Mirror
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
@@ -31,17 +31,17 @@ log = get_logger(__name__)
 
 
 class TargetProof:
-    """Whose the target topics of one flow are.
+    """Who owns the target topics of one flow.
 
     Args:
-        flow: Its policy.
-        uid: The flow's.
-        there: What is recorded where topics are found.
-        target: Where their mirrors stand.
+        flow: The flow's policy.
+        uid: The flow's id.
+        there: What is recorded on the source cluster.
+        target: The cluster with the mirrors.
         state_log: The state topic of the target.
         owners: Which other flows feed topics of the target.
         facts: Plans topics: what cannot be a mirror is not taken over.
-        from_record: Returns the mirror of a source topic and its target topic, as it is recorded.
+        from_record: Returns the mirror of a source topic with its target topic, from its record.
     """
 
     def __init__(
@@ -67,15 +67,15 @@ class TargetProof:
         self._selected: frozenset[str] = frozenset()
 
     def selected(self, targets: Mapping[str, str]) -> None:
-        """Take what this pass copies: target topic by source topic."""
+        """Take what this pass copies: source topic -> target topic."""
         self._feeders = _first_of(targets)
         self._selected = frozenset(targets)
 
-    async def prove(self, found: Mapping[str, Found]) -> dict[str, Proof]:
-        """Return by source topic the proof that its target topic is ours, or why it is not, or why that is not known.
+    async def prove(self, found: Mapping[str, TopicPair]) -> dict[str, Proof]:
+        """Return, by source topic, the proof that its target topic is ours, or why it is not, or why that is unknown.
 
-        One that stood there before us and never held a record is recorded as ours before anything of it is changed: so
-        whoever is killed in between leaves no doubt. One that an operator gave up, and one that is not there, has none.
+        A topic that existed before us and never held a record is recorded as ours before it is changed in any way: so a
+        daemon killed in between leaves no doubt. A topic that an operator gave up, or that is missing, has no proof.
         """
         proofs: dict[str, Proof] = {}
         candidates: dict[str, Topic] = {}
@@ -88,10 +88,10 @@ class TargetProof:
             elif facts.target is not None and not self._is_given_up(facts.target):
                 candidates[name] = facts.target
         sources = {topic.name: name for name, topic in candidates.items()}
-        told = await self._ownership.prove(candidates.values(), sources)
+        by_topic = await self._ownership.prove(candidates.values(), sources)
         adopted: dict[str, Topic] = {}
         for name, topic in candidates.items():
-            proof = told[topic.name]
+            proof = by_topic[topic.name]
             if not isinstance(proof, OwnedTopic) or proof.because is Because.RECORDED:
                 proofs[name] = proof
                 continue
@@ -100,8 +100,8 @@ class TargetProof:
                 adopted[name] = topic
         return proofs | await self._adopt(found, adopted)
 
-    async def _adopt(self, found: Mapping[str, Found], topics: Mapping[str, Topic]) -> dict[str, Proof]:
-        """Record topics as ours, all in one change; return the proofs of those that are recorded then."""
+    async def _adopt(self, found: Mapping[str, TopicPair], topics: Mapping[str, Topic]) -> dict[str, Proof]:
+        """Record topics as ours, all in one change; return the proofs for those that are recorded afterwards."""
         mirrors = {name: self._from_record(name, topic.name) for name, topic in topics.items()}
 
         def decide(records: Mapping[bytes, bytes]) -> list[Change]:
@@ -113,7 +113,7 @@ class TargetProof:
                     state.names_its_topic(stored) or stored.generation != mirrors[name].generation
                 )
                 if changed or topic.name in owners:
-                    continue  # somebody was faster; the next look tells what that means
+                    continue  # somebody was faster; the next pass finds out what that means
                 record = mirrors[name].as_record((self._uid, self._flow.name), stored)
                 record.source_topic_id, record.target_topic_id = found[name].source.topic_id, topic.topic_id
                 record.source_partitions, record.phase = found[name].source.partition_count, pb.MIRROR_PHASE_SEEDING
@@ -122,7 +122,7 @@ class TargetProof:
 
         if topics:
             await self._log.change(self._uid, decide)
-        why = "others write to it too" if self._flow.both_ways else "it stood there and never held a record"
+        why = "others write to it too" if self._flow.both_ways else "it existed already and never held a record"
         proofs: dict[str, Proof] = {}
         for name, topic in topics.items():
             record = state.get_mirror(self._log.records, self._uid, topic.name)
@@ -132,9 +132,9 @@ class TargetProof:
         return proofs
 
     def _taken(self, name: str, target_name: str, owners: Mapping[str, str]) -> Fault | None:
-        """Return who else feeds this target topic: another flow, or another topic of this one that is renamed alike.
+        """Return who else feeds this target topic: another flow, or another topic of this flow with the same new name.
 
-        Of several topics of this flow the one that is recorded does, else the first in name order: logs are not merged.
+        Among topics of this flow, the recorded one feeds it, else the first in name order: logs are not merged.
         """
         if target_name in owners:
             return self.owned_elsewhere(target_name)
@@ -143,9 +143,9 @@ class TargetProof:
         if feeder == name:
             return None
         if feeder in self._selected:
-            told, step = f"is copied to {target_name} already", "exclude one of them, or rename it apart"
+            what, step = f"is copied to {target_name} already", "exclude one of them, or rename it apart"
         else:
-            told = f"was copied to {target_name}"
+            what = f"was copied to {target_name}"
             flow = self._flow.name
             step = (
                 f"rename {name} apart; or, if {target_name} is to hold {name} from now on, `replicator mirror forget "
@@ -154,7 +154,7 @@ class TargetProof:
             )
         return Fault(
             Reason.TARGET_TAKEN,
-            f"topic {feeder} of this flow {told}, and two topics are never merged into one; next: {step}",
+            f"topic {feeder} of this flow {what}, and two topics are never merged into one; next: {step}",
         )
 
     def _target_name(self, name: str) -> str:
@@ -166,11 +166,11 @@ class TargetProof:
         return record is not None and bool(record.doomed_topic_id) and record.doomed_topic_id == topic.topic_id
 
     def owned_elsewhere(self, target_name: str) -> Fault | None:
-        """Return why a mirror stands still whose target topic is another flow's."""
+        """Return the fault of a mirror whose target topic belongs to another flow; None if it does not."""
         owner = None if self._flow.both_ways else self._owners.of(target_name)
         if owner is None:
             return None
-        self._owners.look(owner)  # so that it is known by the time that somebody wants to adopt it
+        self._owners.look(owner)  # so that its activity is known by the time somebody wants to adopt the topic
         text = owner.text(target_name, self._flow.source, self._source.cluster_id or "")
         return Fault(Reason.OTHER_OWNER, f"{text}; next: {owner.next_step(self._flow.name)}")
 

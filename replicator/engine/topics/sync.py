@@ -1,7 +1,7 @@
-"""Keeps the topics of a flow in step: found, created, grown, configured, and noticed when they go.
+"""Keeps the topics of a flow up to date: found, created, grown, configured, and noticed when they disappear.
 
 One pass reads both clusters, plans each topic (`core.topics.plan`), carries the steps out, and records what became a
-mirror. A topic that cannot be handled faults alone; the pass goes on with the others.
+mirror. A topic that cannot be handled faults alone; the pass continues with the others.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ class TopicSync:
     """Runs passes for one flow.
 
     Args:
-        flow: Its policy.
-        uid: The flow's.
-        source: Where topics are found.
-        target: Where their mirrors stand.
-        admins: Of both.
+        flow: The flow's policy.
+        uid: The flow's id.
+        source: The source cluster.
+        target: The cluster with the mirrors.
+        admins: The admin clients of source and target.
         state_log: The state topic of the target.
-        there: What is recorded on the source, for all who ask; None: read for this alone.
-        doubted: Returns why the mirror of a source topic may hold what is not ours, None where nothing says so.
+        there: What is recorded on the source cluster, shared by all readers; None to read it for this object alone.
+        doubted: Returns why the mirror of a source topic may hold records that are not ours; None if nothing says so.
 
     Attributes:
         mirrors: By source topic name.
         chosen: Which topics are copied, and which are left out.
-        facts: What both sides tell of topics.
+        facts: The facts about topics from both sides.
         records: The mirrors' records.
     """
 
@@ -101,10 +101,10 @@ class TopicSync:
         self._log = state_log
         self._owners = owners
         self._first_pass = True
-        self._anew: set[str] = set()
+        self._due: set[str] = set()
 
     def note_record(self, key: bytes) -> str | None:
-        """Take the news that a record changed; return the source topic of a mirror that has to begin anew."""
+        """Handle a changed record; return the source topic of a mirror that has to start over, else None."""
         parsed = parse_key(key)
         if parsed is None or parsed.kind != pb.KIND_MIRROR or parsed.flow_uid != self._uid:
             return None
@@ -121,11 +121,11 @@ class TopicSync:
             mirror.learn(record)
             return None
         self.mirrors[mirror.topic] = self.records.mirror(mirror.topic, mirror.target_topic)
-        self._anew.add(mirror.topic)
+        self._due.add(mirror.topic)
         return mirror.topic
 
     def _damaged(self, target_topic: str, error: DamagedRecord) -> str | None:
-        """Stop the mirror whose record cannot be read; return its source topic, None where it is not known yet."""
+        """Stop the mirror whose record cannot be read; return its source topic, None if that is not known yet."""
         mirror = next((one for one in self.mirrors.values() if one.target_topic == target_topic), None)
         if mirror is None:
             return None
@@ -133,7 +133,7 @@ class TopicSync:
         return mirror.topic
 
     def _removed(self, target_topic: str) -> str | None:
-        """Return the source topic of a mirror whose record is gone: another flow adopted it, or it is forgotten."""
+        """Return the source topic of a mirror whose record is gone: another flow adopted it, or it was forgotten."""
         mirror = next((one for one in self.mirrors.values() if one.target_topic == target_topic), None)
         if mirror is None:
             return None
@@ -145,10 +145,10 @@ class TopicSync:
         return mirror.topic
 
     def stand_by(self) -> bool:
-        """Show mirrors that are not copied to as they are recorded: nothing of them is ours to change.
+        """Show mirrors that are not being copied to as they are recorded: we must not change them.
 
         Returns:
-            Whether anything was shown otherwise before.
+            Whether any of them was shown differently before.
         """
         writers = state.writers_of(self._log.records, self._uid)
         if writers is None or (writers.flow.role is Role.COPYING and not writers.own):
@@ -168,27 +168,27 @@ class TopicSync:
         return changed
 
     async def run_pass(self, *, configs: bool) -> bool:
-        """Look at everything once; return whether anything had to be looked at closely.
+        """Look at everything once; return whether anything needed a closer look.
 
         Args:
             configs: Whether settings are read again too, or only names, ids and partition counts.
 
         Raises:
-            WrongCluster: Another cluster answers where one of the flow's was.
+            WrongCluster: Another cluster answers in place of one of the flow's.
             KafkaError: A cluster as a whole cannot be asked.
         """
         await self._source.refresh(None)
         self.check_clusters()
         stopped = self.stand_by()
-        # A daemon that has just started knows of its mirrors what is recorded.
+        # A daemon that has just started knows only what is recorded about its mirrors.
         recorded = (one.source_topic for one in state.readable_mirrors_of(self._log.records, self._uid))
         await self.chosen.look(self.mirrors.keys() | (recorded if self._first_pass else ()))
         names = self.selected()
         await self.chosen.decide_start(names)
         targets = {name: selection.target_name(self._flow.rename, name) for name in names}
-        anew, self._anew = self._anew, set()
+        due, self._due = self._due, set()
         fresh = [
-            name for name in names if configs or name in anew or name not in self.mirrors or self.mirrors[name].fault
+            name for name in names if configs or name in due or name not in self.mirrors or self.mirrors[name].fault
         ]
         grown = [name for name in names if name not in fresh and self._has_grown(name, targets[name])]
         looked_at = self.records.readable(fresh + grown, targets)
@@ -197,23 +197,23 @@ class TopicSync:
         gone = self._missing.note(names, await self._missing.why(names))
         self._proof.selected(targets)
         outrun = await self._look_at(looked_at, targets)
-        if outrun:  # somebody else created those in the same moment: whose they are is proven like that of any other
+        if outrun:  # somebody else created these at the same time: their owner is proven like any other's
             await self._look_at(outrun, targets)
         left = self.chosen.note_left(targets.values(), asyncio.get_running_loop().time())
         if looked_at or left:
             await self.records.write()
         if looked_at and self.facts.known_configs is None:
-            # What was created got what every version knows; its own settings tell what else this one does.
+            # The created topics got settings that every version knows; theirs now show which others this one knows.
             await self._look_at(looked_at, targets)
             await self.records.write()
         self._first_pass = False
         return bool(looked_at) or gone or stopped
 
     async def _look_at(self, names: list[str], targets: Mapping[str, str]) -> list[str]:
-        """Bring topics in step; return those that somebody else created on the target in the same moment."""
+        """Bring topics up to date; return those that somebody else created on the target at the same time."""
         if not names:
             return []
-        # The target is asked only about topics that need a look: one that goes there is noticed by its refusals.
+        # The target is only asked about topics that need a look; a topic that disappears there is noticed by refusals.
         absent = await self._target.refresh(sorted({targets[name] for name in names}))
         found = await self.facts.of(names, targets)
         proofs = await self._proof.prove(found)
@@ -227,19 +227,19 @@ class TopicSync:
         return sorted(self._steps.outrun)
 
     def check_clusters(self) -> None:
-        """Return if the clusters that answer are those that the flow goes between.
+        """Return if the clusters that answer are the flow's source and target.
 
         Raises:
-            WrongCluster: Another one answers.
+            WrongCluster: A different cluster answers.
         """
         check_clusters(self._log.records, self._uid, self._flow, self._source, self._target)
 
     def selected(self) -> list[str]:
-        """Return the topics that the source has, as it was described last, and the last look found to be copied."""
+        """Return the source's topics, as of the last description, that the last look found to be copied."""
         return self._copied(name for name in self.chosen.selected if name in self._source.topics)
 
     def meant(self) -> list[str]:
-        """Return the same with those that no look has judged yet: they may hold what has to be copied."""
+        """Return `selected` plus the topics that no look has judged yet: they may hold records to copy."""
         return self._copied(self.chosen.meant())
 
     def _copied(self, names: Iterable[str]) -> list[str]:
@@ -247,7 +247,7 @@ class TopicSync:
         return [name for name in names if writers is None or writers.copies(selection.target_name(flow.rename, name))]
 
     def look_again(self) -> bool:
-        """Mark mirrors of which the last partition was seeded: their policy follows now, not with the next settings.
+        """Mark mirrors whose last partition has been seeded: their policy is set now, not with the next settings.
 
         Returns:
             Whether there are any: a pass is due.
@@ -257,11 +257,11 @@ class TopicSync:
             for name, mirror in self.mirrors.items()
             if POLICY in mirror.held_back and mirror.fault is None and 0 < mirror.partitions <= len(mirror.active)
         ]
-        self._anew.update(seeded)
+        self._due.update(seeded)
         return bool(seeded)
 
     def _has_grown(self, name: str, target_name: str) -> bool:
-        """Return whether names, ids or counts alone show that a topic has to be looked at."""
+        """Return whether names, ids or counts alone show that a topic needs a look."""
         mirror, source = self.mirrors[name], self._source.topics.get(name)
         target = self._target.topics.get(target_name)
         return source is not None and (

@@ -1,4 +1,4 @@
-"""Changes topics of a target as they were planned, and waits until it has happened."""
+"""Carries out planned changes to topics of a target, and waits until they have taken effect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _TOPIC_ALREADY_EXISTS = 36
 _INVALID_PARTITIONS = 37
 _PRODUCE_BY_ID = 13
-"""From this version of Produce on a topic is named by its id: nothing meant for a deleted one reaches its successor."""
+"""Produce names topics by id from this version on: what is meant for a deleted topic never reaches its successor."""
 _LEADERS_SECONDS_MAX = 20.0
 
 log = get_logger(__name__)
@@ -36,8 +36,8 @@ class TargetTopics:
         self._admin = admin
         self._before: dict[str, frozenset[bytes]] = {}
 
-    async def look_before(self, names: Collection[str]) -> None:
-        """Note which topics brokers still tell of under names that are going to be created: those are others.
+    async def note_old_ids(self, names: Collection[str]) -> None:
+        """Note the topic ids that brokers still report for names about to be created: those are other topics.
 
         Raises:
             KafkaError: A broker refuses.
@@ -45,7 +45,7 @@ class TargetTopics:
         self._before = await self._cluster.ids_shown(names)
 
     async def create(self, step: CreateTopic) -> OwnedTopic | None:
-        """Create a topic; None where somebody else was faster: whose it is has to be proven then.
+        """Create a topic; None if somebody else was faster: then its owner has to be proven.
 
         Raises:
             KafkaError: The target refuses, or cannot be asked.
@@ -66,7 +66,7 @@ class TargetTopics:
         return made
 
     async def carry_out(self, topic: OwnedTopic, step: GrowTopic | SetConfigs) -> None:
-        """Do one step of a plan to a topic of ours; that another daemon of the flow was faster is no error.
+        """Carry out one step of a plan on a topic of ours; another daemon of the flow being faster is no error.
 
         Raises:
             NotOurs: Another topic has its name by now, or it is gone.
@@ -89,9 +89,9 @@ class TargetTopics:
         return topic is not None and topic.partition_count >= step.total
 
     async def await_leaders(self, owned: OwnedTopic, partitions: int) -> Topic | None:
-        """Wait for a new topic, or new partitions, to be known with leaders; None where it takes too long.
+        """Wait until a new topic, or new partitions, have known leaders; None if it takes too long.
 
-        A broker that lags behind may tell of a deleted topic of that name: that is waited out.
+        A broker that lags behind may still describe a deleted topic of that name: that is waited out.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LEADERS_SECONDS_MAX
@@ -109,7 +109,7 @@ class TargetTopics:
 
         Raises:
             NotOurs: Another topic has its name by now, or it is gone.
-            KafkaError: The target refuses, or it is still there after a while.
+            KafkaError: The target refuses, or the topic still exists after a while.
         """
         await self._admin.delete_topic(topic)
         log.warning("topic deleted", topic=topic.name, id=state.uuid_text(topic.topic_id))
@@ -117,10 +117,10 @@ class TargetTopics:
         await self._await_gone(topic.name, topic.topic_id)
 
     async def _await_gone(self, name: str, doomed: bytes) -> None:
-        """Wait until a deleted topic is gone, and until nothing that was sent by its name can reach the next one.
+        """Wait until a deleted topic is gone, and until nothing sent to it by name can reach its successor.
 
         Raises:
-            BrokerRefused: It is still there after a while; the next pass looks again.
+            BrokerRefused: It still exists after a while; the next pass looks again.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _LEADERS_SECONDS_MAX

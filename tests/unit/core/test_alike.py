@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.offsets.alike import equal_down_to, place_behind, place_without_records
+from replicator.core.offsets.alike import equal_down_to, place_after, place_without_records
 from replicator.core.offsets.offset_map import Place
 
 
@@ -23,13 +23,13 @@ from replicator.core.offsets.offset_map import Place
 )
 def test_behind_the_last_record(last: Place, target_end: int, next_record: int, place: Place) -> None:
     """A hole at the end of both logs changes no difference; no record of the source is passed over."""
-    assert place_behind(last, target_end, next_record) == place
+    assert place_after(last, target_end, next_record) == place
 
 
 @given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99), st.integers(0, 99))
 def test_no_record_is_passed_over(source: int, target: int, markers: int, hole: int) -> None:
     """Whatever the logs look like, the place lies between the record and the next one."""
-    place = place_behind(Place(source, target), target + 1 + markers, source + 1 + hole)
+    place = place_after(Place(source, target), target + 1 + markers, source + 1 + hole)
     assert source < place.source <= source + 1 + hole
     assert place.target == target + 1 + markers
 

@@ -11,8 +11,8 @@ from replicator.core.groups.sync import (
     Barrier,
     Facts,
     Ours,
-    Place,
     Reading,
+    Translated,
     decide,
     recorded,
     reread,
@@ -34,12 +34,12 @@ def facts(
     ours: int | None = None,
     *,
     before: int | None = None,
-    place: Place | None = None,
+    place: Translated | None = None,
     written_ms: int = NOW - 1000,
 ) -> Facts:
     """Return a partition with identical offsets."""
     if place is None and source is not None:
-        place = Place(EXACT, source)
+        place = Translated(EXACT, source)
     return Facts(
         None if source is None else Committed(source, "meta", 7),
         place,
@@ -78,7 +78,7 @@ def test_metadata_goes_along_and_the_leader_epoch_does_not() -> None:
     written = decide(facts(50, 40, 40), active=False, now_ms=NOW).write
     assert written == Committed(50, "meta", -1)
 
-    same_offset = Facts(Committed(50, "new"), Place(EXACT, 50), Committed(50, "old"), Ours(50, None, NOW))
+    same_offset = Facts(Committed(50, "new"), Translated(EXACT, 50), Committed(50, "old"), Ours(50, None, NOW))
     assert decide(same_offset, active=False, now_ms=NOW).write == Committed(50, "new")
 
 
@@ -100,14 +100,14 @@ def test_what_did_not_change_is_renewed_each_day() -> None:
 
 def test_beyond_what_is_replicated_nothing_is_guessed() -> None:
     """It waits; at a failover no more will come, and the replicated end is all there is."""
-    beyond = Place(NOT_YET, None, end_offset=44, beyond=8, detail="8 records behind")
+    beyond = Translated(NOT_YET, None, end_offset=44, beyond=8, detail="8 records behind")
     held = decide(facts(52, 40, 40, place=beyond), active=False, now_ms=NOW)
     assert (held.state, held.write, held.detail) == (GroupState.NOT_TRANSLATED, None, "8 records behind")
 
     clamped = decide(facts(52, 40, 40, place=beyond), active=False, now_ms=NOW, clamp=True)
     assert (clamped.state, clamped.write, clamped.cut) == (GroupState.IN_STEP, Committed(44, "meta"), 8)
 
-    unknown = Place(TranslationState.BELOW_MAP, None)
+    unknown = Translated(TranslationState.BELOW_MAP, None)
     for clamp in (False, True):
         verdict = decide(facts(52, 40, 40, place=unknown), active=False, now_ms=NOW, clamp=clamp)
         assert (verdict.state, verdict.write) == (GroupState.NOT_TRANSLATED, None)
@@ -115,19 +115,19 @@ def test_beyond_what_is_replicated_nothing_is_guessed() -> None:
 
 def test_below_the_targets_log_start_it_is_the_log_start() -> None:
     """The translation says so; a commit below would be out of range there."""
-    clamped = Place(TranslationState.BELOW_LOG_START, 30)
+    clamped = Translated(TranslationState.BELOW_LOG_START, 30)
 
     assert decide(facts(20, 10, 10, place=clamped), active=False, now_ms=NOW).write == Committed(30, "meta")
 
 
 def test_what_would_be_read_again() -> None:
     """Never below 0, and unknown without a commit on the target: `auto.offset.reset` decides there."""
-    assert reread(Place(EXACT, 50), Committed(40)) == 10
-    assert reread(Place(NOT_YET, None, end_offset=44, beyond=6), Committed(40)) == 4
-    assert reread(Place(EXACT, 50), Committed(60)) == 0
-    assert reread(Place(EXACT, 50), None) is None
+    assert reread(Translated(EXACT, 50), Committed(40)) == 10
+    assert reread(Translated(NOT_YET, None, end_offset=44, beyond=6), Committed(40)) == 4
+    assert reread(Translated(EXACT, 50), Committed(60)) == 0
+    assert reread(Translated(EXACT, 50), None) is None
     assert reread(None, Committed(40)) is None
-    assert reread(Place(TranslationState.FAULTED, None), Committed(40)) is None
+    assert reread(Translated(TranslationState.FAULTED, None), Committed(40)) is None
 
 
 def test_what_is_recorded_knows_both_values_until_one_is_seen() -> None:
@@ -193,7 +193,7 @@ def test_nobody_elses_value_is_overwritten_and_ours_always_follows(actions: list
                 target, foreign = int(value), True
         else:
             there = None if target is None else Committed(target)
-            verdict = decide(Facts(Committed(source), Place(EXACT, source), there, ours), active=False, now_ms=NOW)
+            verdict = decide(Facts(Committed(source), Translated(EXACT, source), there, ours), active=False, now_ms=NOW)
             if foreign and source != target:
                 assert verdict.state is GroupState.CHANGED_ON_TARGET
                 assert verdict.write is None

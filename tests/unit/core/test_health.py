@@ -93,7 +93,7 @@ def test_one_broker_that_does_not_answer_makes_a_flow_unhealthy() -> None:
 def test_what_nobody_works_on_is_not_healthy() -> None:
     """Nobody may ever do."""
     seen = flow(part(0, COPYING), part(1, WAITING, reason=Reason.WAITING_FOR_LEASE))
-    assert unhealthy_because(seen, None) == "orders stands still: waiting_for_lease"
+    assert unhealthy_because(seen, None) == "orders is stopped: waiting_for_lease"
 
 
 def test_a_flow_that_has_ended_says_so_once() -> None:
@@ -106,6 +106,6 @@ def test_a_flow_that_has_ended_says_so_once() -> None:
 def test_a_topic_that_lacks_a_right_is_not_healthy() -> None:
     """It stands still as much as one that is faulted."""
     seen = flow(part(0, COPYING), part(1, STOPPED, reason=Reason.WAITING_FOR_ACCESS))
-    assert unhealthy_because(seen, None) == "orders stands still: waiting_for_access"
+    assert unhealthy_because(seen, None) == "orders is stopped: waiting_for_access"
     switched = flow(part(0, STOPPED, MirrorState.STOPPED, Reason.FENCED))
     assert unhealthy_because(switched, None) is None

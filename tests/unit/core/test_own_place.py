@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.offsets.own_place import Ours, OwnPlace, OwnPlaceSearch
+from replicator.core.offsets.own_place import OurBatches, OwnPlace, OwnPlaceSearch
 from replicator.model.batch import CONTROL_BIT, MAGIC_V2, BatchHeader
 
 DATA, FILLS, OTHER = 100, 101, 900
@@ -23,7 +23,7 @@ def marker(offset: int, producer_id: int = DATA, epoch: int = EPOCH) -> BatchHea
 
 def found(*headers: BatchHeader, begin: int = 10, fence: int | None = EPOCH, any_marker: bool = False) -> OwnPlace:
     """Return the place that these batches tell of."""
-    search = OwnPlaceSearch(begin, Ours(DATA, frozenset({FILLS}), fence, any_marker))
+    search = OwnPlaceSearch(begin, OurBatches(DATA, frozenset({FILLS}), fence, any_marker))
     for header in headers:
         search.take(header)
     return search.result()

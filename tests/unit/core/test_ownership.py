@@ -13,8 +13,8 @@ from replicator.core.topics.ownership import (
     NO_TOPIC_ID,
     Because,
     Copied,
+    Evidence,
     OwnedTopic,
-    Standing,
     given_up,
     probe_rule,
     proven,
@@ -35,40 +35,40 @@ ORDERS = TopicPartition("orders", 0)
 
 
 @pytest.mark.parametrize(
-    ("standing", "because"),
+    ("evidence", "because"),
     [
-        (Standing("t", ONE, is_recorded=True, recorded_id=ONE), Because.RECORDED),
-        (Standing("t", ONE, is_recorded=True, recorded_id=ONE, written=(0, 9), owner="other"), Because.RECORDED),
-        (Standing("t", NO_TOPIC_ID, is_recorded=True, written=(0, 9)), Because.RECORDED),
-        (Standing("t", ONE, is_recorded=True), Because.RECORDED),
-        (Standing("t", ONE, is_recorded=True, written=(0, 9), ends_with_ours=True), Because.RECORDED),
-        (Standing("t", ONE), Because.NEVER_WRITTEN),
-        (Standing("t", ONE, written=(0, 9), shared=True), Because.SHARED),
+        (Evidence("t", ONE, is_recorded=True, recorded_id=ONE), Because.RECORDED),
+        (Evidence("t", ONE, is_recorded=True, recorded_id=ONE, written=(0, 9), owner="other"), Because.RECORDED),
+        (Evidence("t", NO_TOPIC_ID, is_recorded=True, written=(0, 9)), Because.RECORDED),
+        (Evidence("t", ONE, is_recorded=True), Because.RECORDED),
+        (Evidence("t", ONE, is_recorded=True, written=(0, 9), ends_with_ours=True), Because.RECORDED),
+        (Evidence("t", ONE), Because.NEVER_WRITTEN),
+        (Evidence("t", ONE, written=(0, 9), shared=True), Because.SHARED),
     ],
 )
-def test_what_is_ours(standing: Standing, because: Because) -> None:
+def test_what_is_ours(evidence: Evidence, because: Because) -> None:
     """By its record, by never having held a record, or because the flow file says that both write to it."""
-    proof = proven(standing)
+    proof = proven(evidence)
     assert isinstance(proof, OwnedTopic)
     assert (proof.name, proof.because) == ("t", because)
-    assert proof.is_still(standing.topic_id)
+    assert proof.is_still(evidence.topic_id)
 
 
 @pytest.mark.parametrize(
-    ("standing", "reason", "word"),
+    ("evidence", "reason", "word"),
     [
-        (Standing("t", OTHER, is_recorded=True, recorded_id=ONE), Reason.TARGET_RECREATED, "created again"),
-        (Standing("t", ONE, written=(2, 9)), Reason.FOREIGN_WRITER, "partition 2 ends at 9"),
-        (Standing("t", ONE, is_recorded=True, written=(2, 9)), Reason.FOREIGN_WRITER, "without a topic id"),
-        (Standing("t", ONE, is_recorded=True, owner="e2w", ends_with_ours=True), Reason.OTHER_OWNER, "flow e2w"),
-        (Standing("t", ONE, owner="e2w"), Reason.OTHER_OWNER, "flow e2w"),
-        (Standing("t", ONE, source_of=Copied("there", "w2e")), Reason.TARGET_TAKEN, "swapped"),
-        (Standing("t", ONE, source_of=Copied("there", "w2e"), written=(0, 1)), Reason.TARGET_TAKEN, "swapped"),
+        (Evidence("t", OTHER, is_recorded=True, recorded_id=ONE), Reason.TARGET_RECREATED, "created again"),
+        (Evidence("t", ONE, written=(2, 9)), Reason.FOREIGN_WRITER, "partition 2 ends at 9"),
+        (Evidence("t", ONE, is_recorded=True, written=(2, 9)), Reason.FOREIGN_WRITER, "without a topic id"),
+        (Evidence("t", ONE, is_recorded=True, owner="e2w", ends_with_ours=True), Reason.OTHER_OWNER, "flow e2w"),
+        (Evidence("t", ONE, owner="e2w"), Reason.OTHER_OWNER, "flow e2w"),
+        (Evidence("t", ONE, source_of=Copied("there", "w2e")), Reason.TARGET_TAKEN, "swapped"),
+        (Evidence("t", ONE, source_of=Copied("there", "w2e"), written=(0, 1)), Reason.TARGET_TAKEN, "swapped"),
     ],
 )
-def test_what_is_not_ours(standing: Standing, reason: Reason, word: str) -> None:
+def test_what_is_not_ours(evidence: Evidence, reason: Reason, word: str) -> None:
     """Each with its own reason; an empty topic is not ours where somebody else's record says so."""
-    fault = proven(standing)
+    fault = proven(evidence)
     assert isinstance(fault, Fault)
     assert fault.reason is reason
     assert word in fault.text

@@ -24,7 +24,7 @@ def test_a_missing_right_is_named_by_what_was_asked(api: str, right: str) -> Non
     error = access.refused(WEST, api, 29, "orders")
     assert isinstance(error, AuthorizationFailed)
     assert not error.retryable
-    assert str(error) == access.told(WEST, api, 29, "orders")
+    assert str(error) == access.describe_refusal(WEST, api, 29, "orders")
     assert str(error) == (
         f"west does not allow {right} on topic orders to User:repl (TOPIC_AUTHORIZATION_FAILED); "
         "next: kafka-acls.sh --bootstrap-server w:9092 --add --allow-principal User:repl "
@@ -35,7 +35,7 @@ def test_a_missing_right_is_named_by_what_was_asked(api: str, right: str) -> Non
 
 def test_other_refusals_keep_the_brokers_words() -> None:
     """No right is made up for them."""
-    assert access.told(WEST, "Produce", 87, "orders", "no key") == "INVALID_RECORD: no key"
+    assert access.describe_refusal(WEST, "Produce", 87, "orders", "no key") == "INVALID_RECORD: no key"
     assert isinstance(access.refused(WEST, "ListOffsets", 3, "orders"), BrokerRefused)
 
 

@@ -119,7 +119,7 @@ async def test_each_kind_is_told_and_cleared(what: str) -> None:
     order = Clearing("west", key.hex(), found.offset)
     before = dict(log.records)
     if found.guarded:
-        with pytest.raises(PreflightFailed, match="takes its key a second time") as refused:
+        with pytest.raises(PreflightFailed, match="requires its key a second time") as refused:
             await clear_in(log, "west", UID, order)
         assert (refused.value.why, log.records == before) == (found.clearing, True)
         order = Clearing("west", key.hex(), found.offset, key.hex())
@@ -210,7 +210,7 @@ def test_offsets_are_kept_only_where_they_are_asked_for() -> None:
     records = [SimpleNamespace(offset=at, key=key, value=b"v") for at, key in enumerate((b"a", b"b"))]
     view.take([Read(0, 2, cast("list[Record]", records))], 2)
     assert view.offsets == {b"a": 0, b"b": 1}
-    view.begin_anew(1, 2)
+    view.start_over(1, 2)
     view.take([Read(1, 2, cast("list[Record]", records[1:]))], 2)
     assert (view.offsets, dict(view.records)) == ({b"b": 1}, {b"b": b"v"})
 
@@ -254,7 +254,7 @@ async def test_the_event_loop_is_not_held_by_a_large_flow(monkeypatch: pytest.Mo
 
 
 def test_a_flow_whose_record_was_cleared_is_no_bug() -> None:
-    """Its daemon reads of it: the flow ends by that name, and begins as a new one."""
+    """Its daemon reads of it: the flow ends by that name, and starts as a new one."""
     log = world()
     log.write((state.flow_key(UID), None), (state.writer_key(UID), None))
     for read in (state.get_flow, state.get_writer_record):

@@ -187,7 +187,7 @@ def test_a_listener_that_meets_damage_keeps_nobody_from_the_news() -> None:
         raise damaged_record(key, "for a test")
 
     log._listeners = [meets_damage, heard.append]
-    log._tell(b"x")
+    log._notify(b"x")
     assert heard == [b"x"]
 
 

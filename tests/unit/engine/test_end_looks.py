@@ -70,7 +70,7 @@ async def test_an_end_that_is_not_proven_is_waited_for(worlds: list[World], name
     await asyncio.sleep(0.2)
 
     assert slot.copy.reason is Reason.WAITING_FOR_BROKER
-    assert "gives nothing from offset" in (slot.copy.detail or "")
+    assert "returns nothing from offset" in (slot.copy.detail or "")
     assert reading.copy.sending.head_fill is None
     assert reading.copy.reading.next_offset <= 90
 

@@ -18,7 +18,7 @@ from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.watching.log_starts import LogStarts
 from replicator.engine.copy.watching.target_ends import TargetEnds
 from replicator.engine.logs.side import Side
-from replicator.engine.offsets.source_looks import SourceLooks
+from replicator.engine.offsets.source_end_reader import SourceEndReader
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.wire.cluster import Cluster, Purpose
@@ -89,7 +89,7 @@ def _slot(where: TopicPartition) -> Slot:
 async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """A world in which answers are waited for briefly, and few partitions are asked for at once."""
     for module, pieces in (
-        ("offsets.source_looks", "_PARTITIONS_PER_REQUEST"),
+        ("offsets.source_end_reader", "_PARTITIONS_PER_REQUEST"),
         ("copy.watching.target_ends", "_ASKED_AT_ONCE"),
         ("copy.watching.log_starts", "_ASKED_AT_ONCE"),
     ):
@@ -104,7 +104,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
 async def test_ends_of_the_source(world: World) -> None:
     """The first piece that nobody answered ended the look, and the next look began with it again."""
     async with asyncio.timeout(2 * SECONDS_MAX):
-        await SourceLooks(cast("Any", world.pump)).look()
+        await SourceEndReader(cast("Any", world.pump)).look()
 
     seen = {slot for slot in world.pump.slots.values() if slot.lag.observed_end == 20}
     assert seen == world.sound

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from replicator.core.groups.sync import Place, Verdict
+from replicator.core.groups.sync import Translated, Verdict
 from replicator.engine.groups.places import places_of
 from replicator.engine.groups.positions import MirrorName
 from replicator.engine.groups.sides import SideView, other_kind
@@ -64,8 +64,8 @@ async def test_each_offset_is_asked_about_once_and_what_lies_beyond_knows_the_en
 
     places = await places_of(positions, positions.mirrors(), commits)
 
-    assert places[ORDERS, 50] == Place(TranslationState.EXACT, 47, detail="exact")
-    assert places[ORDERS, 130] == Place(
+    assert places[ORDERS, 50] == Translated(TranslationState.EXACT, 47, detail="exact")
+    assert places[ORDERS, 130] == Translated(
         TranslationState.NOT_YET_REPLICATED, None, 97, 30, "not_yet_replicated: 30 records behind"
     )
     assert places[grown, 7].offset is None
@@ -92,7 +92,7 @@ def sides(source: int | None = 50, target: int | None = 47, waits_for: str | Non
         {"g": Listed(GroupKind.CLASSIC, "Stable")}, {} if source is None else {"g": {ORDERS: Committed(source)}}
     )
     here = SideView({}, {} if target is None else {"g": {COPY: Committed(target)}})
-    place = Place(TranslationState.EXACT, (source or 0) - MARKERS)
+    place = Translated(TranslationState.EXACT, (source or 0) - MARKERS)
     return Sides(there, here, {(ORDERS, source or 0): place}, waits_for)
 
 

@@ -12,7 +12,7 @@ from replicator.core.copy.track import Track
 from replicator.core.offsets.offset_map import OffsetMap, Place
 from replicator.engine.copy.live_maps import offset_block, restored
 from replicator.engine.state import records as state
-from replicator.engine.state.cuts import cuts_of, put_cuts, unlooked_cuts
+from replicator.engine.state.cuts import cuts_of, put_cuts, unchecked_cuts
 from replicator.engine.state.journal import put_switches, switches_of
 from replicator.engine.switch import high_cuts
 from replicator.engine.switch.high_cuts import High, lowering, lowering_way_back
@@ -53,7 +53,7 @@ def old_records() -> dict[bytes, bytes]:
 def test_what_is_recorded_of_a_switch() -> None:
     """The cut, and the tail that follows from it; once it was looked at nothing is looked at again."""
     before = old_records()
-    unlooked = unlooked_cuts(before, UID)
+    unlooked = unchecked_cuts(before, UID)
     assert list(unlooked) == ["t"]
     after = applied(before, lowering(before, UID, unlooked, [High(HIGH, 1)]))
     lowered = replace(HIGH, source=10, target=10)
@@ -62,7 +62,7 @@ def test_what_is_recorded_of_a_switch() -> None:
     assert current is not None
     assert (current.cuts, current.revision) == ((lowered, RIGHT), 5)
     assert (lowered.loss, lowered.tail) == (2, 2)
-    assert not unlooked_cuts(after, UID)
+    assert not unchecked_cuts(after, UID)
     assert not lowering(after, UID, unlooked, [High(HIGH, 1)])
 
 
@@ -81,7 +81,7 @@ def test_a_switch_under_way(verb: Verb, done: StepName, reached: StepName, *, lo
     journal = Journal("s2", verb, cuts=(HIGH, RIGHT), revision=4, reached=done, history=history, confirmed="digest")
     before = applied(before, put_switches(UID, Switches(journal)))
     after = switches_of(
-        applied(before, lowering(before, UID, unlooked_cuts(before, UID), [High(HIGH, 1)])), UID
+        applied(before, lowering(before, UID, unchecked_cuts(before, UID), [High(HIGH, 1)])), UID
     ).current
     assert after is not None
     assert after.reached is reached
@@ -112,7 +112,7 @@ async def test_a_log_that_does_not_tell_where_it_starts() -> None:
     admin = SimpleNamespace(describe_configs=describe_configs)
     records = applied(old_records(), [state.put(state.writer_key(UID), pb.WriterRecord(producer_id=7))])
     site = SimpleNamespace(target=Cluster(), admins=(admin, admin), log=SimpleNamespace(records=records), uid=UID)
-    (record,) = unlooked_cuts(records, UID).values()
+    (record,) = unchecked_cuts(records, UID).values()
     with pytest.raises(BrokerRefused, match="the start of t-0 on west is not known"):
         await high_cuts._high_in(cast("Any", site), record)
     Cluster.there.clear()
@@ -122,11 +122,11 @@ async def test_a_log_that_does_not_tell_where_it_starts() -> None:
 def test_cuts_that_are_right() -> None:
     """They are only noted as looked at; a switch that was recorded meanwhile is left alone."""
     before = old_records()
-    unlooked = unlooked_cuts(before, UID)
+    unlooked = unchecked_cuts(before, UID)
     after = applied(before, lowering(before, UID, unlooked, []))
     assert cuts_of(after, UID, ["t"]) == ((HIGH, RIGHT), 3)
     assert switches_of(after, UID) == switches_of(before, UID)
-    assert not unlooked_cuts(after, UID)
+    assert not unchecked_cuts(after, UID)
     unlooked["t"].switch_id = "s0"
     assert not lowering(before, UID, unlooked, [])
 

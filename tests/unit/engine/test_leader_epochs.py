@@ -22,7 +22,7 @@ async def test_metadata_that_are_old_stop_nothing(worlds: list[World]) -> None:
     world.source.present_epoch = 4
     slot = world.add(ZERO, source, copied(50, 50))
     world.run()
-    await world.until(lambda: "metadata still tell 3" in (slot.copy.detail or ""))
+    await world.until(lambda: "metadata still say 3" in (slot.copy.detail or ""))
     assert slot.copy.reason is Reason.WAITING_FOR_BROKER
 
     world.source.leader_epoch = 4

@@ -70,7 +70,7 @@ def test_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_answer_that_stops_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused, and what was read so far is not all of it; only where a cleaner works it is the end."""
     Broker(monkeypatch, batch(0, b"a", b"b"))
-    with pytest.raises(BrokerRefused, match="t-0 gives nothing from offset 2 on, below its end 3") as caught:
+    with pytest.raises(BrokerRefused, match="t-0 returns nothing from offset 2 on, below its end 3") as caught:
         asyncio.run(values(3))
     assert caught.value.retryable
     Broker(monkeypatch, batch(0, b"a", b"b"))
@@ -98,7 +98,7 @@ def test_looks_that_rest_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for ask in (tail, compared, passed):
         Broker(monkeypatch)
-        with pytest.raises(BrokerRefused, match="gives nothing from offset"):
+        with pytest.raises(BrokerRefused, match="returns nothing from offset"):
             asyncio.run(ask())
 
 
@@ -176,7 +176,7 @@ def test_a_second_look_while_the_topic_is_made_anew_says_nothing(
 def test_a_second_look_that_is_shown_nothing_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow remote tier proves neither a hole nor a batch."""
     log = SegmentedLog(monkeypatch, [(0, 50)])
-    with pytest.raises(BrokerRefused, match="gives nothing from offset 50 on, below its end 100") as caught:
+    with pytest.raises(BrokerRefused, match="returns nothing from offset 50 on, below its end 100") as caught:
         asyncio.run(look_again(log.side, WHERE, 50))
     assert caught.value.retryable
     assert log.reads == 3, "the batch before it, nothing, and nothing on another connection"

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.offsets.own_place import Ours, OwnPlace
+from replicator.core.offsets.own_place import OurBatches, OwnPlace
 from replicator.engine.logs import reading as look
 from replicator.engine.switch import own_places
 from replicator.engine.switch.own_places import OwnPlaces, Stretch
@@ -75,7 +75,7 @@ def found(stretch: Stretch, *, policy: str = "delete", epoch: int | None = EPOCH
 
     cluster = cast("Any", SimpleNamespace(topic_ids={}, leader=lambda _: None, leader_connection=leader_connection))
     admin = cast("Any", SimpleNamespace(describe_configs=describe_configs))
-    places = OwnPlaces(cluster, admin, Ours(DATA, frozenset({FILLS}), epoch))
+    places = OwnPlaces(cluster, admin, OurBatches(DATA, frozenset({FILLS}), epoch))
     return asyncio.run(places.find({WHERE: stretch}))[WHERE]
 
 
@@ -120,7 +120,7 @@ def test_what_was_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_end_that_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no end, but where the cleaner works."""
     Log(monkeypatch, [(10, batch(0, 10))])
-    with pytest.raises(BrokerRefused, match="gives nothing from offset 10 on"):
+    with pytest.raises(BrokerRefused, match="returns nothing from offset 10 on"):
         found(Stretch(11, begin=8))
     assert found(Stretch(11, begin=8), policy="compact") == OwnPlace(10, 2)
 

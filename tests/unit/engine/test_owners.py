@@ -133,12 +133,12 @@ def test_a_flow_at_work_keeps_its_topic() -> None:
     assert owners.of("u") is None
     for at in (0.0, 29.0):
         now[0] = at
-        with pytest.raises(Conflict, match="at work") as refused:
+        with pytest.raises(Conflict, match="are active") as refused:
             check_adoption(owner, owners.look(owner), "t")
         assert "`replicator mirror forget a-to-c t`" in refused.value.next_step, "its daemons stay at work otherwise"
     log.apply([state.put(state.renewal_key("old", 0), pb.RenewalRecord(renewal=1))])
     now[0] = 31.0
-    with pytest.raises(Conflict, match="at work"):
+    with pytest.raises(Conflict, match="are active"):
         check_adoption(owner, owners.look(owner), "t")
     now[0] = 61.0
     check_adoption(owner, owners.look(owner), "t")

@@ -183,7 +183,7 @@ def test_nothing_below_the_end_is_told_in_time(served: list[Served]) -> None:
     reader = log.reader()
     reader.open(WHERE, 0, 9)
     assert [row[0] for row in reader.chunk()] == [0, 1, 2]
-    with pytest.raises(BrokerRefused, match="gives nothing from offset 3 on, below its end 9"):
+    with pytest.raises(BrokerRefused, match="returns nothing from offset 3 on, below its end 9"):
         reader.chunk()
 
 
@@ -213,7 +213,7 @@ def test_an_answer_that_holds_only_what_is_below_is_refused(served: list[Served]
     log.broker.logs[WHERE] = Stuck([], end=9)
     reader = log.reader(looks_ahead=False)
     reader.open(WHERE, 3, 9)
-    with pytest.raises(CorruptRecords, match="from offset 3 on holds only what is below it"):
+    with pytest.raises(CorruptRecords, match="from offset 3 holds only batches below it"):
         reader.chunk()
 
 

@@ -176,7 +176,7 @@ async def test_tails_are_not_measured_and_it_is_said_why(region: Region) -> None
     (shown,) = keeper.statuses()
     assert shown.known_tail is None
     assert (shown.waits_for or "").startswith(f"the old source, to measure its tail: {NAMED}")
-    assert "begin anew from west" in (shown.waits_for or "")
+    assert "start over from west" in (shown.waits_for or "")
 
     assert region.new is not None
     region.new.cluster_id = "source"
@@ -221,7 +221,7 @@ async def test_a_failback_under_way_ends_with_that_reason(region: Region, reache
             await executor.advance()
     assert region.journal.outcome is Outcome.ABORTED
     assert region.journal.stopped_by.startswith(NAMED)
-    assert "begin anew from west" in region.journal.stopped_by
+    assert "start over from west" in region.journal.stopped_by
 
 
 async def test_an_abort_removes_no_rule_of_another_cluster(region: Region) -> None:

@@ -11,7 +11,7 @@ import pytest
 from replicator.core.copy.attach_facts import Role, Writer
 from replicator.core.topics.ownership import Because, OwnedTopic
 from replicator.core.topics.plan import Fault
-from replicator.engine.logs.matching import Found
+from replicator.engine.logs.matching import Match
 from replicator.engine.logs.walking import Log as Walked
 from replicator.engine.offsets import resolve_facts
 from replicator.engine.offsets.resolve import Resolver
@@ -95,9 +95,9 @@ class World:
         """No transaction is open."""
         return log
 
-    async def copied_end(self, *_: object) -> Found:
+    async def copied_end(self, *_: object) -> Match:
         """An empty log proves no place."""
-        return Found(None, "it holds no record")
+        return Match(None, "it holds no record")
 
     async def ends_of(
         self, _cluster: Cluster, wanted: Iterable[TopicPartition]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.partition import Slot
-from replicator.engine.offsets import source_looks
-from replicator.engine.offsets.source_looks import SourceLooks
+from replicator.engine.offsets import source_end_reader
+from replicator.engine.offsets.source_end_reader import SourceEndReader
 from replicator.model.names import TopicPartition
 from replicator.model.states import Reason
 from tests.pumps import pump_with
@@ -63,8 +63,8 @@ async def test_what_nothing_tells_of_is_asked_for(monkeypatch: pytest.MonkeyPatc
         del slots[gone.source]
         return dict.fromkeys(wanted, 25), {}
 
-    monkeypatch.setattr(source_looks, "ends_of", ends_of)
-    await SourceLooks(cast("Pump", pump)).look()
+    monkeypatch.setattr(source_end_reader, "ends_of", ends_of)
+    await SourceEndReader(cast("Pump", pump)).look()
     assert asked == [paused.source, gone.source]
     assert (paused.lag.observed_end, paused.lag.observed_at, paused.lag.lag_records()) == (25, 100.0, 25)
     assert (seen.lag.observed_end, gone.lag.observed_end, recreated.lag.observed_end) == (10, None, None)

@@ -111,7 +111,7 @@ async def test_a_fault_silences_a_partition_only_where_offsets_lost_their_meanin
     if answered:
         assert beyond.behind_records == 3
         assert beyond.detail is not None
-        fenced = "a switch fenced it: what lies beyond is the other direction's to copy"
+        fenced = "a switch fenced it: what lies beyond is copied in the other direction"
         assert beyond.detail.endswith(fenced if reason is Reason.FENCED else f"the partition is FAULTED ({reason})")
     else:
         assert (found.state, found.detail) == (TranslationState.FAULTED, f"{reason}: look")

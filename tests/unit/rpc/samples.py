@@ -176,7 +176,7 @@ TRANSLATIONS = (
         None,
         TranslationState.NOT_YET_REPLICATED,
         500,
-        "500 records behind, copied is what lies below 500; the partition is FAULTED (overtaken_by_retention)",
+        "500 records behind: copied up to 500; the partition is FAULTED (overtaken_by_retention)",
     ),
 )
 """Of one group."""
@@ -352,7 +352,7 @@ class FakeDaemon:
         if found is None or found.offset != order.offset:
             raise Conflict("it is not the record that was shown")
         if found.guarded and order.confirm != found.key:
-            raise PreflightFailed("it takes its key a second time")
+            raise PreflightFailed("it requires its key a second time")
         self.damage.remove(found)
         return found
 

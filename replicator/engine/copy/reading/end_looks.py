@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.engine.logs.reading import gives_nothing, read_once
+from replicator.engine.logs.reading import ends_in_hole, read_once
 from replicator.errors import CorruptRecords, KafkaError
 from replicator.obs.logs import get_logger
 from replicator.wire.cluster import Purpose
@@ -160,7 +160,7 @@ class EndLooks:
         if fetched.start != fetched.end or end <= position:
             return None
         # Where no cleaner is known to work, a remote tier may be slow: the leader has to prove that it is none.
-        if not slot.recorded.cleaning.certain and not await gives_nothing(
+        if not slot.recorded.cleaning.certain and not await ends_in_hole(
             self._context.source, where, position, end, committed=self._context.committed_only
         ):
             return None

@@ -10,7 +10,7 @@ from replicator.core.copy.doubt import Edges
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.reading.rewriting import Carrier, opened_at_once
 from replicator.engine.copy.waiting import waits_for
-from replicator.engine.logs.refusals import told
+from replicator.engine.logs.refusals import describe_refusal
 from replicator.errors import BugError, CorruptRecords, ReplicatorError, TooLargeToOpen
 from replicator.model.batch import LENGTH_PREFIX_BYTES, MAGIC_V2
 from replicator.model.states import Reason
@@ -278,7 +278,7 @@ class Taking:
             # The log start and end tell which side was left: the attach reads both and names the fault.
             self._supervisor.ended(slot, slot.copy.settle(f"{name} at {slot.copy.reading.next_offset}"))
         elif outcome is FetchOutcome.REJECTED:
-            why = told(self._context.source.cluster.spec, "Fetch", fetched.error, slot.source.topic)
+            why = describe_refusal(self._context.source.cluster.spec, "Fetch", fetched.error, slot.source.topic)
             self._rest(slot, f"the source refuses to be read: {why}", Reason.WAITING_FOR_ACCESS)
         else:
             self._supervisor.ended(slot, slot.copy.settle(f"the source answers {name}"))

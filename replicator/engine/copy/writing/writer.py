@@ -13,7 +13,7 @@ from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.producer_state import Standing
 from replicator.engine.copy.writing.filler import Filler
 from replicator.engine.logs.link import Link
-from replicator.engine.logs.refusals import told
+from replicator.engine.logs.refusals import describe_refusal
 from replicator.errors import ConnectionFailed, CorruptRecords, KafkaError
 from replicator.model.states import Reason
 from replicator.wire.cluster import Purpose
@@ -344,7 +344,11 @@ class TargetWriter:
         """Take an answer that is not simply "accepted, where it was expected"."""
         _, _, slot, batch, episode = entry
         outcome = classify_produce(code)
-        detail = told(self._context.target.cluster.spec, "Produce", code, slot.target.topic, message) if code else ""
+        detail = (
+            describe_refusal(self._context.target.cluster.spec, "Produce", code, slot.target.topic, message)
+            if code
+            else ""
+        )
         before = slot.copy.acked_offset
         ending = slot.copy.answered(batch, episode, outcome, base_offset, detail)
         if slot.copy.acked_offset > before:

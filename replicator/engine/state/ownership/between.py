@@ -1,8 +1,8 @@
-"""Between which clusters a flow goes: its name alone does not say which flow it is.
+"""Which two clusters a flow connects: its name alone does not say which flow it is.
 
-Two sites may use one flow file and one target, and a source may be rebuilt behind its old address. So a flow is its
-name and the ids of both clusters. While a cluster does not answer, its id is what the flow file says, or what this
-daemon was told when it ran the flow before; else it is unknown, and an unknown cluster fits no flow.
+Two sites may use the same flow file and the same target, and a source may be rebuilt behind its old address. So a flow
+is identified by its name and the ids of both clusters. While a cluster does not answer, its id is taken from the flow
+file, or from what this daemon noted when it ran the flow before; else it is unknown, and an unknown id fits no flow.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Between:
     """The two clusters of one flow, as far as this daemon knows which they are.
 
     Args:
-        flow: Its policy.
+        flow: The flow's policy.
         source: May be out of reach.
         target: May be out of reach.
-        store: Where the daemon keeps which clusters it was told.
+        store: Where the daemon notes which clusters answered.
     """
 
     def __init__(self, flow: FlowSpec, source: Cluster, target: Cluster, store: Store) -> None:
@@ -54,7 +54,7 @@ class Between:
             return None
 
     def note(self) -> None:
-        """Keep which clusters answered, for a start while one of them does not."""
+        """Note which clusters answered, for a start while one of them does not."""
         for cluster in (self._source, self._target):
             if cluster.cluster_id is None or cluster.cluster_id == self._noted[cluster.spec.alias]:
                 continue
@@ -65,11 +65,11 @@ class Between:
                 log.warning("which cluster answers is not noted", flow=self._flow.name, why=str(error))
 
     def target_id(self) -> str | None:
-        """Return the id of the target that is meant, None while it is unknown."""
+        """Return the id of the target that is meant; None while it is unknown."""
         return self._target.spec.cluster_id or self._target.cluster_id or self._noted[self._target.spec.alias]
 
     def record(self, records: Mapping[bytes, bytes]) -> pb.FlowRecord | None:
-        """Return the record of this flow on its target; None where it has none, or nothing tells which one it is."""
+        """Return this flow's record on its target; None if there is none, or nothing identifies it."""
         return state.find_flow(records, self._flow.name, self._source_id(records), self._target.cluster_id)
 
     def _source_id(self, records: Mapping[bytes, bytes]) -> str | None:
@@ -77,25 +77,25 @@ class Between:
         return said or (self._noted_source(records) or self._source.cluster_id)
 
     def _noted_source(self, records: Mapping[bytes, bytes]) -> str | None:
-        """Return the source that this daemon ran the flow from before, if the target knows the flow from there."""
+        """Return the source that this daemon ran the flow from before, if the target knows that flow."""
         noted = self._noted[self._source.spec.alias]
         known = state.find_flow(records, self._flow.name, noted, self._target.cluster_id)
         return noted if known is not None else None
 
     def check_source(self, records: Mapping[bytes, bytes]) -> None:
-        """Return if the source that answers is the one that this daemon ran the flow from before, or the file says it.
+        """Return if the source that answers is the one this daemon ran the flow from before, or the file names it.
 
         Raises:
-            WrongCluster: It is another one.
+            WrongCluster: It is a different one.
         """
         if self._source.spec.cluster_id is not None:
-            return  # the operator's word; that it is this one is checked whenever it is opened
+            return  # the operator's word, which is checked whenever the cluster is opened
         before = self._noted_source(records)
         if before is not None and before != self._source.cluster_id:
             raise changed(self._flow, before, self._source.cluster_id)
 
     def hold_source(self, records: Mapping[bytes, bytes], uid: str) -> None:
-        """Let nothing be asked of another cluster than the one that a flow copies from, as it is recorded."""
+        """Refuse requests to any cluster but the one that the flow is recorded to copy from."""
         known = state.stored_flow(records, uid)
         if known is None:
             return
@@ -104,23 +104,23 @@ class Between:
         elif uid not in self._unproven:
             self._unproven.add(uid)
             log.warning(
-                "which cluster the flow copies from is not recorded, so one that was rebuilt would not be told apart",
+                "which cluster the flow copies from is not recorded, so a rebuilt one could not be told apart",
                 flow=self._flow.name,
                 next=f"set clusters.{self._flow.source}.cluster_id",
             )
 
     def check_noted_source(self) -> None:
-        """Return if the source that answers may be the one that this daemon ran the flow from; the target is not asked.
+        """Return if the source that answers may be the one this daemon ran the flow from; the target is not asked.
 
         Raises:
-            WrongCluster: It is another one, and the flow file does not say that it is meant.
+            WrongCluster: It is a different one, and the flow file does not say that it is meant.
         """
         noted = self._noted[self._source.spec.alias]
         if self._source.spec.cluster_id is None and noted is not None and noted != self._source.cluster_id:
             raise changed(self._flow, noted, self._source.cluster_id)
 
     def unknown(self, records: Mapping[bytes, bytes]) -> ReplicatorError | None:
-        """Return why nobody knows which flow this is while its source is out of reach; None where that is known."""
+        """Return why nobody knows which flow this is while its source is out of reach; None if that is known."""
         if self._source_id(records) is not None:
             return None
         alias = self._source.spec.alias
@@ -129,11 +129,11 @@ class Between:
             for one in state.flows_named(records, self._flow.name)
             if one.target_cluster_id == self._target.cluster_id
         ]
-        told = f"{STATE_TOPIC} on {self._flow.target} knows flows of this name from: {', '.join(known[:_NAMED_MAX])}"
+        text = f"{STATE_TOPIC} on {self._flow.target} knows flows of this name from: {', '.join(known[:_NAMED_MAX])}"
         return ReplicatorError(
             f"it is not known which cluster the source of flow {self._flow.name!r} is",
             why=f"{alias} has not answered since this daemon started, and the flow file does not give its cluster_id; "
-            + (told if known else f"{STATE_TOPIC} on {self._flow.target} knows no flow of this name"),
+            + (text if known else f"{STATE_TOPIC} on {self._flow.target} knows no flow of this name"),
             next_step=f"if one of them is meant, set clusters.{alias}.cluster_id to it in the flow file, and reload "
             "the daemon (SIGHUP)"
             if known
@@ -142,10 +142,10 @@ class Between:
 
 
 def check_clusters(records: Mapping[bytes, bytes], uid: str, flow: FlowSpec, source: Cluster, target: Cluster) -> None:
-    """Return if the clusters that answer are still those that the flow goes between.
+    """Return if the clusters that answer are still the flow's source and target.
 
     Raises:
-        WrongCluster: Another cluster answers behind an address, as one that was rebuilt does.
+        WrongCluster: A different cluster answers at an address, as a rebuilt one does.
     """
     known = state.stored_flow(records, uid)
     if known is None:
@@ -163,7 +163,7 @@ def check_clusters(records: Mapping[bytes, bytes], uid: str, flow: FlowSpec, sou
 
 
 def changed(flow: FlowSpec, before: str, now: str | None) -> WrongCluster:
-    """Return what is wrong where another cluster answers as the source of a flow that was made for one before."""
+    """Return the error for another cluster answering as the source of a flow that was created for a different one."""
     alias = flow.source
     return WrongCluster(
         f"cluster {alias!r} is not the same one as before: flow {flow.name!r} copies from {before}, and {now} answers "
@@ -175,11 +175,11 @@ def changed(flow: FlowSpec, before: str, now: str | None) -> WrongCluster:
     )
 
 
-def begin_anew(flow: FlowSpec) -> str:
-    """Return what helps a flow whose target is the open side, and whose source will not come back."""
+def starting_over(flow: FlowSpec) -> str:
+    """Return what helps a flow whose target is open, and whose source will not come back."""
     alias, target = flow.source, flow.target
     return (
-        f"if the old {alias} is still there, correct clusters.{alias}.bootstrap; if it is lost, begin anew from "
-        f"{target}: in the flow file put a flow of a new name from {target} to {alias}, without `reverse_of`, in place "
-        f"of {flow.name!r} and of its way back, and reload the daemon (SIGHUP)"
+        f"if the old {alias} is still there, correct clusters.{alias}.bootstrap; if it is lost, start over from "
+        f"{target}: in the flow file put a flow with a new name from {target} to {alias}, without `reverse_of`, in "
+        f"place of {flow.name!r} and of its way back, and reload the daemon (SIGHUP)"
     )

@@ -1,4 +1,4 @@
-"""Who a flow is on its target: minted once, agreed by compare-and-set, read ever after."""
+"""Who a flow is on its target: minted once, agreed by compare-and-set, only read afterwards."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _AGREE_SECONDS = 1.0
 class Identity:
     """The flow's uid and writer.
 
-    `fresh` says that this daemon minted them, and holds claim number 1 of each shard since monotonic time `minted_at`.
+    `fresh` says that this daemon minted them, and has held claim number 1 of each shard since monotonic `minted_at`.
     """
 
     uid: str
@@ -58,7 +58,7 @@ class Identity:
 
 
 async def ensure_state_topic(target: Cluster, admin: TopicAdmin) -> None:
-    """Create `replicator.state` where it does not exist, and wait for its leader.
+    """Create `replicator.state` if it does not exist, and wait for its leader.
 
     Raises:
         KafkaError: The target refuses.
@@ -93,10 +93,10 @@ async def ensure_state_topic(target: Cluster, admin: TopicAdmin) -> None:
 async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, me: str) -> Identity:
     """Return the flow's identity, minting it at the flow's first start anywhere.
 
-    Two daemons that do it at once agree: the second finds what the first committed.
+    Two daemons that do this at once agree: the second finds what the first committed.
 
     Raises:
-        WrongCluster: The name is known on this target for another target cluster.
+        WrongCluster: The flow is recorded on this target for another target cluster.
         KafkaError: The target refuses.
     """
     began = asyncio.get_running_loop().time()
@@ -125,14 +125,14 @@ async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateL
 
 
 async def _mint(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, me: str) -> str:
-    """Write flow, writer and first claim in one change; return the uid that was proposed."""
+    """Write flow, writer and first claims in one change; return the proposed uid."""
     uid = uuid.uuid4().hex[:12]
     ids = (data_transactional_id(uid), filler_transactional_id(uid), fill_transactional_id(uid))
     data, filler, fill = await asyncio.gather(*(init_producer_id(target, each) for each in ids))
     writer = Writer(
         data.producer_id,
         data.producer_epoch,
-        # The target of a way back is the side that is open: it is copied to once a switch has turned the two round.
+        # The target of a way back is the open side: it is copied to only after a switch has turned both flows round.
         Role.COPYING if flow.reverse_of is None else Role.PROMOTED,
         filler.producer_id,
         filler.producer_epoch,
@@ -162,7 +162,7 @@ async def _mint(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, 
             ),
         ]
 
-    # The uid is not agreed yet, so this one change excludes its rivals by the flow's name.
+    # The uid is not agreed yet, so this one change excludes rivals by the flow's name.
     await log.change(f"create.{flow.name}", decide)
     return uid
 
@@ -175,19 +175,19 @@ async def agree_on_shards(
     silence_seconds: float,
     tell: Callable[[str], None],
 ) -> None:
-    """Return once all daemons of the flow count as many shards as its file here does.
+    """Return once all daemons of the flow use the number of shards in its file here.
 
-    Another number moves partitions to other shards, and a claim covers a shard. So it is changed only while no daemon
-    of the flow can have an effect: each has given back its claims and taken away its signs, or was silent for long
-    enough. Claims of all shards go on above the highest number so far, as it is the epoch of markers.
+    A different number moves partitions to other shards, and a claim covers a shard. So it is changed only while no
+    daemon of the flow can have an effect: each has released its claims and removed its signs of life, or was silent for
+    long enough. The claims of all shards continue above the highest number so far, as that is the epoch of markers.
 
     Args:
         flow: The flow.
         uid: Its uid.
         target: The target.
         log: The state topic.
-        silence_seconds: How long a daemon's last sign of life may have an effect.
-        tell: Told whom this waits for.
+        silence_seconds: How long a daemon may have an effect after its last sign of life.
+        tell: Called with a text about whom this waits for.
 
     Raises:
         KafkaError: The target refuses.
@@ -206,7 +206,7 @@ async def agree_on_shards(
             continue
         tell(
             f"daemons run flow {flow.name} with {agreed} shards, this file says {flow.shards}: "
-            f"it goes on once all of them have ended, or were silent for {silence_seconds:.0f} s"
+            f"it continues once all of them have ended, or were silent for {silence_seconds:.0f} s"
         )
         await asyncio.sleep(_AGREE_SECONDS)
 
@@ -214,7 +214,7 @@ async def agree_on_shards(
 async def _reshard(
     uid: str, target: Cluster, log: StateLog, before: int, after: int, judged: Mapping[bytes, bytes]
 ) -> None:
-    for shard in range(before):  # nothing that was left open may write a marker later
+    for shard in range(before):  # no transaction left open may write a marker later
         await init_producer_id(target, fill_route_transactional_id(uid, shard))
     await log.change(uid, lambda records: _resharded(records, uid, after, judged))
 

@@ -1,8 +1,8 @@
-"""Whose records a log holds, told by the producer ids in its batches (`loop_guard: origin`).
+"""Identifies the writers of a log's records by the producer ids of its batches (`loop_guard: origin`).
 
 Every flow writes to its target under one producer id, which is registered in the target's `replicator.state` before the
 first batch is sent. So on the cluster that a flow reads, the records of all other flows can be told from those of
-applications: theirs came from elsewhere, and are not copied on.
+applications: they came from elsewhere, and are not copied on.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from replicator.engine.state.source import SourceState
 
 _STRANGERS_MAX = 100_000
-"""Producer ids that are known not to be ours, 6 MB of them. An application takes a new one at each start."""
+"""How many producer ids known not to be flows' are kept, 6 MB. An application gets a new id at each start."""
 
 
 class Origins:
-    """The producers of a source cluster: those of flows that write there, and all others.
+    """The producers of a source cluster: the flows that write there, and all others.
 
     Args:
         there: What is recorded on the cluster.
 
     Attributes:
-        flows: Producer ids of flows; it grows.
+        flows: Producer ids of flows; it only grows.
     """
 
     def __init__(self, there: SourceState) -> None:
@@ -39,20 +39,20 @@ class Origins:
         self._reading = asyncio.Lock()
 
     def unknown(self, producer_ids: Iterable[int]) -> frozenset[int]:
-        """Return those of which it has to be found out whose they are; -1 stands for a producer without an id."""
+        """Return the ids whose owner has yet to be found out; -1 stands for a producer without an id."""
         return frozenset(
             each for each in producer_ids if each >= 0 and each not in self.flows and each not in self._strangers
         )
 
     async def learn(self, producer_ids: Collection[int]) -> None:
-        """Find out whose they are, of producers that were seen in a log of the source.
+        """Find out who owns producer ids that were seen in a log of the source.
 
-        The order matters: a flow's id is registered before it is first written under. So whoever saw a batch, and then
-        reads the state topic to its end, finds the id there, or it is no flow's and never will be: a cluster hands out
-        each id once.
+        The order matters: a flow's id is registered before it is first used to write. So whoever has seen a batch and
+        then reads the state topic to its end finds the id there, or the id is no flow's and never will be: a cluster
+        hands out each id once.
 
         Raises:
-            KafkaError: The state topic of the source cannot be read, or was deleted; whose they are stays unknown.
+            KafkaError: The state topic of the source cannot be read, or was deleted; the owners stay unknown.
         """
         async with self._reading:
             unknown = self.unknown(producer_ids)

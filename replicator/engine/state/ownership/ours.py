@@ -1,10 +1,10 @@
-"""Asks both clusters whether topics on the target are ours (`core.topics.ownership` decides)."""
+"""Finds out from both clusters whether topics on the target are ours (`core.topics.ownership` decides)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.topics.ownership import Copied, OwnedTopic, Standing, proven
+from replicator.core.topics.ownership import Copied, Evidence, OwnedTopic, proven
 from replicator.engine.logs.bounds import ends_of, offsets_of
 from replicator.engine.logs.reading import read_batches
 from replicator.engine.logs.side import Side
@@ -37,13 +37,13 @@ log = get_logger(__name__)
 
 
 class Ownership:
-    """The one place where it is asked whether topics on a flow's target are ours.
+    """The one place that determines whether topics on a flow's target are ours.
 
     Args:
-        flow: Its policy.
-        uid: The flow's.
+        flow: The flow's policy.
+        uid: The flow's id.
         there: What is recorded on its source: which topics there are mirrors of topics of the target.
-        target: Where the topics stand.
+        target: The cluster with the topics.
         state_log: The state topic of the target.
     """
 
@@ -57,14 +57,14 @@ class Ownership:
     async def prove(
         self, topics: Collection[Topic], sources: Mapping[str, str] | None = None
     ) -> dict[str, OwnedTopic | Fault | KafkaError]:
-        """Return the proof for each topic of the target, why it is none of ours, or why that cannot be told; by name.
+        """Return, by name, the proof for each topic of the target, why it is not ours, or why that is unknown.
 
-        The order matters: another daemon of this flow records a topic before it writes to it. So where a log has ever
-        held a record, the state topic is read to its end behind that, and our own record is there by then.
+        The order matters: another daemon of this flow records a topic before it writes to it. So if a log has ever held
+        a record, the state topic is read to its end afterwards, and then has our own record if there is one.
 
         Args:
-            topics: Of the target.
-            sources: The topic of the source that each of them would be a mirror of, by name.
+            topics: Topics of the target.
+            sources: For each of them, by name, the source topic that it would be a mirror of.
 
         Raises:
             KafkaError: A state topic cannot be read.
@@ -89,12 +89,12 @@ class Ownership:
                 unseen = coming | unseen
             except (KafkaError, TimedOut) as error:
                 alias = self._flow.source
-                why = KafkaError(f"mirrors on {alias} are not known", cluster=alias, why=str(error), retryable=True)
+                why = KafkaError(f"the mirrors on {alias} are unknown", cluster=alias, why=str(error), retryable=True)
                 unseen = {one.name: why for one in unknown}
         await self._log.read_to_end()
         owners = state.foreign_owners(self._log.records, self._uid)
         for one in unknown:
-            standing = Standing(
+            evidence = Evidence(
                 one.name,
                 one.topic_id,
                 is_recorded=self._is_recorded(one),
@@ -105,7 +105,7 @@ class Ownership:
                 shared=self._flow.both_ways,
                 flow=self._flow.name,
             )
-            proofs[one.name] = self._recorded(one) or unseen.get(one.name) or proven(standing)
+            proofs[one.name] = self._recorded(one) or unseen.get(one.name) or proven(evidence)
         return proofs
 
     def _name_of(self, owner: str | None, topic: str) -> str | None:
@@ -117,21 +117,21 @@ class Ownership:
         return record is not None and state.names_its_topic(record)
 
     def _recorded(self, topic: Topic) -> OwnedTopic | Fault | KafkaError | None:
-        """Return what the record of a mirror says of a topic; None where it says nothing of this very one."""
+        """Return what the mirror's record says about a topic; None if it says nothing about this very topic."""
         record = state.get_mirror(self._log.records, self._uid, topic.name)
         if record is None or not state.names_its_topic(record):
             return None
         is_told, is_known = any(topic.topic_id), any(record.target_topic_id)
         if is_told and not is_known:
-            return None  # recorded while the cluster told no ids: what the topic holds has to show that it is ours
+            return None  # recorded while the cluster reported no ids: the topic's records have to show that it is ours
         if is_known and not is_told:
             alias = self._target.spec.alias
-            why = f"{alias} told one before; its brokers are being upgraded, perhaps"
-            return KafkaError(f"the topic id of {topic.name} is not told", cluster=alias, why=why, retryable=True)
-        return proven(Standing(topic.name, topic.topic_id, recorded_id=record.target_topic_id, is_recorded=True))
+            why = f"{alias} reported one before; perhaps its brokers are being upgraded"
+            return KafkaError(f"{topic.name} has no topic id now", cluster=alias, why=why, retryable=True)
+        return proven(Evidence(topic.name, topic.topic_id, recorded_id=record.target_topic_id, is_recorded=True))
 
     async def _ending_with_ours(self, topics: Collection[Topic]) -> frozenset[str]:
-        """Return those of which a log ends with a batch of this flow, and none with a batch of anybody else."""
+        """Return the topics with a log that ends with a batch of this flow, and none that ends with another's."""
         writer = state.get_writer(self._log.records, self._uid)
         if writer is None:
             return frozenset()
@@ -150,7 +150,7 @@ class Ownership:
         return frozenset(found)
 
     async def _written(self, topics: Collection[Topic]) -> tuple[dict[str, tuple[int, int]], dict[str, KafkaError]]:
-        """Return one partition with its end for each topic that ever held a record, and the topics that do not tell."""
+        """Return one partition with its end for each topic that ever held a record, and the topics without answer."""
         wanted = [TopicPartition(one.name, number) for one in topics for number in one.leaders]
         ends, silent = await ends_of(self._target, wanted)
         written = {where.topic: (where.partition, end) for where, end in sorted(ends.items(), reverse=True) if end > 0}
@@ -162,9 +162,9 @@ class Ownership:
         return written, unseen
 
     async def _refusal(self, where: TopicPartition, why: str, dead: set[int]) -> KafkaError:
-        """Return why a log's end is not known, in an operator's words: its leader is asked once more, alone.
+        """Return why a log's end is unknown, in an operator's words: its leader is asked once more, for this log only.
 
-        One that does not answer (`dead`) is asked for one topic, not for a thousand: each time-out holds up the pass.
+        A leader that does not answer (`dead`) is asked once, not for a thousand topics: each time-out delays the pass.
         """
         alias, leader = self._target.spec.alias, self._target.leader(where)
         try:
@@ -175,18 +175,18 @@ class Ownership:
             return error
         except KafkaError as error:
             return error
-        return KafkaError(f"the end of {where} on {alias} was not known", cluster=alias, why=why, retryable=True)
+        return KafkaError(f"the end of {where} on {alias} is unknown", cluster=alias, why=why, retryable=True)
 
     async def _circles(
         self, topics: Collection[Topic], sources: Mapping[str, str]
     ) -> tuple[dict[str, Copied], dict[str, KafkaError]]:
-        """Return the mirror on our own source that is fed from each of these topics, and those that may be soon.
+        """Return the mirrors on our own source that are fed from these topics, and which topics may be fed soon.
 
-        Where `from` and `to` are swapped by mistake, all that the flow would copy is such a mirror: or a flow is about
+        If `from` and `to` were swapped by mistake, everything the flow would copy is such a mirror; or a flow is about
         to create it, and has not recorded yet what it is copied from.
 
         Raises:
-            KafkaError: That is not known now.
+            KafkaError: That cannot be determined now.
             TimedOut: A transaction stays open on the source's state topic.
         """
         target_id, alias = self._target.cluster_id or "", self._flow.source
@@ -195,7 +195,7 @@ class Ownership:
             ids = {one.name: one.topic_id for one in topics}
             circles, coming = state.copied_from(records, target_id, ids), on_their_way(records, target_id)
         except AuthorizationFailed:
-            return {}, {}  # told by status as long as it is so
+            return {}, {}  # status reports this for as long as it lasts
         except DamagedRecord as error:
             raise self._there.damaged(error) from error
         waits: dict[str, KafkaError] = {}
@@ -203,7 +203,7 @@ class Ownership:
             name = sources.get(one.name, one.name)
             flow = coming.get(digest_of(name))
             if flow is not None:
-                what = f"whether {name} on {alias} is a copy from {self._flow.target} is not known yet"
+                what = f"it is not known yet whether {name} on {alias} is a copy from {self._flow.target}"
                 waits[one.name] = KafkaError(
                     what, cluster=alias, why=f"flow {flow} is about to create it", retryable=True
                 )
@@ -211,7 +211,7 @@ class Ownership:
 
 
 async def _last_producer(side: Side, where: TopicPartition) -> int | None:
-    """Return the producer of a log's last batch; None where it holds none."""
+    """Return the producer of a log's last batch; None if it has none."""
     connection = await side.cluster.leader_connection(where)
     end = (await offsets_of(connection, [where], control.LATEST))[where]
     start = (await offsets_of(connection, [where], control.EARLIEST))[where]
@@ -222,10 +222,10 @@ async def _last_producer(side: Side, where: TopicPartition) -> int | None:
 
 
 async def confirm(cluster: Cluster, topic: OwnedTopic) -> None:
-    """Return if the topic that was proven ours has its name still; what has no admin client to ask it does so here.
+    """Return if the topic that was proven ours still has its name; for callers without an admin client.
 
     Raises:
-        NotOurs: It has not.
+        NotOurs: It does not.
         KafkaError: The cluster cannot be asked.
     """
     now = await cluster.describe(topic.name)

@@ -1,4 +1,4 @@
-"""Which other flows own target topics of a flow, and what is seen of their daemons (`core.topics.owner` decides)."""
+"""Which other flows own target topics of a flow, and what their daemons show (`core.topics.owner` decides)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Owners:
     """Other flows on the target of one flow.
 
     Args:
-        flow: Its policy.
+        flow: The flow's policy.
         uid: Its uid.
         state_log: The state topic of the target.
-        silence_seconds: How long after its last sign of life a daemon may still have an effect.
-        now: Monotonic time.
+        silence_seconds: How long a daemon may have an effect after its last sign of life.
+        now: Returns the monotonic time.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Owners:
         self._looked_at: dict[str, int] = {}
 
     def of(self, topic: str) -> Owner | None:
-        """Return the flow that a target topic is recorded for, None where it is no other flow's."""
+        """Return the other flow that a target topic is recorded for; None if there is none."""
         if self._read_at != self._log.position:  # one search of all records for all topics of a pass
             self._by_topic = state.foreign_owners(self._log.records, self._uid)
             self._read_at = self._log.position
@@ -54,7 +54,7 @@ class Owners:
         return owner_of(self._log.records, (self._flow.name, source_id), uid, topic)
 
     def look(self, owner: Owner) -> Seen:
-        """Look at the signs of life of a flow's daemons: how long they are quiet is counted from the first look on."""
+        """Look at the signs of life of a flow's daemons; their silence counts from the first look."""
         now, before = self._now(), self._signs.get(owner.uid)
         if before is not None and self._looked_at.get(owner.uid) == self._log.position:
             return Seen(bool(before[0]), now - before[1], self._silence_seconds)
@@ -66,13 +66,13 @@ class Owners:
 
 
 def owner_of(records: Mapping[bytes, bytes], asking: tuple[str, str], uid: str, topic: str) -> Owner:
-    """Return what a flow is to another one whose target topic it owns.
+    """Return what a flow is to another flow whose target topic it owns.
 
     Args:
         records: Records of the state topic.
         asking: Name and source cluster id of the flow that asks.
-        uid: Of the flow that owns the topic.
-        topic: On the target.
+        uid: The uid of the flow that owns the topic.
+        topic: The topic on the target.
     """
     flow, writers = state.stored_flow(records, uid), state.writers_to(records, uid, topic)
     mirror = state.get_mirror(records, uid, topic)

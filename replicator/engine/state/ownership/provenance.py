@@ -1,7 +1,7 @@
 """What flows made on the cluster that a flow reads: copies, and topics to which records were set aside.
 
-All of it stands in that cluster's own `replicator.state`, written by those flows. A flow announces a topic before it
-creates it, so whoever sees the topic, and then reads the state topic to its end, finds it there.
+All of it is in that cluster's own `replicator.state`, written by those flows. A flow announces a topic before it
+creates it, so whoever sees the topic and then reads the state topic to its end finds the announcement there.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _EXPORTED = re.compile(r"(?P<topic>.+)\.divergent\.(?P<epoch>[0-9]{1,10})", re.A
 
 
 def digest_of(name: str) -> bytes:
-    """Return the 16 bytes that stand for a topic's name where many are recorded."""
+    """Return the 16 bytes that stand for a topic's name where many names are recorded."""
     return blake2b(name.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
 def packed(digests: Iterable[bytes]) -> bytes:
-    """Return digests of 16 bytes as they are recorded."""
+    """Return digests of 16 bytes in their recorded form."""
     return b"".join(sorted(digests))
 
 
@@ -86,7 +86,7 @@ def on_their_way(records: Mapping[bytes, bytes], source_id: str) -> dict[bytes, 
 
 
 def _announced(records: Mapping[bytes, bytes], uid: str) -> frozenset[bytes]:
-    """Return what a flow is about to create; not what a daemon announced that was killed, and another one recorded."""
+    """Return what a flow is about to create, without announcements whose mirrors are recorded already."""
     making = unpacked(state.get_making(records, uid))
     writers = state.writers_of(records, uid) if making else None
     if writers is not None and not writers.any_copies:
@@ -96,14 +96,14 @@ def _announced(records: Mapping[bytes, bytes], uid: str) -> frozenset[bytes]:
 
 
 def came_through(record: pb.MirrorRecord) -> tuple[Origin, ...]:
-    """Return what the source topic of a mirror was copied from, as it is recorded."""
+    """Return the recorded chain of topics that the source topic of a mirror was copied from."""
     return tuple(Origin(origin.cluster_id, origin.topic) for origin in record.came_through)
 
 
 def _set_aside(record: pb.MirrorRecord, topics: Mapping[str, Topic]) -> list[str]:
-    """Return the dead-letter topic of a mirror, if it is there and records were set aside for it.
+    """Return the dead-letter topic of a mirror, if it exists and records were set aside to it.
 
-    Versions that did not record it tell by the mirror's last resolutions.
+    For versions that did not record this, the mirror's last resolutions tell.
     """
     name = record.target_topic + SUFFIX
     skipped = any(
@@ -113,7 +113,7 @@ def _set_aside(record: pb.MirrorRecord, topics: Mapping[str, Topic]) -> list[str
 
 
 def _exported(cuts: Mapping[str, int], topics: Iterable[str]) -> Iterator[str]:
-    """Yield the topics to which a flow's failbacks exported what an old source held beyond the cut.
+    """Yield the topics to which a flow's failbacks exported what an old source had beyond the cut.
 
     Args:
         cuts: The epoch of the last cut, by target topic.
@@ -127,15 +127,15 @@ def _exported(cuts: Mapping[str, int], topics: Iterable[str]) -> Iterator[str]:
 
 
 async def topics_of(flow: FlowSpec, source: Cluster, target_id: str | None) -> tuple[Choice, str | None]:
-    """Return what a flow copies of the topics of its source, as it was described last.
+    """Return which topics of its source a flow copies, as of the last description.
 
     Args:
-        flow: Its policy.
+        flow: The flow's policy.
         source: The cluster that it reads.
-        target_id: Cluster id of its target, None where that is unknown.
+        target_id: Cluster id of its target; None if unknown.
 
     Returns:
-        The choice, and why it is not known which topics are copies (None where it is).
+        The choice, and why it is unknown which topics are copies (None if it is known).
 
     Raises:
         KafkaError: The source does not answer.
@@ -149,13 +149,13 @@ async def topics_of(flow: FlowSpec, source: Cluster, target_id: str | None) -> t
 
 
 class Provenance:
-    """What flows made on one cluster, as it is known now.
+    """What flows made on one cluster, as far as is known now.
 
     Args:
-        there: What is recorded on it; its topics were described before.
+        there: What is recorded on the cluster; its topics were described before.
 
     Attributes:
-        unknown: Why it is not known which topics are copies, with what helps; None where it is known.
+        unknown: Why it is unknown which topics are copies, with what helps; None if it is known.
     """
 
     def __init__(self, there: SourceState) -> None:
@@ -166,10 +166,10 @@ class Provenance:
         self._made: Mapping[str, Sequence[Made]] = {}
 
     async def learn(self) -> Mapping[str, Sequence[Made]]:
-        """Return what flows made of the topics that the cluster has, as it was described last.
+        """Return what flows made among the cluster's topics, as of the last description.
 
-        Where this user may not read that, nothing is known to be a copy, and `unknown` says so. What was known before a
-        right was taken away stays known: else a ring would begin to turn.
+        If this user may not read that, nothing is known to be a copy, and `unknown` says so. What was known before the
+        right was taken away stays known: else records would start to circulate in a ring of flows.
 
         Raises:
             KafkaError: The cluster does not answer, or not now; or its state topic was deleted.
@@ -186,7 +186,7 @@ class Provenance:
         names, version = frozenset(topics), self._there.version
         if version != self._version or names != self._seen:
             try:
-                # Beside the event loop: it takes tens of microseconds for each mirror.
+                # In a thread: it takes tens of microseconds for each mirror.
                 self._made = await asyncio.to_thread(made_there, dict(records), dict(topics))
             except DamagedRecord as error:
                 # Somebody else's record must not end this flow.

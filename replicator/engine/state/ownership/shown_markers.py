@@ -1,7 +1,7 @@
-"""Does a target show markers of ours: by what its leaders tell of producers, and in the log?
+"""Does a target show our markers, in its leaders' producer states and in the log?
 
-A fence is seen through the one, a fill through the other. Neither is to be found out where it matters, behind the first
-marker: both are proven on one partition that is ours, that of the state topic.
+A fence is checked through the former, a fill through the latter. It would be too late to find out after the first
+marker on a mirror. So both are proven on a partition that is ours: the state topic's.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _WHERE = TopicPartition(STATE_TOPIC, 0)
 _LOOK_SECONDS = 0.05
 _LOOK_SECONDS_MAX = 1.0
 _SHOWN_LOOKS = 10
-"""Once a second, after a marker was written: a coordinator answers before its markers stand."""
+"""Once a second, after a marker was written: a coordinator answers before its markers are in the logs."""
 
 log = get_logger(__name__)
 
 
 class Shown(enum.Enum):
-    """Whether DescribeProducers tells of a producer that wrote a marker.
+    """Whether DescribeProducers reports a producer that wrote a marker.
 
-    NOT_OFFERED: brokers have no such request, and the log is looked at instead. UNKNOWN: no marker of ours stands.
+    NOT_OFFERED: brokers have no such request, and the log is read instead. UNKNOWN: there is no marker of ours.
     """
 
     YES = enum.auto()
@@ -49,35 +49,35 @@ class Shown(enum.Enum):
 
 
 def known_to_coordinator(record: pb.WriterRecord) -> int:
-    """Return the epoch of the data id that its transaction coordinator knows: a fence in bulk does not tell it."""
+    """Return the epoch of the data id that its transaction coordinator knows: a bulk fence does not tell it."""
     return record.coordinator_epoch if record.HasField("coordinator_epoch") else record.epoch
 
 
 async def shown_by_now(target: Cluster, producer_id: int) -> tuple[Shown, bool]:
-    """Return whether a producer that wrote a marker is shown, and whether the state topic's log holds one of its.
+    """Return whether a producer that wrote a marker is shown, and whether the state topic's log has one of its markers.
 
-    Nothing is written. Where neither shows any, the cleaner may have taken it.
+    Writes nothing. If neither shows a marker, the cleaner may have removed it.
 
     Raises:
         KafkaError: The target refuses, or cannot be reached.
     """
-    told = await markers_are_shown(target, producer_id)
+    shown = await markers_are_shown(target, producer_id)
     stands = await marker_stands(target, producer_id)
-    if told is None:
+    if shown is None:
         return Shown.NOT_OFFERED, stands
-    if told:
+    if shown:
         return Shown.YES, stands
     return Shown.NO if stands else Shown.UNKNOWN, stands
 
 
 async def shown_after_one(target: Cluster, records: Mapping[bytes, bytes], uid: str) -> Shown:
-    """Return whether markers of a flow are shown; where none is, one is written to the state topic first.
+    """Return whether a flow's markers are shown; if there is none, one is written to the state topic first.
 
     Raises:
         KafkaError: The target cannot be asked, or the marker has not landed yet.
     """
     if state.get_writer(records, uid) is None:
-        return Shown.UNKNOWN  # the flow was never begun
+        return Shown.UNKNOWN  # the flow was never started
     writer = state.get_writer_record(records, uid)
     if not writer.HasField("producer_id"):
         return Shown.UNKNOWN
@@ -85,39 +85,39 @@ async def shown_after_one(target: Cluster, records: Mapping[bytes, bytes], uid: 
 
 
 async def prove_markers_are_shown(target: Cluster, uid: str, identity: ProducerIdentity) -> None:
-    """Prove on the state topic that the target tells of a producer that wrote a marker: it is how a fence is seen.
+    """Prove on the state topic that the target reports a producer that wrote a marker: that is how a fence is seen.
 
-    A fence counts once every partition shows its epoch, and from its first marker on there is only forward. Where the
+    A fence counts once every partition shows its epoch, and from its first marker on a switch only goes forward. If the
     data id may not be used for an empty transaction, nothing is proven and nothing refused.
 
     Args:
         target: The target.
         uid: The flow.
-        identity: Of the data id, as the transaction coordinator knows it.
+        identity: The identity of the data id, as the transaction coordinator knows it.
 
     Raises:
-        PreflightFailed: A marker of ours stands on the state topic, and DescribeProducers does not tell of it.
+        PreflightFailed: A marker of ours is on the state topic, and DescribeProducers does not report it.
         KafkaError: The target cannot be asked, or the marker has not landed yet.
     """
     if await _after_one(target, uid, identity) is Shown.NO:
         raise PreflightFailed(
             not_shown(target.spec.alias),
             why=f"a marker of producer {identity.producer_id} was written to {STATE_TOPIC} and is not shown: "
-            "whether a fence stands could not be seen",
+            "it could not be seen whether a fence is complete",
             next_step="this target cannot be fenced; stop the applications of the source, and promote the target by "
             "hand",
         )
 
 
 def not_shown(alias: str) -> str:
-    """Return what is wrong with a target that does not tell of a producer that wrote a marker."""
+    """Return what is wrong with a target that does not report a producer that wrote a marker."""
     return f"DescribeProducers of cluster {alias!r} does not report a producer that wrote a marker"
 
 
 async def _after_one(target: Cluster, uid: str, identity: ProducerIdentity) -> Shown:
-    told = await markers_are_shown(target, identity.producer_id)
-    if told is not False:
-        return Shown.NOT_OFFERED if told is None else Shown.YES
+    shown = await markers_are_shown(target, identity.producer_id)
+    if shown is not False:
+        return Shown.NOT_OFFERED if shown is None else Shown.YES
     begin = await _state_end(target)
     try:
         await empty_transaction(target, data_transactional_id(uid), identity)
@@ -134,19 +134,19 @@ async def _after_one(target: Cluster, uid: str, identity: ProducerIdentity) -> S
 
 
 async def prove_fills(target: Cluster, transactional_id: str, identity: ProducerIdentity) -> Shown:
-    """Prove that a marker takes an offset of a log and is given to readers of it, before any partition is filled.
+    """Prove that a marker takes an offset of a log and is returned to its readers, before any partition is filled.
 
-    Return whether DescribeProducers tells of its producer, too: a fill does not need that, a fence does.
+    Return whether DescribeProducers reports its producer as well: a fence needs that, a fill does not.
 
     Args:
         target: The target.
-        transactional_id: Under which markers are written by transactions.
+        transactional_id: The id under which transactions write markers.
         identity: Its producer.
 
     Raises:
-        MarkersNotShown: It was written, and the log does not show it.
+        MarkersNotShown: A marker was written, and the log does not show it.
         KafkaError: The target cannot be asked.
-        Conflict: Another daemon has taken the id over.
+        Conflict: Another daemon has taken over the id.
     """
     begin = await _state_end(target)
     await empty_transaction(target, transactional_id, identity)
@@ -157,38 +157,38 @@ async def prove_fills(target: Cluster, transactional_id: str, identity: Producer
         await asyncio.sleep(pause)
         pause = min(_LOOK_SECONDS_MAX, pause * 2)
     else:
-        # A coordinator begins anew with an id only once all markers of its last transaction are written.
+        # A coordinator answers InitProducerId for an id only once all markers of its last transaction are written.
         await init_producer_id(target, transactional_id)
         if not await marker_stands(target, identity.producer_id, begin):
             raise MarkersNotShown(
                 f"a marker that was written to {STATE_TOPIC} of {target.spec.alias} is not in its log",
                 cluster=target.spec.alias,
-                why=f"its transaction (producer {identity.producer_id}) is complete, and no batch of it is given from "
-                f"offset {begin} on: markers cannot fill offsets there",
+                why=f"its transaction (producer {identity.producer_id}) is complete, but a read from offset {begin} on "
+                "returns no batch of it: markers cannot fill offsets there",
                 next_step="copy with `offsets: mapped`, which needs none; or ask the cluster's operator for brokers "
                 "that keep control batches as Kafka's own do",
             )
-    told = await markers_are_shown(target, identity.producer_id)
-    return Shown.NOT_OFFERED if told is None else Shown.YES if told else Shown.NO
+    shown = await markers_are_shown(target, identity.producer_id)
+    return Shown.NOT_OFFERED if shown is None else Shown.YES if shown else Shown.NO
 
 
 async def markers_are_shown(target: Cluster, producer_id: int) -> bool | None:
-    """Return whether the leader of the state topic tells of a producer; None where it does not offer to.
+    """Return whether the leader of the state topic reports a producer; None if it does not offer that request.
 
     Raises:
         KafkaError: It refuses, or cannot be reached.
     """
-    told = await control.describe_producers(await target.leader_connection(_WHERE), [_WHERE])
-    if told is None:
+    shown = await control.describe_producers(await target.leader_connection(_WHERE), [_WHERE])
+    if shown is None:
         return None
-    code, producers = control.told_of(told, _WHERE, target.spec, "DescribeProducers")
+    code, producers = control.told_of(shown, _WHERE, target.spec, "DescribeProducers")
     if code:
         raise refused(target.spec, "DescribeProducers", code, STATE_TOPIC)
     return any(one.producer_id == producer_id for one in producers)
 
 
 async def marker_stands(target: Cluster, producer_id: int, begin: int | None = None) -> bool:
-    """Return whether a marker of a producer stands on the state topic, from an offset on.
+    """Return whether the state topic's log has a marker of a producer, at or above an offset.
 
     Raises:
         KafkaError: It cannot be read.

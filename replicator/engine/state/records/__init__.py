@@ -1,7 +1,7 @@
 """Records of `replicator.state`, typed: the only room that knows their keys.
 
-Imports `damage`, `index` and `chunks` of `state`. Others take it as a whole, as `engine.state.records`: which file a
-function is in matters only in here. Begin with `keys.py`, then `mirrors.py`.
+Imports `damage`, `index` and `chunks` of `state`. Other rooms import it as a whole, as `engine.state.records`; which
+file a function is in matters only in here. Start with `keys.py`, then `mirrors.py`.
 """
 
 from replicator.engine.state.records.claims import (
@@ -30,7 +30,6 @@ from replicator.engine.state.records.flows import (
 )
 from replicator.engine.state.records.keys import key, put
 from replicator.engine.state.records.mirrors import (
-    begin_anew,
     copied_from,
     cuts_made,
     every_mirror,
@@ -41,6 +40,7 @@ from replicator.engine.state.records.mirrors import (
     mirrors_of,
     names_its_topic,
     readable_mirrors_of,
+    start_over,
     uuid_text,
 )
 from replicator.engine.state.records.offsets import (
@@ -67,7 +67,6 @@ from replicator.engine.state.records.writers import (
 )
 
 __all__ = [
-    "begin_anew",
     "check_writers",
     "claim_key",
     "claim_record",
@@ -113,6 +112,7 @@ __all__ = [
     "source_end_key",
     "standing_role",
     "start_key",
+    "start_over",
     "stored_flow",
     "uuid_text",
     "writer_key",

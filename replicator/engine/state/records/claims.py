@@ -1,4 +1,4 @@
-"""Records of claims: who holds a shard, and what else shows that a daemon is at work on it."""
+"""Records of claims: who holds a shard, and what else shows that a daemon is working on it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def renewal_key(uid: str, shard: int) -> bytes:
 
 
 def presence_key(uid: str, instance: str, shard: int) -> bytes:
-    """Return the key under which a daemon says that it works on a shard of this flow."""
+    """Return the key of a daemon's sign of life for a shard of this flow."""
     return key(pb.KIND_CLAIM, uid, _PRESENCE + instance, shard)
 
 
 def presence_of(raw: bytes, uid: str) -> tuple[str, int] | None:
-    """Return the daemon and the shard whose presence this key is about, None for any other key."""
+    """Return the daemon and the shard whose presence this key is about; None for any other key."""
     parsed = parse_key(raw)
     if parsed is None or parsed.kind != pb.KIND_CLAIM or parsed.flow_uid != uid:
         return None
@@ -44,12 +44,12 @@ def presence_of(raw: bytes, uid: str) -> tuple[str, int] | None:
 
 
 def claim_record(parsed: pb.StateKey) -> type[Message]:
-    """Return which record stands under a key of the kind of claims."""
+    """Return the type of record under a key of the claims' kind."""
     return pb.RenewalRecord if parsed.topic else pb.ClaimRecord
 
 
 def signs_of(records: Mapping[bytes, bytes], uid: str) -> dict[bytes, bytes]:
-    """Return what shows that daemons of a flow may be at work: claims that are held, their renewals, presences."""
+    """Return the records that show that daemons of a flow may be active: held claims, their renewals, presences."""
     return {
         raw_key: value
         for raw_key, parsed, value in indexed(records).find(pb.KIND_CLAIM, uid)
@@ -58,7 +58,7 @@ def signs_of(records: Mapping[bytes, bytes], uid: str) -> dict[bytes, bytes]:
 
 
 def _is_given_back(records: Mapping[bytes, bytes], uid: str, parsed: pb.StateKey, value: bytes) -> bool:
-    """Return whether a sign is of a claim that was given back; one that cannot be read shows that somebody is there."""
+    """Return whether a sign is about a claim that was released; an unreadable one shows that somebody is there."""
     try:
         if not parsed.topic:
             return pb.ClaimRecord.FromString(value).released

@@ -1,4 +1,4 @@
-"""Records of flows: which there are, between which clusters, and what each one noted before its first mirror."""
+"""Records of flows: which exist, between which clusters, and what each noted before its first mirror."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
 def find_flow(
     records: Mapping[bytes, bytes], name: str, source_cluster_id: str | None, target_cluster_id: str | None
 ) -> pb.FlowRecord | None:
-    """Return the flow of that name between these clusters: all three make a flow, and an unknown id is that of none."""
+    """Return the flow with that name between these clusters; all three identify it, and an unknown id matches none."""
     for flow in flows_named(records, name):
         if (flow.source_cluster_id, flow.target_cluster_id) == (source_cluster_id, target_cluster_id):
             return flow
     for raw_key, _, raw in indexed(records).find(pb.KIND_FLOW):
-        # It may be this one's: under another identity it would be copied a second time.
+        # An unreadable record may be this flow's: under another identity it would be copied a second time.
         read_record(pb.FlowRecord, raw_key, raw)
     return None
 
 
 def flows_named(records: Mapping[bytes, bytes], name: str) -> list[pb.FlowRecord]:
-    """Return the flows of that name, whatever clusters they go between: to tell of them, never to pick one."""
+    """Return the flows with that name, between any clusters: to report them, never to pick one."""
     found = readable_records(pb.FlowRecord, indexed(records).find(pb.KIND_FLOW))
     return [flow for _, flow in found if flow.name == name]
 
 
 def every_flow(records: Mapping[bytes, bytes]) -> Iterator[pb.FlowRecord]:
-    """Return all flows that are recorded.
+    """Yield all recorded flows.
 
     Raises:
-        DamagedRecord: One of them cannot be read: nothing may be concluded from the others.
+        DamagedRecord: A record cannot be read: nothing may be concluded from the others.
     """
     for raw_key, _, value in indexed(records).find(pb.KIND_FLOW):
         yield read_record(pb.FlowRecord, raw_key, value)
 
 
 def flows_of(records: Mapping[bytes, bytes]) -> list[pb.FlowRecord]:
-    """Return every flow that is recorded here; raises as `every_flow`."""
+    """Return all recorded flows; raises as `every_flow`."""
     return list(every_flow(records))
 
 
@@ -67,16 +67,16 @@ def get_flow(records: Mapping[bytes, bytes], uid: str) -> pb.FlowRecord:
 
 
 def removed(what: str, uid: str) -> Conflict:
-    """Return the error for something of a flow that was there, and is not any more."""
+    """Return the error for a record of a flow that existed, and does not any more."""
     return Conflict(
         f"the {what} of flow {uid} was removed from {STATE_TOPIC}",
         why="by `replicator flow damaged --clear`, `replicator flow forget`, or by hand",
-        next_step="a flow of that name begins as a new one: replicator flow status",
+        next_step="a flow of that name starts as a new one: replicator flow status",
     )
 
 
 def stored_flow(records: Mapping[bytes, bytes], uid: str) -> pb.FlowRecord | None:
-    """Return a flow's record, None where it was removed."""
+    """Return a flow's record; None if it was removed."""
     return get(records, flow_key(uid), pb.FlowRecord())
 
 
@@ -91,17 +91,17 @@ def making_key(uid: str) -> bytes:
 
 
 def get_making(records: Mapping[bytes, bytes], uid: str) -> bytes:
-    """Return the target topics that a flow is about to create, as digests in a row (`ownership.provenance`)."""
+    """Return the target topics that a flow is about to create, as concatenated digests (`ownership.provenance`)."""
     record = get(records, making_key(uid), pb.MakingRecord())
     return record.topics if record is not None else b""
 
 
 def start_key(uid: str) -> bytes:
-    """Return the key of what was there at a flow's first start."""
+    """Return the key of the topics that existed at a flow's first start."""
     return key(pb.KIND_START, uid)
 
 
 def get_start(records: Mapping[bytes, bytes], uid: str) -> bytes | None:
-    """Return the source topics that were there at a flow's first start, as digests in a row; None before it."""
+    """Return the source topics that existed at a flow's first start, as concatenated digests; None before it."""
     record = get(records, start_key(uid), pb.StartRecord())
     return record.topics if record is not None else None

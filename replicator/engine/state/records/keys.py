@@ -1,4 +1,4 @@
-"""Keys and values of records: how one is found among all of a state topic, and how it is written."""
+"""Keys and values of records on a state topic: how they are built, read and written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def key(kind: pb.Kind, flow_uid: str, topic: str = "", partition: int = 0, block
 
 
 def get(records: Mapping[bytes, bytes], record_key: bytes, record: M) -> M | None:
-    """Return a record as one of its type, None where there is none; raises as `read_record`."""
+    """Return a parsed record; None if there is none; raises as `read_record`."""
     raw = records.get(record_key)
     return None if raw is None else read_record(type(record), record_key, raw)
 

@@ -1,4 +1,4 @@
-"""Records of mirrors: which topics of the target are whose, where they were cut, and how one begins again."""
+"""Records of mirrors: who owns which topics of the target, where they were cut, and how a mirror starts over."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def mirrors_of(records: Mapping[bytes, bytes], uid: str) -> Iterator[pb.MirrorRe
     """Return the records of all mirrors of a flow.
 
     Raises:
-        DamagedRecord: One of them cannot be read: nothing may be concluded from the others.
+        DamagedRecord: A record cannot be read: nothing may be concluded from the others.
     """
     for raw_key, _, value in indexed(records).find(pb.KIND_MIRROR, uid):
         yield read_record(pb.MirrorRecord, raw_key, value)
 
 
 def readable_mirrors_of(records: Mapping[bytes, bytes], uid: str) -> Iterator[pb.MirrorRecord]:
-    """Return those that can be read: the others are told, and stand still, topic by topic."""
+    """Yield the readable records; the mirrors of the others are reported and stopped, topic by topic."""
     for _, mirror in readable_records(pb.MirrorRecord, indexed(records).find(pb.KIND_MIRROR, uid)):
         yield mirror
 
@@ -51,7 +51,7 @@ def has_mirrors(records: Mapping[bytes, bytes], uid: str) -> bool:
 
 
 def every_mirror(records: Mapping[bytes, bytes]) -> Iterator[tuple[str, pb.MirrorRecord | None]]:
-    """Return the mirrors of all flows, each with its target topic; None for a record that is damaged."""
+    """Yield the mirrors of all flows, each with its target topic; None for a damaged record."""
     for _, found, raw in indexed(records).find(pb.KIND_MIRROR):
         try:
             yield found.topic, pb.MirrorRecord.FromString(raw)
@@ -60,9 +60,9 @@ def every_mirror(records: Mapping[bytes, bytes]) -> Iterator[tuple[str, pb.Mirro
 
 
 def names_its_topic(record: pb.MirrorRecord) -> bool:
-    """Return whether a mirror's record says which topic of the target is ours: not while it begins anew.
+    """Return whether a mirror's record says which topic of the target is ours; it does not while it starts over.
 
-    Without an id, as of a cluster that tells none, it does once the topic was seen with its partitions.
+    Without an id, as on a cluster that reports none, it does once the topic was seen with its partitions.
     """
     if any(record.target_topic_id):
         return True
@@ -70,12 +70,12 @@ def names_its_topic(record: pb.MirrorRecord) -> bool:
     return begun and bool(record.source_partitions or record.active_partitions)
 
 
-def begin_anew(record: pb.MirrorRecord, doomed: bytes) -> None:
-    """Leave nothing of a mirror but its name, its owner and what was decided about it.
+def start_over(record: pb.MirrorRecord, doomed: bytes) -> None:
+    """Clear everything from a mirror's record but its name, its owner and the decisions about it.
 
     Args:
-        record: The mirror's, to be changed.
-        doomed: Id of the target topic that is deleted before it is made anew; empty for none.
+        record: The mirror's record; it is changed.
+        doomed: Id of the target topic that is deleted before it is created again; empty for none.
     """
     record.doomed_topic_id = doomed
     record.source_topic_id = bytes(16)
@@ -97,17 +97,17 @@ def begin_anew(record: pb.MirrorRecord, doomed: bytes) -> None:
 
 
 def foreign_owners(records: Mapping[bytes, bytes], uid: str) -> dict[str, str]:
-    """Return the uid of another flow that it is recorded for, for each target topic of which that is so."""
+    """Return, for each target topic that is recorded for another flow, the uid of that flow."""
     every = indexed(records).find(pb.KIND_MIRROR)
     return {found.topic: found.flow_uid for _, found, _ in every if found.flow_uid != uid}
 
 
 def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping[str, bytes]) -> dict[str, Copied]:
-    """Return which of these topics of another cluster are copied to this one now, each with its mirror here.
+    """Return which of these topics of another cluster are being copied to this one, each with its mirror here.
 
     Args:
-        records: Of this cluster's state topic.
-        cluster_id: The other cluster's.
+        records: The records of this cluster's state topic.
+        cluster_id: The other cluster's id.
         topics: Topic ids of the other cluster's topics, by name.
     """
     found: dict[str, Copied] = {}
@@ -122,14 +122,14 @@ def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping
         topic_id = topics.get(mirror.source_topic)
         meant = mirror.source_topic_id
         if topic_id is None or (any(topic_id) and any(meant) and topic_id != meant):
-            continue  # an id that is not known denies nothing: it may be this topic
+            continue  # an unknown id rules nothing out: it may be this topic
         if writers.copies(mirror.target_topic):
             found[mirror.source_topic] = Copied(mirror.target_topic, names[found_key.flow_uid])
     return found
 
 
 def cuts_made(records: Mapping[bytes, bytes], uid: str) -> dict[str, int]:
-    """Return the epoch of the fence at which each target topic of a flow was cut last."""
+    """Return, for each target topic of a flow, the epoch of the fence at which it was last cut."""
     return {
         found.topic: read_record(pb.CutRecord, raw_key, value).epoch
         for raw_key, found, value in indexed(records).find(pb.KIND_CUT, uid)
@@ -137,5 +137,5 @@ def cuts_made(records: Mapping[bytes, bytes], uid: str) -> dict[str, int]:
 
 
 def uuid_text(raw: bytes) -> str | None:
-    """Return a topic id as text, None for the zero id of clusters without them."""
+    """Return a topic id as text; None for the zero id of clusters without ids."""
     return str(uuid.UUID(bytes=raw)) if any(raw) else None

@@ -1,4 +1,4 @@
-"""Records of offsets: blocks of offset maps, the source's ends, and the keys of what was committed for groups."""
+"""Records of offsets: blocks of offset maps, the source's ends, and the keys of commits written for groups."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def segments_of(
     records: Mapping[bytes, bytes], uid: str, target_topic: str, partition: int
 ) -> Iterator[tuple[bytes, pb.SegmentBlock]]:
     """Return the blocks of a partition's offset map, each with its key."""
-    # A block that cannot be read leaves a stretch that both logs are asked for, as if it had not been written yet.
+    # A block that cannot be read leaves a gap that is rebuilt from both logs, as if it had not been written yet.
     yield from readable_records(pb.SegmentBlock, indexed(records).find(pb.KIND_SEGMENT, uid, target_topic, partition))
 
 
 def segment_keys(records: Mapping[bytes, bytes], uid: str) -> dict[tuple[str, int], list[bytes]]:
-    """Return the keys of all blocks of a flow's offset maps, by target topic and partition: in one pass."""
+    """Return the keys of all blocks of a flow's offset maps, by target topic and partition, in one pass."""
     found: dict[tuple[str, int], list[bytes]] = {}
     for raw_key, parsed, _ in indexed(records).find(pb.KIND_SEGMENT, uid):
         found.setdefault((parsed.topic, parsed.partition), []).append(raw_key)
@@ -41,9 +41,9 @@ def source_end_key(uid: str, shard: int) -> bytes:
 
 
 def source_end_block(records: Mapping[bytes, bytes], record_key: bytes) -> pb.SourceEndBlock:
-    """Return the source's ends under a key: none where nothing is recorded, or what is cannot be read.
+    """Return the source's ends under a key; an empty block if nothing is recorded, or the record is unreadable.
 
-    They are recorded anew every few seconds, and what is not known of an end is shown as unknown.
+    They are recorded again every few seconds, and an unknown end is shown as unknown.
     """
     try:
         return get(records, record_key, pb.SourceEndBlock()) or pb.SourceEndBlock()
@@ -57,7 +57,7 @@ def group_key(uid: str, group: str) -> bytes:
 
 
 def group_of(raw: bytes, uid: str) -> str | None:
-    """Return the consumer group of this flow that this key is about, None for any other key."""
+    """Return the consumer group of this flow that this key is about; None for any other key."""
     parsed = parse_key(raw)
     if parsed is None or parsed.kind != pb.KIND_GROUP or parsed.flow_uid != uid:
         return None

@@ -1,4 +1,4 @@
-"""Records of writers: the producer ids and the role under which a flow writes, and mirrors that have their own role."""
+"""Records of writers: the producer ids and the role under which a flow writes, and mirrors with a role of their own."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ _RECORDED_ROLES = {role: recorded for recorded, role in _ROLES.items()}
 
 
 def writer_key(uid: str, target_topic: str = "") -> bytes:
-    """Return the key of the writer's record; with a topic, that of a mirror's own role."""
+    """Return the key of the writer's record; with a topic, the key of a mirror's own role."""
     return key(pb.KIND_WRITER, uid, target_topic)
 
 
 def own_writers(records: Mapping[bytes, bytes], uid: str) -> dict[str, pb.WriterRecord]:
-    """Return what mirrors that were switched alone have of their own, by target topic."""
+    """Return the own records of mirrors that were switched singly, by target topic."""
     own: dict[str, pb.WriterRecord] = {}
     for _, found, value in indexed(records).find(pb.KIND_WRITER, uid):
         if found.topic:
             try:
                 own[found.topic] = pb.WriterRecord.FromString(value)
-            except DecodeError:  # nothing may be copied under what it says
+            except DecodeError:  # an unreadable role must not copy
                 own[found.topic] = pb.WriterRecord(role=pb.WRITER_ROLE_PROMOTED)
     return own
 
 
 def get_writer_record(records: Mapping[bytes, bytes], uid: str) -> pb.WriterRecord:
-    """Return the flow's identity on the target as it is recorded, to be changed.
+    """Return the record of the flow's identity on the target, to be changed.
 
     Raises:
-        Conflict: Somebody has removed it meanwhile: it is minted with the flow.
+        Conflict: Somebody has removed it meanwhile: it was created together with the flow.
     """
     record = get(records, writer_key(uid), pb.WriterRecord())
     if record is None:
@@ -61,7 +61,7 @@ def get_writer(records: Mapping[bytes, bytes], uid: str) -> Writer | None:
     return Writer(
         producer_id=record.producer_id,
         producer_epoch=record.epoch,
-        # A role of a newer version is one we must not copy under.
+        # We must not copy under a role that only a newer version knows.
         role=_ROLES.get(record.role, Role.PROMOTED),
         filler_id=record.filler_producer_id,
         filler_epoch=record.filler_epoch,
@@ -70,13 +70,13 @@ def get_writer(records: Mapping[bytes, bytes], uid: str) -> Writer | None:
 
 
 def is_copied_to(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> bool:
-    """Return whether the flow copies to this topic now, from two records alone; also before the flow is minted."""
+    """Return whether the flow copies to this topic now, reading two records only; also true before it is minted."""
     writers = writers_to(records, uid, target_topic)
     return writers is None or writers.copies(target_topic)
 
 
 def writers_to(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> Writers | None:
-    """Return who may write to this topic for a flow, from two records alone; None before the flow is minted."""
+    """Return who may write to this topic for a flow, reading two records only; None before the flow is minted."""
     flow = get_writer(records, uid)
     if flow is None:
         return None
@@ -102,9 +102,9 @@ def writers_of(records: Mapping[bytes, bytes], uid: str) -> Writers | None:
 
 
 def standing_role(records: Mapping[bytes, bytes], uid: str) -> Role | None:
-    """Return which role lets a flow stand by; None where it copies, a mirror of it does, or it is not minted yet.
+    """Return the role in which a flow stands by; None if it or one of its mirrors copies, or it is not minted yet.
 
-    The records are searched for mirrors' own roles only where the flow does not copy: this is asked for each group.
+    The records are searched for mirrors' own roles only if the flow does not copy: this is called for each group.
     """
     flow = get_writer(records, uid)
     if flow is None or flow.role is Role.COPYING:
@@ -126,17 +126,17 @@ def writer_record(writer: Writer) -> pb.WriterRecord:
 
 
 def check_writers(records: Mapping[bytes, bytes]) -> None:
-    """Return if every writer's record can be read: one that cannot counts as one that does not copy.
+    """Return if every writer's record is readable: an unreadable one would count as one that does not copy.
 
     Raises:
-        DamagedRecord: One cannot.
+        DamagedRecord: A record is unreadable.
     """
     for raw_key, _, value in indexed(records).find(pb.KIND_WRITER):
         read_record(pb.WriterRecord, raw_key, value)
 
 
 def producer_ids(records: Mapping[bytes, bytes]) -> set[int]:
-    """Return under which producer ids flows write to this cluster."""
+    """Return the producer ids under which flows write to this cluster."""
     found: set[int] = set()
     for raw_key, _, value in indexed(records).find(pb.KIND_WRITER):
         record = read_record(pb.WriterRecord, raw_key, value)

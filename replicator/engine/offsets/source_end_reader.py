@@ -1,6 +1,6 @@
-"""Looks where the source ends of partitions that nothing is read of now.
+"""Reads the source's log ends for partitions that are not being fetched.
 
-Whoever decides on a failover has to know what the source holds, also of what is paused, stopped, or waits.
+Whoever decides on a failover has to know what the source holds, also in partitions that are paused, stopped or waiting.
 """
 
 from __future__ import annotations
@@ -19,26 +19,25 @@ if TYPE_CHECKING:
 _LOOKED_SECONDS = 5.0
 _ANSWER_SECONDS_MAX = 5.0
 _PARTITIONS_PER_REQUEST = 500
-"""A request for ten thousand would hold the event loop for as long as it takes to write and to read it."""
+"""A request for ten thousand would block the event loop for as long as it takes to write and to parse."""
 
 log = get_logger(__name__)
 
 
-class SourceLooks:
-    """The looks of one pump; call `look` every few seconds.
+class SourceEndReader:
+    """Reads the ends for one pump; call `look` every few seconds.
 
     Args:
-        pump: Whose partitions.
+        pump: The pump that has the partitions.
     """
 
     def __init__(self, pump: Copier) -> None:
         self._pump = pump
 
     async def look(self) -> None:
-        """Ask for the ends of those that were not seen lately; what cannot be asked for stays as it was, and ages.
+        """Ask for the ends that were not seen lately; one that cannot be had stays as it was, and ages.
 
-        A broker that does not answer is waited for once, and keeps nobody's partitions from being asked for but its
-        own.
+        A broker that does not answer costs one time-out, and delays only its own partitions.
         """
         now = self._pump.context.now()
         due = [slot for slot in self._pump.partitions.values() if self._is_due(slot, now)]
@@ -49,7 +48,7 @@ class SourceLooks:
     async def _ask(self, slots: list[PartitionView], silent: set[int]) -> None:
         pump = self._pump
         asked_at = pump.context.now()
-        told, unseen = await ends_of(
+        found, unseen = await ends_of(
             pump.source.cluster,
             [slot.source for slot in slots],
             committed=pump.context.committed_only,
@@ -57,8 +56,8 @@ class SourceLooks:
             silent=silent,
         )
         for slot in slots:
-            if slot.source in told:
-                pump.sightings.note_end(slot, told[slot.source], asked_at)
+            if slot.source in found:
+                pump.sightings.note_end(slot, found[slot.source], asked_at)
         if unseen:
             where, why = next(iter(unseen.items()))
             log.debug("ends not looked at", partitions=len(unseen), first=str(where), why=why)
@@ -70,7 +69,7 @@ class SourceLooks:
         if at is not None and now - at < _LOOKED_SECONDS:
             return False
         if slot.copy.phase is Phase.FAULTED and slot.copy.reason in OTHER_LOG:
-            return False  # where another log ends tells nothing of what was copied
+            return False  # the end of a different log says nothing about what was copied
         topic = pump.source.cluster.topics.get(slot.source.topic)
         meant = pump.source.topic_ids.get(slot.source.topic)
         return topic is None or meant is None or topic.topic_id == meant
