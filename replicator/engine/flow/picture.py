@@ -96,7 +96,7 @@ class FlowPicture:
         parts = self._standing.parts
         if parts is not None:
             down = tuple(f"{cluster.cluster} broker " for cluster in clusters if cluster.up is False)
-            troubles = sorted(parts.pump.overview.present_trouble().items())
+            troubles = sorted(parts.pump.overview.present_problems().items())
             told += [f"{place}: {why}" for place, why in troubles if not place.startswith(down)]
             told += [*parts.shards.problems(), parts.acls.trouble]
         if (

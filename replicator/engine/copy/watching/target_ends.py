@@ -51,7 +51,7 @@ class TargetEnds:
         if not unknown:
             self._pump.context.problems.is_over(place)
             return
-        self._pump.context.problems.by_place[place] = (
+        self._pump.context.problems.by_subject[place] = (
             f"whether somebody else writes to {len(unknown)} idle partitions is unknown: "
             f"the end of {unknown[0].target} cannot be read ({unseen[unknown[0]]})"
         )
