@@ -49,7 +49,7 @@ class AttachState:
         begins_again: Whether to attach it once no response is outstanding (after a pause or a fault).
         doubt_until: Unguarded work must not start before this.
         rest_until: The guard must not be ended before this.
-        untold: Whether the target's leader refused a sequence although it reports no producer state: it remembers
+        unreported: Whether the target's leader refused a sequence although it reports no producer state: it remembers
             something about us that it does not report, so the log has to serve instead.
     """
 
@@ -60,7 +60,7 @@ class AttachState:
     begins_again: bool = False
     doubt_until: float = 0.0
     rest_until: float = 0.0
-    untold: bool = False
+    unreported: bool = False
 
 
 @dataclass(slots=True)

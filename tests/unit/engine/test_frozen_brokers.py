@@ -121,7 +121,7 @@ async def test_ends_of_the_target(world: World, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("replicator.engine.copy.watching.target_ends._UNKNOWN_SECONDS", 0.0)
     await ends.look()
     told = world.pump.context.problems.by_subject["west ends of idle mirrors"]
-    assert "whether somebody else writes to 4 idle partitions is unknown: the end of orders-1-" in told
+    assert "it is unknown whether somebody else writes to 4 idle partitions: the end of orders-1-" in told
 
     world.pump.slots.clear()
     await ends.look()
