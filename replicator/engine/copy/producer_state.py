@@ -59,7 +59,7 @@ class Others(Protocol):
         """Return whether no other daemon can still write; reads the state topic."""
 
 
-class Standing(enum.Enum):
+class Withheld(enum.Enum):
     """Why a batch that the broker might not remember cannot be sent now."""
 
     NO_CLAIM = enum.auto()
@@ -138,18 +138,18 @@ class Guard:
         """
         return self._alone_at >= slot.proof.moved_at or now - slot.proof.moved_at >= self._silence_seconds
 
-    def standing(self, slot: Slot) -> Standing:
+    def why_withheld(self, slot: Slot) -> Withheld:
         """Return why `may_work_unguarded` is False; asks about other daemons if only that answer is missing."""
         if self.claim.effective_since() is None or not slot.copy.sending.guard_is_on(self._now_ms()):
-            return Standing.NO_CLAIM
+            return Withheld.NO_CLAIM
         if max(self._alone_at, self._crowded_at) < slot.proof.moved_at:
             if self._asking is None:
                 self._asking = asyncio.get_running_loop().create_task(self._ask())
-            return Standing.ASKING
+            return Withheld.ASKING
         if self._alone_at < slot.proof.moved_at:
             slot.attach.rest_until = slot.proof.moved_at + self._silence_seconds
-            return Standing.CROWDED
-        return Standing.NO_CLAIM
+            return Withheld.CROWDED
+        return Withheld.NO_CLAIM
 
     async def _ask(self) -> None:
         began = self._now()
