@@ -56,7 +56,7 @@ class World:
                 mirrors={where.topic: Mirror(where.topic, where.topic, partitions=1) for where in (ONE, TWO)},
                 pump=self.bench.pump,
                 paused=False,
-                trouble=None,
+                reason=None,
                 clusters=(self.cluster.seen.status(self.cluster.spec.alias, now),),
                 silent=Silent(target=silent) if self.side else Silent(source=silent),
             )
