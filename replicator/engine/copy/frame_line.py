@@ -20,8 +20,8 @@ _FRAMES_AHEAD = 2
 """Frames in use beyond the one that each reader fills: more would only take up memory and disturb the CPU caches."""
 _POLL_MS = 500
 _SHORT_POLL_MS = (10, 50)
-"""Shortest poll, and time in which all readers share the frames. Each poll holds a frame, so if there are fewer frames
-than readers, polls are short: each broker is asked within about twice this time, plus the time for the work."""
+"""The shortest poll, and the time in which every broker should get its turn. Each poll holds a frame, so with fewer
+frames than readers polls are short: every broker is asked within twice the second value, plus the time for the work."""
 
 
 class InLine(Protocol):

@@ -44,6 +44,6 @@ class Overview:
         """Return the brokers that lead the flow's partitions, on the source and on the target, as far as is known."""
         return self._nodes(self._attach_loop.waiting.leaders)
 
-    def _nodes(self, apart: tuple[set[int], set[int]]) -> tuple[set[int], set[int]]:
+    def _nodes(self, waiting: tuple[set[int], set[int]]) -> tuple[set[int], set[int]]:
         there, here = self._routes.nodes()
-        return there | apart[0], here | apart[1]
+        return there | waiting[0], here | waiting[1]

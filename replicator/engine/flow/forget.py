@@ -35,18 +35,18 @@ _OPEN_SECONDS_MAX = 10.0
 _WATCH_SECONDS = 1.0
 _NAMED_MAX = 5
 _WORDS = {
-    pb.KIND_FLOW: "who the flow is",
+    pb.KIND_FLOW: "the flow's identity",
     pb.KIND_WRITER: "its producers and roles",
     pb.KIND_CLAIM: "claims and signs of life",
     pb.KIND_MIRROR: "mirrors",
     pb.KIND_SOURCE_END: "how far it had copied",
     pb.KIND_SEGMENT: "offset maps",
-    pb.KIND_HELD_BACK: "which rules are ours",
-    pb.KIND_GROUP: "what was committed for consumer groups",
-    pb.KIND_CUT: "where switches cut",
+    pb.KIND_HELD_BACK: "which ACLs are ours",
+    pb.KIND_GROUP: "commits for consumer groups",
+    pb.KIND_CUT: "cuts of switches",
     pb.KIND_JOURNAL: "its switches",
     pb.KIND_MAKING: "what it was about to create",
-    pb.KIND_START: "which topics its first start met",
+    pb.KIND_START: "topics found by its first start",
 }
 
 log = get_logger(__name__)

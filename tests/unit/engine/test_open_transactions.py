@@ -44,7 +44,7 @@ from tests.shards import shard_with
 
 WHERE = TopicPartition("orders", 0)
 NOW_MS = 1_790_000_100_000  # 2026-09-21 14:15:00 UTC
-STANDS = open_transactions._STANDS_SECONDS_MIN
+STANDS = open_transactions._OPEN_SECONDS_MIN
 AT_ONCE = i32Timedelta.parse(timedelta(0))
 EAST = ClusterSpec("east", (("east-1", 9092), ("east-2", 9092)))
 

@@ -65,21 +65,21 @@ class AttachLoop:
         self.waiting = Waiting()
         self._context = context
         self._supervisor = supervisor
-        self._apart: set[Slot] = set()
+        self._not_copied: set[Slot] = set()
         self._wake = asyncio.Event()
         self._looks = CloserLooks(context, supervisor, self.schedule)
 
     def add(self, slot: Slot) -> None:
         """Take charge of a partition that is not copied now."""
-        self._apart.add(slot)
+        self._not_copied.add(slot)
 
     def discard(self, slot: Slot) -> None:
         """Forget a partition that is copied now, or has been removed."""
-        self._apart.discard(slot)
+        self._not_copied.discard(slot)
 
     def is_empty(self) -> bool:
         """Return whether every partition is copied."""
-        return not self._apart
+        return not self._not_copied
 
     def wake(self) -> None:
         """Look at once: something may have become due."""
@@ -118,7 +118,8 @@ class AttachLoop:
 
     async def note_waiting(self) -> None:
         """Find out what the partitions that are not copied wait for."""
-        self.waiting = await look_at_waiting(self._apart, self._context.source.cluster, self._context.target.cluster)
+        source, target = self._context.source.cluster, self._context.target.cluster
+        self.waiting = await look_at_waiting(self._not_copied, source, target)
 
     async def _sleep(self, soonest: float) -> None:
         try:
@@ -136,26 +137,26 @@ class AttachLoop:
             slot.attach.due = min(slot.attach.due, max(since, slot.attach.doubt_until, slot.attach.rest_until))
 
     def _prove_idle(self) -> None:
-        """Where others write to the target, check from time to time how far the log holds nothing of ours.
+        """Where others write to the target, check from time to time up to which offset nothing more of ours follows.
 
-        That offset is recorded, and the recorded one must not fall below the log start, as retention may delete
-        everything we wrote.
+        That offset is recorded, and what is recorded must not fall below the log start: retention may delete everything
+        we wrote.
         """
         oldest = self._context.now() - _PROVEN_SECONDS
         for slot in self._context.slots.values():
             copy = slot.copy
             if copy.limits.others_write and copy.is_copying() and copy.sending.idle and slot.proof.verified_at < oldest:
-                self._supervisor.ended(slot, slot.copy.settle("looking up to where others wrote since"))
+                self._supervisor.ended(slot, slot.copy.settle("checking how far others have written since"))
 
     async def _attach_due(self) -> float:
         """Start to attach what is due, in groups; return when the next one is due (monotonic; infinite if none is)."""
         soonest = math.inf
         groups: dict[tuple[int, int], list[Slot]] = defaultdict(list)
         turns = Turns()
-        for number, slot in enumerate(tuple(self._apart)):
+        for number, slot in enumerate(tuple(self._not_copied)):
             if number % _SLOTS_A_TURN == 0:
                 await turns.give()
-            if slot not in self._apart or self.draining:  # by now
+            if slot not in self._not_copied or self.draining:  # by now
                 continue
             self._bring_claimed_forward(slot)
             if not slot.wants_attach:

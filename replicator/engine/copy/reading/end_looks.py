@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LOOKS_AT_ONCE = 8
 _IN_VAIN_MAX = 8
 """Looks per second that may turn out to find records, because the partition was only waiting for its turn."""
-_STANDS_SECONDS = 1.0
+_STALLED_SECONDS = 1.0
 _TURN_SECONDS = 30.0
 """How long a partition may make no progress while its broker returns others' records, before it is looked at anyway."""
 _REST_FACTOR = 10
@@ -31,7 +31,7 @@ _REST_FACTOR = 10
 log = get_logger(__name__)
 
 
-class _Stand(NamedTuple):
+class _Stall(NamedTuple):
     """Where a partition has stopped making progress, and since when, or when it was last looked at there."""
 
     episode: int
@@ -50,7 +50,7 @@ class EndLooks:
     def __init__(self, context: CopyContext, supervisor: LookSupervisor) -> None:
         self._context = context
         self._supervisor = supervisor
-        self._stands: dict[Slot, _Stand] = {}
+        self._stalls: dict[Slot, _Stall] = {}
         self._due: dict[Slot, None] = {}
         self._looking: set[Slot] = set()
         self._in_vain = 0
@@ -68,28 +68,28 @@ class EndLooks:
 
     def look(self) -> None:
         """Look at partitions that make no progress below their end; call it every second."""
-        now, stands = self._context.now(), self._stands
-        standing: dict[Slot, _Stand] = {}
+        now, stalls = self._context.now(), self._stalls
+        stalled: dict[Slot, _Stall] = {}
         for slot in self._context.slots.values():
             copy, end = slot.copy, slot.lag.observed_end
             if end is None or end <= copy.reading.next_offset or not copy.is_copying() or not copy.sending.idle:
                 continue
-            stand = stands.get(slot)
-            if stand is None or (stand.episode, stand.offset) != (copy.episode, copy.reading.next_offset):
-                stand = _Stand(copy.episode, copy.reading.next_offset, now)
-            standing[slot] = stand
-        self._stands = standing
-        due = [slot for slot, stand in standing.items() if self._is_due(slot, now - stand.since)]
+            stall = stalls.get(slot)
+            if stall is None or (stall.episode, stall.offset) != (copy.episode, copy.reading.next_offset):
+                stall = _Stall(copy.episode, copy.reading.next_offset, now)
+            stalled[slot] = stall
+        self._stalls = stalled
+        due = [slot for slot, stall in stalled.items() if self._is_due(slot, now - stall.since)]
         # Partitions where holes are to be expected come first, then those that have waited longest for a look.
-        due.sort(key=lambda slot: (not slot.recorded.cleaning.certain, standing[slot].since))
+        due.sort(key=lambda slot: (not slot.recorded.cleaning.certain, stalled[slot].since))
         self._due = dict.fromkeys(self.spared(due, now))
         self._in_vain = 0
         self._begin()
 
-    def _is_due(self, slot: Slot, stands_seconds: float) -> bool:
+    def _is_due(self, slot: Slot, stalled_seconds: float) -> bool:
         # A look at a partition that only waits for its turn reads a whole batch in vain, of up to 64 MiB.
         waits = self._supervisor.waits_for_its_turn(slot)
-        return stands_seconds >= (_TURN_SECONDS if waits else _STANDS_SECONDS)
+        return stalled_seconds >= (_TURN_SECONDS if waits else _STALLED_SECONDS)
 
     def spared(self, due: list[Slot], now: float) -> list[Slot]:
         """Return the partitions that may be looked at, given that they may only be waiting for a quota.
@@ -122,7 +122,7 @@ class EndLooks:
                 self._supervisor.start(self._look(slot, slot.copy.episode, slot.copy.reading.next_offset), slot)
 
     async def _look(self, slot: Slot, episode: int, position: int) -> None:
-        self._stands[slot] = _Stand(episode, position, self._context.now())
+        self._stalls[slot] = _Stall(episode, position, self._context.now())
         try:
             hole = await self._hole(slot, position)
         except (KafkaError, CorruptRecords) as error:  # the reader will meet the same damage, and report it

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from replicator.engine.copy.pump import Pump
     from replicator.wire.transport.connection import Connection
 
-_STANDS_SECONDS_MIN = 10.0
+_OPEN_SECONDS_MIN = 10.0
 """Transactions come and go all the time; one that has been open for less than this is not worth a report."""
 _ANSWER_SECONDS_MAX = 10.0
 
@@ -56,7 +56,7 @@ class OpenTransactions:
         for slot in self._pump.slots.values():
             if slot.seen.open_transaction is not None and slot.seen.held_up_by is None:
                 self._over(slot)
-            if slot.seen.open_since is None or self._pump.context.now() - slot.seen.open_since < _STANDS_SECONDS_MIN:
+            if slot.seen.open_since is None or self._pump.context.now() - slot.seen.open_since < _OPEN_SECONDS_MIN:
                 continue
             leader = self._pump.source.cluster.leader(slot.source)
             if leader is not None:
@@ -67,12 +67,12 @@ class OpenTransactions:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS_MAX):
                 connection = await self._pump.source.cluster.connection(node, Purpose.CONTROL)
-                standing = await self._still_standing(connection, slots)
+                not_moved = await self._not_moved(connection, slots)
                 # One that is noted with its producer need not be asked about again: while the last stable offset does
                 # not move, it is the same transaction.
                 unknown = [
                     slot
-                    for slot in standing
+                    for slot in not_moved
                     if slot.seen.held_up_by is None or slot.seen.held_up_by.producer_id is None
                 ]
                 if not unknown:
@@ -88,8 +88,8 @@ class OpenTransactions:
             elif slot.source in found:
                 self._judge(slot, found[slot.source])
 
-    async def _still_standing(self, connection: Connection, slots: list[Slot]) -> list[Slot]:
-        """Return the partitions whose last stable offset has not moved.
+    async def _not_moved(self, connection: Connection, slots: list[Slot]) -> list[Slot]:
+        """Return the partitions producer last stable offset has not moved.
 
         The brokers are asked again, because a partition that is not being read (the target is slow) may have a stale
         last response.
@@ -98,7 +98,7 @@ class OpenTransactions:
         wanted = [slot.source for slot in slots]
         stable = await control.list_offsets(connection, wanted, control.LATEST, committed=True)
         ends = await control.list_offsets(connection, wanted, control.LATEST, committed=False)
-        standing: list[Slot] = []
+        not_moved: list[Slot] = []
         for slot, before in asked.items():
             here, end = stable.get(slot.source), ends.get(slot.source)
             if here is None or end is None or here.error or end.error:
@@ -106,28 +106,28 @@ class OpenTransactions:
             if slot.seen.stable_offset == before:  # otherwise a fetch has brought newer values meanwhile
                 slot.seen.observe_stable(here.value, end.value, self._pump.context.now())
             if slot.seen.open_since is not None and slot.seen.stable_offset == before:
-                standing.append(slot)
-        return standing
+                not_moved.append(slot)
+        return not_moved
 
     def _judge(self, slot: Slot, answer: _Producers) -> None:
         code, producers = answer
         if code:
-            whose = f"an unknown producer (the source answers DescribeProducers with {error_name(code)})"
-            self._note(slot, whose, begin=slot.seen.stable_offset)
+            producer = f"an unknown producer (the source answers DescribeProducers with {error_name(code)})"
+            self._note(slot, producer, begin=slot.seen.stable_offset)
             return
         opened = [each for each in producers if each.open_since_offset >= 0]
         oldest = min(opened, key=lambda each: each.open_since_offset, default=None)
         # Otherwise the transaction has just ended, and its marker is still being replicated.
         if oldest is not None and oldest.open_since_offset <= slot.seen.stable_offset:
-            whose = f"producer id {oldest.producer_id}"
-            self._note(slot, whose, producer_id=oldest.producer_id, begin=oldest.open_since_offset)
+            producer = f"producer id {oldest.producer_id}"
+            self._note(slot, producer, producer_id=oldest.producer_id, begin=oldest.open_since_offset)
 
-    def _note(self, slot: Slot, whose: str, *, producer_id: int | None = None, begin: int | None = None) -> None:
+    def _note(self, slot: Slot, producer: str, *, producer_id: int | None = None, begin: int | None = None) -> None:
         """Note what holds this partition up; it is logged once.
 
         Args:
             slot: The partition.
-            whose: The producer, in words.
+            producer: The producer, in words.
             producer_id: The producer's id, if it is known.
             begin: The start offset by which Kafka's tool can abort the transaction; None if it cannot.
         """
@@ -136,7 +136,7 @@ class OpenTransactions:
         known = slot.seen.held_up_by is not None
         ended = "its coordinator" if begin is None else f"if that is gone: {self._abort(slot, begin)}"
         detail = (
-            f"open transaction of {whose} since {self._moment(slot.seen.open_since)} "
+            f"open transaction of {producer} since {self._moment(slot.seen.open_since)} "
             f"(offset {slot.seen.stable_offset if begin is None else begin}) on {slot.source}; records after it wait; "
             f"next: wait for its producer, or {ended}"
         )

@@ -202,7 +202,7 @@ class TargetWriter:
             return
         detail = "older than the target's memory of producers: copied only under the claim, which is not ours now"
         if withheld is Withheld.CROWDED:
-            detail = "old record times follow new ones, and another daemon runs this flow: it must fall behind first"
+            detail = "old record times follow new ones, and another daemon runs this flow: its places must expire first"
         self._supervisor.rest(slot, detail, Reason.WAITING_FOR_CLAIM)
 
     def _send(self, connection: Connection, sent: _Request) -> None:
@@ -260,7 +260,7 @@ class TargetWriter:
             self._supervisor.ended(slot, slot.copy.settle(f"broker {self.node} of the target could not be reached"))
         self.kick()
 
-    # -- answers ------------------------------------------------------------------------------------------------
+    # -- responses ----------------------------------------------------------------------------------------------
 
     def _on_answer(self, sent: _Request, sent_at: float, answer: Frame | None, error: KafkaError | None) -> None:
         self._requests -= 1
