@@ -89,7 +89,7 @@ class OpenTransactions:
                 self._judge(slot, found[slot.source])
 
     async def _not_moved(self, connection: Connection, slots: list[Slot]) -> list[Slot]:
-        """Return the partitions producer last stable offset has not moved.
+        """Return the partitions whose last stable offset has not moved.
 
         The brokers are asked again, because a partition that is not being read (the target is slow) may have a stale
         last response.
