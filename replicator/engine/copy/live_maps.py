@@ -276,7 +276,7 @@ def stepped_back(slot: Slot, mapping: Mapping, target_end: int) -> Mapping:
 
 
 def last_source(slot: Slot, mapping: Mapping, target_start: int) -> int:
-    """Return the source offset after which the target holds no record, but only markers, or left out offsets.
+    """Return the source offset after which the target holds no record: what follows are markers, or was left out.
 
     If it holds no record of ours at all, that is the case from its log start on.
     """
