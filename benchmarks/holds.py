@@ -30,7 +30,7 @@ from replicator.core.offsets.offset_map import OffsetMap, Place, Run
 from replicator.core.topics.ownership import created
 from replicator.engine.copy.live_maps import OffsetMaps, offset_block
 from replicator.engine.copy.pump import Pump
-from replicator.engine.flow.reconcile import Lineup
+from replicator.engine.flow.reconcile import Reconciler
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.flow.status import flow_status
 from replicator.engine.groups.positions import PumpPositions
@@ -403,7 +403,7 @@ async def _at_once(work: Callable[[], object]) -> object:
 
 
 async def _lined_up(sync: TopicSync, pump: Pump, ends: SourceEnds) -> None:
-    await Lineup(_FLOW, pump, ends).apply(sync.mirrors.values(), 1000, lambda: False)
+    await Reconciler(_FLOW, pump, ends).apply(sync.mirrors.values(), 1000, lambda: False)
 
 
 async def _leaderless(pump: Pump, target: _Cluster) -> None:
@@ -448,7 +448,7 @@ def _standing(log: _Log, groups: int) -> None:
 
 async def _status(sync: TopicSync, pump: Pump) -> FlowStatus:
     shown = FlowState.ACTIVE
-    return await flow_status(shown, _FLOW, uid=_UID, mirrors=sync.mirrors, pump=pump, paused=False, trouble=None)
+    return await flow_status(shown, _FLOW, uid=_UID, mirrors=sync.mirrors, pump=pump, paused=False, reason=None)
 
 
 def run_holds(topics: int = TOPICS) -> list[Hold]:

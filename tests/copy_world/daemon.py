@@ -229,7 +229,7 @@ class Daemon:
         self.pump.wake_writers()
 
     def begin(self, *, doubtful: bool = False) -> None:
-        """Begin with the partition, as `Lineup` does."""
+        """Begin with the partition, as `Reconciler` does."""
         world = self.world
         lenient = world.offsets is not Offsets.IDENTICAL
         limits = TargetLimits(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from replicator.engine.copy.producer_state import PROVEN_SECONDS_MAX
-from replicator.engine.flow.reconcile import Lineup
+from replicator.engine.flow.reconcile import Reconciler
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.state import records as state
 from replicator.engine.topics.mirror import Mirror
@@ -131,7 +131,7 @@ class MovingDaemon(Daemon):
         self._presence: Presence
         self._leases: LeaseKeeper
         self._source_ends: SourceEnds
-        self._lineup: Lineup
+        self._reconciler: Reconciler
         super().__init__(world, name)
 
     @property
@@ -183,7 +183,7 @@ class MovingDaemon(Daemon):
         shards = self.shards
         self._leases = LeaseKeeper(self.wire, caller, TIMING, shards.floors, shards.busy, shards.kick, now=now)
         self._source_ends = SourceEnds(uid, self.state_log)
-        self._lineup = Lineup(self.flow, self.pump, self._source_ends)
+        self._reconciler = Reconciler(self.flow, self.pump, self._source_ends)
         self._shard = shard
 
     def _beside(self) -> list[Coroutine[Any, Any, None]]:
@@ -206,7 +206,7 @@ class MovingDaemon(Daemon):
         drained = await self.pump.drain(slots, DRAIN_SECONDS, "handed over")
         if shard.works and shard.claim.holder == self.name:
             await quietly(self._record_ends(shard))
-        self._lineup.forget(slots)
+        self._reconciler.forget(slots)
         return drained
 
     async def _record_ends(self, shard: Shard) -> None:
@@ -214,12 +214,12 @@ class MovingDaemon(Daemon):
         await self._source_ends.record(self.pump, {shard})
 
     def _shards_changed(self) -> None:
-        self.pump.start(self._line_up())
+        self.pump.start(self._reconcile())
 
-    async def _line_up(self) -> None:
+    async def _reconcile(self) -> None:
         if not self.is_up:
             self.displaced = False
-        await self._lineup.apply([self._mirror()], GUARD_MS, lambda: False)
+        await self._reconciler.apply([self._mirror()], GUARD_MS, lambda: False)
 
     def _mirror(self) -> Mirror:
         world = self.world
@@ -254,5 +254,5 @@ class MovingDaemon(Daemon):
     def succeed(self) -> None:
         """See `Daemon.succeed`: every daemon forgets the mirror's partitions once its record has changed."""
         if self.works and self.is_up and self.may_be_forgotten:
-            self._lineup.begin_anew(TOPIC)
+            self._reconciler.start_over(TOPIC)
             self._shards_changed()

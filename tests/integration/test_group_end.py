@@ -73,8 +73,8 @@ async def until(
     """
     seen = None
     for _ in range(600):
-        if by_hand and runner._standing.parts is not None:
-            await runner._standing.parts.groups.round()
+        if by_hand and runner._run_state.parts is not None:
+            await runner._run_state.parts.groups.round()
         seen = next((one for one in runner.operations.known_groups()[0] if one.group == group), None)
         if seen is not None and seen.state is state and seen.partitions[0].source_offset == source_offset:
             return
@@ -102,7 +102,7 @@ async def test_every_group_is_brought_to_its_end(east: Kafka, west: Kafka, topic
         with member(west, used, topic_name):
             await asyncio.to_thread(commit, east, done, topic_name, {0: 8})
             await asyncio.to_thread(commit, east, used, topic_name, {0: 8})
-            found = of(await runner._standing.up().groups.final_sync(ends, {topic_name}, timeout_seconds=_SECONDS))
+            found = of(await runner._run_state.up().groups.final_sync(ends, {topic_name}, timeout_seconds=_SECONDS))
         assert (found[done].exact, found[done].reread_records, found[done].cut_records) == (True, 0, 0)
         assert (found[used].exact, found[used].state) == (False, GroupState.ACTIVE_ON_TARGET)
         assert found[used].reread_records == 3
@@ -110,7 +110,7 @@ async def test_every_group_is_brought_to_its_end(east: Kafka, west: Kafka, topic
         assert positions(west, used, topic_name) == [5]
 
         with pytest.raises(TimedOut) as late:
-            await runner._standing.up().groups.final_sync(
+            await runner._run_state.up().groups.final_sync(
                 {TopicPartition(topic_name, 0): 11}, {topic_name}, timeout_seconds=0.5
             )
         assert f"{topic_name}-0 copied up to 10 of 11" in str(late.value)
@@ -119,7 +119,7 @@ async def test_every_group_is_brought_to_its_end(east: Kafka, west: Kafka, topic
         await asyncio.to_thread(commit, west, done, topic_name, {0: 9})
         await asyncio.to_thread(commit, east, done, topic_name, {0: 10})
         await until(runner, done, GroupState.CHANGED_ON_TARGET, 10)
-        await runner._standing.up().groups.forget({topic_name})
+        await runner._run_state.up().groups.forget({topic_name})
         await until(runner, done, GroupState.IN_STEP, 10)
         assert positions(west, done, topic_name) == [10]
 
@@ -142,7 +142,7 @@ async def test_without_the_source_no_group_overtakes_its_output(
             await until(runner, group, GroupState.IN_STEP, offset, by_hand=True)
         await asyncio.to_thread(commit, source, beyond, read, {0: 17})
         await until(runner, beyond, GroupState.NOT_TRANSLATED, 17, by_hand=True)
-        groups = runner._standing.up().groups
+        groups = runner._run_state.up().groups
         with transactional(source, f"{topic_name}-open") as producer:
             producer.begin_transaction()
             producer.produce(written, b"open", partition=0)
@@ -156,7 +156,7 @@ async def test_without_the_source_no_group_overtakes_its_output(
             assert groups._barrier.waiting is not None
             assert groups._barrier.waiting.reading.commits[ahead][TopicPartition(read, 0)].offset == 9
             source.kill()
-            found = of(await runner._standing.up().groups.final_sync(None, {read, written}, timeout_seconds=_SECONDS))
+            found = of(await runner._run_state.up().groups.final_sync(None, {read, written}, timeout_seconds=_SECONDS))
             waits.cancel()
 
     assert positions(west, ahead, read) == [3]

@@ -141,7 +141,7 @@ def test_an_open_transaction_is_told_and_the_command_that_is_shown_ends_it(
         (producer_id,) = (line[0] for line in described if line and line[-1] == "5")
         detail = mirror["detail"]
         assert f"open transaction of producer id {producer_id} since" in detail
-        assert f"(offset 5) on {topic_name}-0; records behind it wait" in detail
+        assert f"(offset 5) on {topic_name}-0; records after it wait" in detail
         assert 10 <= daemon.metric("replicator_open_transaction_seconds") < 20
         assert f"{topic_name}-0 ACTIVE: open_transaction" in daemon.cli("flow", "status").stdout
 

@@ -1,4 +1,4 @@
-"""What one flow's copy has done since it began, as counters."""
+"""What one flow's copy has done since it started, as counters."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Totals:
 
     Attributes:
         records: Records that the target acknowledged.
-        bytes: Their batches' bytes.
-        batches: Those batches.
+        bytes: The size of their batches.
+        batches: The number of those batches.
         filled: Offsets without a record that were filled with markers.
         requests: Produce requests that were sent.
-        reattached: Episodes that were begun.
+        reattached: Episodes that were started.
         last_progress: Monotonic time of the last acknowledgement or fill; None before the first.
     """
 
@@ -32,18 +32,18 @@ class Totals:
 
 @dataclass(slots=True)
 class Books:
-    """The books of one pump.
+    """The counters of one pump.
 
     Attributes:
-        totals: Counters.
-        outcomes: Answers to produced batches, by kind.
+        totals: Totals since the pump started.
+        outcomes: Produce responses per batch, by kind.
     """
 
     totals: Totals = field(default_factory=Totals)
     outcomes: dict[ProduceOutcome, int] = field(default_factory=lambda: dict.fromkeys(ProduceOutcome, 0))
 
     def accepted(self, records: int, size: int, batches: int, now: float) -> None:
-        """Count accepted batches: their records, their bytes, and how many they are."""
+        """Count accepted batches, with their records and bytes."""
         if not batches:
             return
         totals = self.totals

@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class CopyContext:
-    """The clusters, the flow's policy, and what the parts share; made once per pump.
+    """The clusters, the flow's policy, and what the parts share; created once per pump.
 
     Attributes:
-        source: Where to read.
-        target: Where to write.
-        writers: Who the flow is on the target, for each of its mirrors; another one after a switch.
+        source: The side to read from.
+        target: The side to write to.
+        writers: The flow's producer identity on the target, for each of its mirrors; replaced after a switch.
         committed_only: Whether only committed records are copied.
         offsets: Whether target offsets have to be the source's own.
         producers: How this daemon writes to the partitions of each shard.
-        maps: Where offsets stand that are not the source's own.
-        origins: Whose records the source holds, where those of other flows are not copied.
+        maps: The offset maps of partitions whose offsets are not the source's own.
+        origins: Finds out who wrote a source record; None unless records of other flows are left out.
         line: The frames, and the readers that wait for one.
-        opener: Opens batches that have to be encoded anew.
-        problems: What is wrong now, by place.
+        opener: Opens batches that have to be re-encoded.
+        problems: What is wrong now, by subject.
         now: Monotonic time, in seconds.
         now_ms: The wall clock in ms, to compare with record times.
         slots: The partitions, by source name.
@@ -66,11 +66,11 @@ class CopyContext:
     books: Books = field(default_factory=Books)
 
     def leaders_of(self, slot: PartitionView) -> tuple[Leader | None, Leader | None]:
-        """Return who leads a partition on the source and on the target, as known."""
+        """Return the leaders of a partition on the source and on the target, as far as known."""
         return self.source.cluster.leader(slot.source), self.target.cluster.leader(slot.target)
 
     def own(self, view: PartitionView) -> Slot | None:
-        """Return the partition that a view is of; None where it is gone, or was made again, since."""
+        """Return the partition behind a view; None if it has been removed or re-created since."""
         slot = self.slots.get(view.source)
         return slot if slot is view else None
 

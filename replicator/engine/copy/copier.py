@@ -1,7 +1,7 @@
 """A way of copying, as the rest of the engine knows it.
 
-An order names the very view that it is about: one whose partition was made again meanwhile belongs to nobody any more,
-and changes nothing.
+An order carries the very view that it is about. If the partition was re-created since, that view is obsolete, and the
+order changes nothing.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class Copier(Protocol):
 
     @property
     def shards(self) -> Shards:
-        """The flow's shards, with this daemon's rights on each."""
+        """The flow's shards, with the rights this daemon has on each."""
 
     @property
     def source(self) -> Side:
-        """Where it reads."""
+        """The side it reads from."""
 
     @property
     def target(self) -> Side:
-        """Where it writes."""
+        """The side it writes to."""
 
     @property
     def partitions(self) -> Mapping[TopicPartition, PartitionView]:
@@ -49,7 +49,7 @@ class Copier(Protocol):
 
     @property
     def sightings(self) -> Sightings:
-        """Takes what was seen elsewhere."""
+        """Accepts what other rooms have seen."""
 
     @property
     def overview(self) -> Overview:
@@ -66,36 +66,36 @@ class Copier(Protocol):
         *,
         doubt_until: float | None = None,
     ) -> PartitionView:
-        """Begin with a partition; it is attached as soon as its leaders are known.
+        """Add a partition; it is attached as soon as its leaders are known.
 
         Args:
             source: The partition on the source.
             target: The partition on the target.
             limits: What the target accepts.
-            recorded: What is known of it; nothing where it is new.
-            doubt_until: Monotonic time until which a write of its predecessor may still arrive; None where none may.
+            recorded: What is recorded about it; None for a new partition.
+            doubt_until: Monotonic time until which a write of its predecessor may still arrive; None if there is none.
         """
 
     def renew(self, view: PartitionView, limits: TargetLimits, cleaning: Cleaning) -> None:
-        """Take what both topics' settings say by now."""
+        """Apply what the settings of both topics say now."""
 
     def remove(self, view: PartitionView) -> None:
-        """End with a partition for good."""
+        """Remove a partition for good."""
 
     def pause(self, view: PartitionView, text: str = "paused") -> None:
-        """Stop a partition by wish; `text` says whose."""
+        """Stop a partition on request; `text` says who asked."""
 
     def resume(self, view: PartitionView) -> None:
-        """Let a paused or faulted partition begin again, once no answer of before is outstanding."""
+        """Let a paused or faulted partition start again, once no response to an earlier request is outstanding."""
 
     def fault(self, view: PartitionView, reason: Reason, detail: str) -> None:
         """Stop a partition with a named reason."""
 
     async def drain(self, views: Collection[PartitionView], seconds: float, text: str) -> bool:
-        """Send nothing new of some partitions and wait for answers; return whether none is missing."""
+        """Send nothing new for some partitions and wait for outstanding responses; return whether all have arrived."""
 
     async def persist_maps(self, shards: Collection[Shard]) -> None:
-        """Write what is known of offsets that are not the source's own; raises what the state topic raises."""
+        """Write the offset maps as far as they are known; raises what the state topic raises."""
 
     # -- the whole ----------------------------------------------------------------------------------------------------
 
@@ -106,10 +106,10 @@ class Copier(Protocol):
         """Stop everything; safe to call twice."""
 
     def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Run a coroutine beside the copy; an unexpected error of it belongs to the flow."""
+        """Run a coroutine beside the copy; if it fails unexpectedly, the flow does."""
 
     def wake_writers(self) -> None:
-        """Let writers send what became ready."""
+        """Let writers send what has become ready."""
 
     def leaders_stale(self, *, source: bool = True, target: bool = True) -> None:
-        """The leaders of a side may have moved."""
+        """Note that leaders of a side may have moved."""

@@ -1,10 +1,10 @@
-"""How markers reach the target: in bulk where the right for that is there, else by empty transactions, one at a time.
+"""How markers reach the target: in bulk if the flow has the right to, otherwise by empty transactions, one at a time.
 
-The bulk route is WriteTxnMarkers (ClusterAction on the cluster). The other one needs no more than the flow has anyway:
-a transaction that enlists partitions and writes nothing ends with one marker in each.
+The bulk route is WriteTxnMarkers (ClusterAction on the cluster). The other route needs no rights that the flow does not
+have anyway: a transaction that enlists partitions and writes nothing ends with one marker in each of them.
 
-A transaction that a dead holder left open would be ended by its coordinator some time later, with a marker. So before a
-holder's first fill such a transaction is ended, and every place that was read earlier is read again.
+If a holder dies and leaves a transaction open, its coordinator ends it some time later, with a marker. So before its
+first fill, a holder ends any such transaction, and every place that was read before then is read again.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ log = get_logger(__name__)
 
 
 class FillRoute:
-    """The way of one flow, on one shard.
+    """The route that markers of one flow take, on one shard.
 
     Args:
         cluster: The target.
-        transactional_id: Of the transactions that write markers.
-        producer_id: What markers written in bulk carry.
+        transactional_id: The transactional id of the transactions that write markers.
+        producer_id: The producer id of markers written in bulk.
         now: Monotonic time.
 
     Attributes:
@@ -68,28 +68,31 @@ class FillRoute:
         self._prove_again_at = 0.0
 
     def is_slow(self, claim_number: int) -> bool:
-        """Return whether markers go by transactions now: a round asks once, and keeps to it."""
-        # A marker in bulk carries the claim's number as its epoch, of 15 bits.
+        """Return whether markers are written by transactions now; a round asks once and keeps to the answer."""
+        # A bulk marker carries the claim's number as its producer epoch, which has 15 bits.
         return self._now() < self._slow_until or claim_number >= _EPOCHS
 
     def length_max(self, *, slow: bool) -> int:
-        """How many markers of one partition a request can carry."""
+        """Return how many markers for one partition a request can carry."""
         return 1 if slow else _BULK_MARKERS_MAX
 
     def turn(self, *, slow: bool) -> contextlib.AbstractAsyncContextManager[object]:
-        """Return what has to be entered before a round is chosen and written.
+        """Return the context that must be entered before a round is chosen and written.
 
-        One transaction at a time: each begins by ending the one before it, of whichever broker's partitions.
+        There is one transaction at a time, because each starts by ending the one before it, whichever broker's
+        partitions that one enlisted.
         """
         return self._one_transaction if slow else contextlib.nullcontext()
 
     async def prepare(self, claim_number: int) -> None:
-        """End what an earlier holder of the claim, or a lost answer, may have left open; once the claim is effective.
+        """End the transaction that an earlier holder of the claim, or a lost response, may have left open.
+
+        Call it once the claim is effective.
 
         Raises:
             MarkersNotShown: The target's logs do not show markers: nothing may be filled.
             KafkaError: The target refuses.
-            Conflict: Another daemon has taken the route over.
+            Conflict: Another daemon has taken over the transactional id.
         """
         async with self._one_transaction:
             if self._prepared_for == claim_number:
@@ -100,7 +103,7 @@ class FillRoute:
             self.prepared_at = self._now()
 
     async def _prove(self, identity: ProducerIdentity) -> None:
-        """Prove once, before the first fill, that the target shows markers: on the state topic, not on a mirror."""
+        """Prove once, before the first fill, that the target's logs show markers; on the state topic, not a mirror."""
         if self._not_shown is not None and self._now() < self._prove_again_at:
             raise self._not_shown
         if self._proven:
@@ -116,13 +119,13 @@ class FillRoute:
                 "this target cannot be fenced: no switch of the flow will begin",
                 cluster=self._cluster.spec.alias,
                 why=not_shown(self._cluster.spec.alias),
-                next="ask its operator for what Kafka's own brokers report; what is copied is right all the same",
+                next="ask its operator to report what Apache Kafka brokers report; the copy itself is not affected",
             )
 
     async def in_bulk(
         self, connection: Connection, lengths: Mapping[TopicPartition, int], claim_number: int
     ) -> dict[TopicPartition, int]:
-        """Append markers; return error codes. 0 does not say that all of them stand: the log's end does.
+        """Append markers; return error codes. 0 does not prove that all were appended; only the log end shows that.
 
         Raises:
             KafkaError: Any number of them may have been appended.
@@ -133,7 +136,7 @@ class FillRoute:
         else:
             codes, seconds = dict.fromkeys(lengths, _CLUSTER_AUTHORIZATION_FAILED), float("inf")
         if _CLUSTER_AUTHORIZATION_FAILED in codes.values():
-            # Refused before anything was appended: the partitions come again, by the other route.
+            # Refused before anything was appended: the partitions are retried by the other route.
             log.info("fills go by transactions", cluster=self._cluster.spec.alias, why="no right to WriteTxnMarkers")
             self._slow_until = self._now() + seconds
         return codes
@@ -141,19 +144,20 @@ class FillRoute:
     async def by_transaction(
         self, connection: Connection, lengths: Mapping[TopicPartition, int], is_ours: Callable[[], bool]
     ) -> dict[TopicPartition, int]:
-        """Append one marker to each partition, within `turn`; return codes as `in_bulk`.
+        """Append one marker to each partition, within `turn`; return error codes as `in_bulk` does.
 
         Raises:
-            KafkaError: Any of them may have been appended, or may be yet.
+            KafkaError: Any of them may have been appended, or may still be.
             TimedOut: The same; the coordinator did not answer in time.
             Conflict: The same; the claim, or the transaction, was taken over.
         """
         before = await list_offsets(connection, lengths, LATEST, committed=False)
         try:
             identity = await init_producer_id(self._cluster, self._id)
-            # From here on a newer holder's `prepare` fences this transaction; what came before it is told here.
+            # A newer holder's `prepare` that comes after this point fences the transaction. One that came before it
+            # does not, so we check here whether the claim is still ours.
             if not is_ours():
-                raise Conflict("the claim went while markers were to be written")
+                raise Conflict("the claim was lost before the markers were written")
             transaction = Transaction(self._cluster, self._id, identity)
             await transaction.add(*lengths)
             await transaction.end(commit=False)
@@ -165,7 +169,7 @@ class FillRoute:
     async def _landed(
         self, connection: Connection, lengths: Mapping[TopicPartition, int], before: Mapping[TopicPartition, Answer]
     ) -> dict[TopicPartition, int]:
-        """Wait for the markers: the coordinator answers before they stand."""
+        """Wait for the markers: the coordinator responds before they are in the logs."""
         waiting = set(lengths)
         codes = dict.fromkeys(lengths, _NOT_LANDED)
         deadline = self._now() + _LANDED_SECONDS_MAX

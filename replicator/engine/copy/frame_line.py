@@ -1,7 +1,7 @@
 """The frames of one pump, and the line of readers that wait for one.
 
-Frames are all the memory that copied data takes. A frame is read into by one reader, and comes back once the target has
-acknowledged what it holds: without a free one nothing is read.
+Frames are all the memory that copied data takes up. One reader at a time reads into a frame. The frame returns to the
+pool once the target has acknowledged what it holds; without a free frame nothing is read.
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ _FRAME_BYTES_MAX = 6 << 20
 _FRAME_BYTES_MIN = 256 << 10
 _FRAMES_MIN = 3
 _FRAMES_AHEAD = 2
-"""Frames in use beside the one each reader fills: more would only lie in the way of the caches, and fill memory."""
+"""Frames in use beyond the one that each reader fills: more would only take up memory and disturb the CPU caches."""
 _POLL_MS = 500
 _SHORT_POLL_MS = (10, 50)
-"""Each poll holds a frame. With fewer than readers, every broker is asked within twice this time, plus the work."""
+"""The shortest poll, and the time in which every broker should get its turn. Each poll holds a frame, so with fewer
+frames than readers polls are short: every broker is asked within twice the second value, plus the time for the work."""
 
 
 class InLine(Protocol):
     """A reader, as the line knows it."""
 
     def kick(self) -> None:
-        """Read on, if there is something to read and a frame to read into."""
+        """Continue reading, if there is something to read and a frame to read into."""
 
 
 class FrameLine:
-    """The frames, and who is next.
+    """The frames, and who gets the next one.
 
     Args:
-        in_flight_bytes: What the frames may take together (`limits.in_flight_bytes`).
+        in_flight_bytes: How much memory all frames together may take up (`limits.in_flight_bytes`).
 
     Attributes:
         frames: The pool.
-        owed_bytes: How much of the frames is held for target brokers that owe their answers.
+        owed_bytes: How many bytes of frames are held for target brokers that owe us responses.
         is_owed: Whether there is such a broker.
     """
 
@@ -56,15 +57,15 @@ class FrameLine:
         self.frames.divide(*_divided(self._in_flight_bytes, readers))
 
     def take(self, reader: InLine) -> Frame | None:
-        """Return a frame to read into, or None while enough is on its way to the target: then the reader is in line.
+        """Return a frame to read into, or None if enough is in flight to the target: then the reader waits in line.
 
-        First come, first served: a reader that is quick to ask again must not leave others without a frame for good.
+        First come, first served: a reader that is quick to ask again must not keep others from ever getting a frame.
         """
         line = self._line
         line.setdefault(reader)
         if next(iter(line)) is not reader:
             return None
-        # What a target broker that owes its answers holds is not on its way: the rest may use what else there is.
+        # Frames held for a target broker that owes us responses do not move: other brokers may use all that is left.
         if not self.is_owed and self.frames.in_use >= self._readers + _FRAMES_AHEAD:
             return None
         frame = self.frames.take(self.owed_bytes)
@@ -73,16 +74,16 @@ class FrameLine:
         return frame
 
     def leave(self, reader: InLine) -> None:
-        """This reader has no use for a frame now."""
+        """Take a reader that has no use for a frame now out of the line."""
         self._line.pop(reader, None)
 
     def kick(self) -> None:
-        """Let readers that wait for a frame use the one that became free."""
+        """Let readers that wait for a frame use the one that has become free."""
         for reader in list(self._line):
             reader.kick()
 
     def kick_all(self, readers: Iterable[InLine]) -> None:
-        """Let readers use what became free: those that wait for it first."""
+        """Let readers use what has become free, the waiting ones first."""
         line = list(self._line)
         for reader in line:
             reader.kick()
@@ -92,7 +93,7 @@ class FrameLine:
 
     @property
     def poll_ms(self) -> int:
-        """How long a broker may wait for something to answer with: meanwhile it holds a frame that others may need."""
+        """How long a fetch may wait on the broker for data; until it returns, it holds a frame that others may need."""
         readers, frames = self._readers, self.frames.frames_max
         if frames >= readers + _FRAMES_AHEAD:
             return _POLL_MS
@@ -101,7 +102,7 @@ class FrameLine:
 
 
 def _divided(in_flight_bytes: int, readers: int) -> tuple[int, int]:
-    """Return how many frames there are and the size of each: one for each reader that waits for data, and some more."""
+    """Return the number of frames and the size of each: one for each reader that waits for data, and a few more."""
     share_bytes = in_flight_bytes // max(_FRAMES_MIN, readers + _FRAMES_AHEAD)
     frame_bytes = max(_FRAME_BYTES_MIN, min(_FRAME_BYTES_MAX, share_bytes))
     return max(_FRAMES_MIN, in_flight_bytes // frame_bytes), frame_bytes

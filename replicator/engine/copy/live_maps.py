@@ -1,10 +1,10 @@
 """Offset maps of one flow on `replicator.state`: read before each attach, changed by compare-and-set, kept in blocks.
 
-The mirror record holds where a map begins, and the whole of it where differences are few: each of those is recorded
-before anything is copied behind it, so two daemons agree on it.
-A mapped partition goes on from there in blocks, plain appends of the claim's holder. They are facts that the target
-acknowledged, so old ones, late ones and doubled ones say the truth too; what was not written yet is found again by
-walking both logs (`engine.logs.walking`).
+The mirror record holds the beginning of a map, or the whole map if differences are few. Each of these differences is
+recorded before anything is copied above it, so two daemons agree on it.
+The map of a mapped partition continues from there in blocks, which the claim's holder simply appends. Blocks are facts
+that the target acknowledged, so stale, late and duplicate blocks are still correct. What was not written yet is
+recovered by walking both logs (`engine.logs.walking`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _BLOCK_BITS = 24
 _APPEND_BYTES_MAX = 100 << 10
-"""Blocks of many partitions are written together, up to this size but for the last partition's."""
+"""Blocks of many partitions are written together, up to this size; only the last partition's may exceed it."""
 
 log = get_logger(__name__)
 
@@ -41,8 +41,8 @@ class OffsetMaps:
     """The maps of one flow.
 
     Args:
-        uid: The flow's.
-        state_log: Where they are kept.
+        uid: The flow's uid.
+        state_log: The state topic that holds them.
     """
 
     def __init__(self, uid: str, state_log: StateLog) -> None:
@@ -54,7 +54,7 @@ class OffsetMaps:
     # -- reading ------------------------------------------------------------------------------------------------
 
     def refresh(self, slot: Slot) -> bool:
-        """Bring a partition's map in line with what is recorded, between two episodes; return whether it changed."""
+        """Bring a partition's map up to date with the records, between two episodes; return whether it changed."""
         record = self._record(slot.target.topic)
         number = slot.source.partition
         found = record.maps[number] if record is not None and number in record.maps else None
@@ -65,7 +65,7 @@ class OffsetMaps:
         )
         if is_known and slot.mapping.given_up == before:
             return False
-        # What was found by a walk is forgotten too: it may have counted records that had been given up by then.
+        # What a walk found is forgotten, too: the walk may have counted records that had been given up by then.
         slot.mapping.record = raw
         if found is None:
             slot.copy.track, slot.mapping.judged_from, slot.mapping.compared_from = None, 0, 0
@@ -80,7 +80,7 @@ class OffsetMaps:
         return True
 
     async def read_to_end(self) -> None:
-        """Read all that is committed by now; `refresh` then tells for each partition whether it is news.
+        """Read everything committed by now; `refresh` then returns for each partition whether its map changed.
 
         Raises:
             KafkaError: The state topic cannot be read.
@@ -88,7 +88,7 @@ class OffsetMaps:
         await self._log.read_to_end()
 
     async def refresh_from_end(self, slot: Slot) -> bool:
-        """Do the same with all that is committed by now; return whether it changed.
+        """Refresh a partition's map from everything committed by now; return whether it changed.
 
         Raises:
             KafkaError: The state topic cannot be read.
@@ -99,14 +99,14 @@ class OffsetMaps:
         track = slot.copy.track
         if track is None or not track.mapped:
             return False
-        # Others may have written blocks since the map was read: they tell what the logs do not any more.
+        # Others may have written blocks since the map was read: they know what the logs no longer show.
         offsets = track.offsets
         before = offsets.end, offsets.known_beyond
         offsets.restore(self._blocks(slot, pb.PartitionMap.FromString(slot.mapping.record).generation))
         return (offsets.end, offsets.known_beyond) != before
 
     def _record(self, topic: str) -> pb.MirrorRecord | None:
-        """Return the mirror's record; a thousand partitions of one topic parse it once."""
+        """Return the mirror's record; it is parsed once for all partitions of its topic."""
         raw = self._log.records.get(state.mirror_key(self._uid, topic))
         if raw is None:
             return None
@@ -119,15 +119,15 @@ class OffsetMaps:
         return _recorded_blocks(self._log.records, self._uid, slot.target, generation)
 
     def forget(self, slot: Slot) -> None:
-        """This partition is not copied any more."""
+        """Forget a partition that is no longer copied."""
         self._written.pop(slot, None)
 
     # -- changing -----------------------------------------------------------------------------------------------
 
     async def remap(self, slot: Slot, remap: Remap) -> None:
-        """Record where a partition goes on with another difference.
+        """Record the place from which a partition continues with another difference.
 
-        Whoever else changed the map since it was read was first: then nothing is written.
+        If somebody else has changed the map since it was read, nothing is written.
 
         Raises:
             ReplicatorError: The state topic cannot be changed.
@@ -164,10 +164,10 @@ class OffsetMaps:
                         target=remap.place.target)  # fmt: skip
 
     async def persist(self, slots: Iterable[Slot]) -> None:
-        """Write what mapped partitions copied since the last time; only the claim's holder does.
+        """Write what mapped partitions have copied since the last call; only the claim's holder writes.
 
         Raises:
-            KafkaError: It could not be written; the next time writes it.
+            KafkaError: It could not be written; the next call writes it.
         """
         changes: list[Change] = []
         written: list[tuple[Slot, _Written, _Written]] = []
@@ -177,7 +177,8 @@ class OffsetMaps:
             if not claim.number or claim.effective_since() is None:
                 continue
             track = slot.copy.track
-            # A map is proven while it is copied by: a walk that ended elsewhere may have paired what does not match.
+            # Only a map that is being copied by is proven: a walk that ended elsewhere may have paired records that do
+            # not match.
             if track is None or not track.mapped or not slot.copy.is_copying() or slot not in self._written:
                 continue
             before = self._written[slot]
@@ -195,19 +196,20 @@ class OffsetMaps:
         if changes:
             await self._log.append(changes)
         for slot, before, after in written:
-            if self._written.get(slot) is before:  # else it was read anew, or is not copied any more
+            if self._written.get(slot) is before:  # otherwise it was read again, or is no longer copied
                 self._written[slot] = after
 
     def _blocks_to_write(self, slot: Slot, offsets: OffsetMap, number: int) -> tuple[list[Change], _Written]:
-        """Return the blocks that are new or grew, and the tombstones of those that lie below both logs' starts."""
+        """Return the blocks that are new or have grown, and tombstones for those below the starts of both logs."""
         known = self._written[slot]
         if known.number != number:
-            # Blocks of earlier holders stand; ours go on from where theirs end.
+            # Blocks of earlier holders stay; ours continue where theirs end.
             known = _Written(number, 0, known.end, known.end)
         generation = pb.PartitionMap.FromString(slot.mapping.record).generation
         changes: list[Change] = self._dropped(slot, offsets, generation)
         index, end = known.block, known.end
-        # Of a log that others write to too, retention may take all that we wrote: then this alone tells of the rest.
+        # In a log that others write to as well, retention may delete everything we wrote; then only this block shows
+        # how far we had come.
         proven = offsets.end.target if slot.copy.limits.others_write else 0
         sealed = [block for block in offsets.sealed if block.end.target > known.sealed.target]
         for block in (*sealed, offsets.open_block(target_end=proven)):
@@ -231,9 +233,9 @@ class OffsetMaps:
 
 
 class _Written(NamedTuple):
-    """What stands on the state topic of one partition: up to `end`, the last block that is full up to `sealed`.
+    """How much of one partition's map is on the state topic: all up to `end`, and in full blocks up to `sealed`.
 
-    `block` is the number of the one which may still grow, written under the claim `number`.
+    `block` is the number of the block that may still grow; it is written under the claim `number`.
     """
 
     number: int
@@ -243,12 +245,12 @@ class _Written(NamedTuple):
 
 
 def mapping_of(slot: Slot, target_end: int, place: Place | None, tail_offset: int | None) -> Mapping | None:
-    """Return what the attach has to know of a partition's map; None where it has none."""
+    """Return what the attach has to know about a partition's map; None if it has no map."""
     track = slot.copy.track
     if track is None:
         return None
-    # A log that ends below what its map tells of lost its end, or was told of too much: nothing is taken for granted
-    # there, its last record is compared whoever wrote it.
+    # If a log ends below the end of its map, it has lost its end, or the map says too much. Nothing is taken for
+    # granted then: the last record is compared, whoever wrote it.
     compared_from = 0 if not track.mapped and target_end < track.offsets.end.target else slot.mapping.judged_from
     if tail_offset is not None and tail_offset < compared_from:
         tail_offset = None
@@ -265,7 +267,7 @@ def mapping_of(slot: Slot, target_end: int, place: Place | None, tail_offset: in
 
 
 def stepped_back(slot: Slot, mapping: Mapping, target_end: int) -> Mapping:
-    """Return the same where the source has a record by now that was not there when its offset was left out."""
+    """Return the mapping for a source that now has a record at an offset that was left out as empty before."""
     track = slot.copy.track
     if track is None:
         return mapping
@@ -274,9 +276,9 @@ def stepped_back(slot: Slot, mapping: Mapping, target_end: int) -> Mapping:
 
 
 def last_source(slot: Slot, mapping: Mapping, target_start: int) -> int:
-    """Return the source offset behind which the target holds no record: it holds markers there, or left offsets out.
+    """Return the source offset after which the target holds no record: what follows are markers, or was left out.
 
-    Where it holds no record of ours at all, that is so from its log start on.
+    If it holds no record of ours at all, that is the case from its log start on.
     """
     track = slot.copy.track
     if mapping.tail_source is not None or track is None:
@@ -289,7 +291,7 @@ def last_source(slot: Slot, mapping: Mapping, target_start: int) -> int:
 def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
     """Return the map up to a new place: what was copied with the last difference, and then the place.
 
-    Markers at the end of the map may stand for other offsets than they did: there no record was copied.
+    Markers at the end of the map may now stand for other offsets than before, because no record was copied there.
     """
     place = remap.place
     if remap.anew:
@@ -297,7 +299,8 @@ def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
     offsets = OffsetMap(Place(0, 0))
     if track is not None:
         known = track.offsets
-        # Cut on the source's side alone: a run beyond the place on the target contradicts it, which `pass_over` tells.
+        # Cut on the source's side only: a run beyond the place on the target is a contradiction, and `pass_over`
+        # raises over it.
         offsets = OffsetMap.of(known.begin, known.below(Place(place.source, known.end.target)))
         if known.end.source <= place.source:
             offsets.pass_over(known.end)
@@ -308,7 +311,7 @@ def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
 
 
 def offset_block(offsets: OffsetMap, place: Place) -> pb.OffsetBlock:
-    """Return a map up to a place as it is recorded."""
+    """Return a map up to a place, in the form in which it is recorded."""
     begin = offsets.begin
     return pb.OffsetBlock(
         source_begin=begin.source,
@@ -322,7 +325,7 @@ def offset_block(offsets: OffsetMap, place: Place) -> pb.OffsetBlock:
 def recorded_map(
     records: AnyMapping[bytes, bytes], uid: str, where: TopicPartition, known: pb.PartitionMap
 ) -> OffsetMap:
-    """Return a partition's map as far as it is recorded: what the mirror record holds, and the blocks behind it.
+    """Return a partition's map as far as it is recorded: what the mirror record holds, and the blocks after it.
 
     Raises:
         CorruptRecords: It cannot be read.
@@ -334,12 +337,12 @@ def recorded_map(
 
 
 def compared_from(known: pb.PartitionMap) -> int:
-    """Return the offset of the target from which `verify` compares what was taken over, and all behind it."""
+    """Return the target offset from which `verify` compares; part of what was taken over may be above it."""
     return known.compared_from if known.HasField("compared_from") else known.judged_from
 
 
 def given_up_of(record: pb.MirrorRecord, number: int) -> tuple[tuple[int, int], ...]:
-    """Return the source offsets that an operator gave up of a partition, from and to."""
+    """Return the source offsets of a partition that an operator gave up, as (from, to)."""
     ranges = record.given_up[number].ranges if number in record.given_up else ()
     return tuple((each.first, each.end) for each in ranges)
 

@@ -1,4 +1,4 @@
-"""One partition as the engine holds it: its machine, and what the I/O around it needs to remember."""
+"""One partition as the engine holds it: its state machine, and what the I/O around it has to remember."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OpenTransaction:
-    """A transaction on the source that holds up what is behind it.
+    """An open transaction on the source that holds up the records after it.
 
     Attributes:
-        stable_offset: Where it holds the last stable offset.
-        producer_id: Whose it is; None where the source does not tell.
+        stable_offset: The last stable offset that it keeps from rising.
+        producer_id: Its producer's id; None if the source does not report it.
         detail: The same in words, and what helps.
     """
 
@@ -39,18 +39,18 @@ class OpenTransaction:
 
 @dataclass(slots=True)
 class AttachState:
-    """When one partition is attached next, and what its attaches met. Times are monotonic, in seconds.
+    """When one partition is attached next, and what its attaches encountered. Times are monotonic, in seconds.
 
     Attributes:
         due: When the next attempt is due.
         attempts: Attaches since the last accepted batch, for the back-off.
-        damaged: How many looks at its logs in a row met damage.
+        damaged: How many consecutive looks at its logs found damage.
         is_under_way: Whether a task is reading its facts now.
-        begins_again: Whether it is to be attached once no answer is outstanding (after a pause or a fault).
-        doubt_until: Before this, unguarded work must not begin.
-        rest_until: Before this, the guard must not be ended.
-        untold: Whether the target's leader refused a sequence though it tells of none: what it remembers of us it does
-            not tell, and the log has to serve.
+        begins_again: Whether to attach it once no response is outstanding (after a pause or a fault).
+        doubt_until: Unguarded work must not start before this.
+        rest_until: The guard must not be ended before this.
+        unreported: Whether the target's leader refused a sequence although it reports no producer state: it remembers
+            something about us that it does not report, so the log has to serve instead.
     """
 
     due: float = 0.0
@@ -60,19 +60,19 @@ class AttachState:
     begins_again: bool = False
     doubt_until: float = 0.0
     rest_until: float = 0.0
-    untold: bool = False
+    unreported: bool = False
 
 
 @dataclass(slots=True)
 class Proof:
-    """When one partition's place on the target was last proven. Monotonic, in seconds.
+    """When one partition's place on the target was last proven. Times are monotonic, in seconds.
 
     Attributes:
-        read_at: When the last reading of the target's log began that found it to end at the place: an attach's, or the
-            one after a fill. Only this proves that nobody has written beyond the place: a batch that is acknowledged
-            may be a repeat of another daemon's, which has gone on since (the broker answers as it did the first time).
-        verified_at: When an attach began, or when a batch was sent that was then accepted. Hearing an answer late
-            proves nothing about now.
+        read_at: When the last reading of the target's log started that found it to end at the place: an attach's, or
+            the one after a fill. Only this proves that nobody has written beyond the place. A batch that is
+            acknowledged may repeat another daemon's, which has moved on since: the broker answers as the first time.
+        verified_at: When an attach started, or when a batch was sent that was accepted later. The arrival of a response
+            proves nothing: the response may be late.
         moved_at: When the place was last seen to change.
     """
 
@@ -83,13 +83,14 @@ class Proof:
 
 @dataclass(slots=True)
 class RecordedMap:
-    """What is recorded of one partition's offsets.
+    """What the mirror record says about one partition's offsets.
 
     Attributes:
-        record: As bytes; empty while they are the source's own.
-        judged_from: Offset on the target below which a log was taken over, and is not compared.
-        compared_from: Offset on the target from which `verify` compares: of what was taken over, what was found equal.
-        given_up: Source offsets that an operator gave up, from and to, in order.
+        record: The recorded map as bytes; empty while the offsets are the source's own.
+        judged_from: Target offset below which the log was taken over and is not compared.
+        compared_from: Target offset from which `verify` compares; within a log that was taken over, where it was found
+            to be equal.
+        given_up: Source offsets that an operator gave up, as (from, to), in order.
     """
 
     record: bytes = b""
@@ -103,8 +104,8 @@ class Refused:
     """The batch that one partition stopped at.
 
     Attributes:
-        too_large: Its source offsets, from and to, where it is too large to be opened.
-        request_bytes: Its size, where the target's broker takes it in no request; 0 for none.
+        too_large: Its source offsets, (from, to), if it is too large to be opened.
+        request_bytes: Its size, if no request with it fits the target broker; otherwise 0.
     """
 
     too_large: tuple[int, int] | None = None
@@ -113,14 +114,14 @@ class Refused:
 
 @dataclass(slots=True)
 class LogsSeen:
-    """Where one partition's logs were last seen to begin, and what holds up the source's.
+    """The log starts of one partition as last seen, and what holds up the source's last stable offset.
 
     Attributes:
-        source_start: Where the source's log begins; None while that is unknown.
-        target_start: Where the target's log begins; None while that is unknown.
-        stable_offset: Last stable offset of the source below its high watermark, as last seen; means nothing while
+        source_start: Log start on the source; None while it is unknown.
+        target_start: Log start on the target; None while it is unknown.
+        stable_offset: The source's last stable offset when it was last seen below the high watermark; meaningless while
             `open_since` is None.
-        open_since: Monotonic time since which it was seen to stand there; None while nothing is open, or unknown.
+        open_since: Monotonic time since which it has not moved; None while no transaction is open, or that is unknown.
         open_transaction: What was last found to hold it up (ask `held_up_by`).
     """
 
@@ -131,7 +132,7 @@ class LogsSeen:
     open_transaction: OpenTransaction | None = None
 
     def observe_stable(self, stable_offset: int, high_watermark: int, now: float) -> None:
-        """Take the source's last stable offset and high watermark as seen at monotonic time `now`."""
+        """Take the source's last stable offset and high watermark, as seen at monotonic time `now`."""
         if stable_offset >= high_watermark:
             self.open_since = None
         elif self.open_since is None or stable_offset != self.stable_offset:
@@ -140,7 +141,7 @@ class LogsSeen:
 
     @property
     def held_up_by(self) -> OpenTransaction | None:
-        """The open transaction that was found, as long as the last stable offset still stands there."""
+        """The open transaction that was found, for as long as the last stable offset has not moved."""
         found = self.open_transaction
         stands = found is not None and self.open_since is not None and found.stable_offset == self.stable_offset
         return found if stands else None
@@ -148,23 +149,23 @@ class LogsSeen:
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """One partition of a mirror. Those outside the room see it as a `PartitionView`.
+    """One partition of a mirror. Other rooms see it as a `PartitionView`.
 
     Attributes:
         source: The partition on the source.
-        target: The partition on the target (another topic name where the flow renames).
-        copy: Its machine.
-        shard: The shard it belongs to, with this daemon's rights on it.
-        recorded: What was known of it before its logs were read.
+        target: The partition on the target (under another topic name if the flow renames topics).
+        copy: Its state machine.
+        shard: The shard it belongs to, with the rights this daemon has on it.
+        recorded: What was recorded about it before its logs were read.
         attach: When it is attached next.
         proof: When its place was last proven.
-        mapping: What is recorded of its offsets.
-        seen: Where its logs begin, and what holds them up.
+        mapping: What is recorded about its offsets.
+        seen: Its log starts, and what holds up the source's last stable offset.
         refused: The batch it stopped at.
         lag: Its lag meter.
-        fill_pace: How fast its present run of offsets without a record is filled.
-        seed_eta_seconds: How much longer its seed takes; None while it is not seeded.
-        verified: How far its copy was verified; None before the first look, and where nobody looks.
+        fill_pace: How fast the present stretch of offsets without a record is filled.
+        seed_eta_seconds: How much longer its seed will take; None while it is not being seeded.
+        verified: How far its copy was verified; None before the first check, or if nothing verifies it.
     """
 
     source: TopicPartition
@@ -184,24 +185,24 @@ class Slot:
 
     @property
     def wants_attach(self) -> bool:
-        """Whether it waits to be attached (and no answer of an earlier episode is outstanding)."""
+        """Whether it waits to be attached, and no response of an earlier episode is outstanding."""
         if self.attach.is_under_way or self.copy.sending.outstanding:
             return False
         return self.attach.begins_again or self.copy.phase in {Phase.ATTACHING, Phase.SETTLING}
 
     def attached(self, offset: int, began: float, now: float) -> None:
-        """Note where an attach that began at monotonic time `began` found the target's end."""
+        """Note the log end that an attach started at monotonic time `began` found on the target."""
         self.proof.read_at = self.proof.verified_at = began
         if offset != self.copy.target_end:
             self.proof.moved_at = now
 
 
 def release(batches: Iterable[Batch]) -> None:
-    """Give the frames of batches that will not be sent (any more) back to their pool."""
+    """Release the frames of batches that are done with, or will not be sent."""
     for batch in batches:
         batch.owner.release()  # type: ignore[attr-defined] # a wire Frame; opaque in core
 
 
 def of_slot(side: Side, slot: Slot) -> OwnedTopic:
-    """Return the topic that a partition is copied to, as its mirror's record names it: nothing else is copied to."""
+    """Return the topic that a partition is copied to, as its mirror record identifies it; no other may be written."""
     return recorded(slot.target.topic, side.topic_ids[slot.target.topic])

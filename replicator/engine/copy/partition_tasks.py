@@ -1,4 +1,4 @@
-"""Work beside the event loop's callbacks, for one partition or for some."""
+"""Tasks for one or more partitions, beside the event loop's callbacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class PartitionTasks:
-    """The tasks of one pump. An unexpected error of one stops the partitions that it works for, and nobody else's.
+    """The tasks of one pump. An unexpected error in one stops the partitions that it works for, and no others.
 
     Args:
         context: What the parts of the pump share.
@@ -26,14 +26,14 @@ class PartitionTasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[None, None, None], slots: Sequence[Slot]) -> asyncio.Task[None]:
-        """Run a coroutine for some partitions; without any, an error of it belongs to the flow."""
+        """Run a coroutine for some partitions; if none are given, an unexpected error fails the flow."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._ended(done, slots))
         return task
 
     def close(self) -> None:
-        """Cancel what still runs."""
+        """Cancel the tasks that still run."""
         for task in list(self._tasks):
             task.cancel()
 
@@ -43,7 +43,7 @@ class PartitionTasks:
         if error is None:
             return
         if not isinstance(error, Exception) or not slots:
-            raise error  # to the loop's exception handler: it belongs to the flow
+            raise error  # to the loop's exception handler, which fails the flow
         for slot in slots:
             if self._context.own(slot) is slot:
                 self._stop_over_bug(slot, error)

@@ -1,4 +1,4 @@
-"""The present problems of one flow's copy, by place: what status shows, and what is logged once."""
+"""The current problems of one flow's copy, by where they are: status shows them, and each is logged once."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ log = get_logger(__name__)
 
 
 class Problems:
-    """Problems of one pump: of brokers, of partitions, and of what it looks at now and then.
+    """Problems of one pump: with brokers, with partitions, and with what it checks from time to time.
 
     Args:
-        source: The alias of the cluster that is read.
-        target: The alias of the one that is written to.
+        source: The alias of the source cluster.
+        target: The alias of the target cluster.
 
     Attributes:
-        by_place: What is wrong, by place; a place is a broker, a partition, or named by whoever reports it.
-        muted: Whether nothing is taken up any more: the pump ends, and its connections with it.
+        by_subject: What is wrong, by subject: a broker, a partition, or a name that the reporter chose.
+        muted: Whether reports are ignored, because the pump is closing and its connections with it.
     """
 
     def __init__(self, source: str, target: str) -> None:
-        self.by_place: dict[str, str] = {}
+        self.by_subject: dict[str, str] = {}
         self.muted = False
         self._source = source
         self._target = target
@@ -40,37 +40,39 @@ class Problems:
         self.report(f"{self._target} broker {node}", why)
 
     def bug_at_source(self, node: int, bug: Exception) -> None:
-        """Report an error of this software that an answer of a source broker, or a request to it, met."""
+        """Report a bug in this software that came up with a request to a source broker, or with its response."""
         bugs.note(bug, source_broker=node)
         self.source(node, f"{type(bug).__name__}: {bug}")
 
     def source_works(self, node: int) -> None:
-        """A source broker answered."""
-        if self.by_place:
-            self.by_place.pop(f"{self._source} broker {node}", None)
+        """Note that a source broker responded."""
+        if self.by_subject:
+            self.by_subject.pop(f"{self._source} broker {node}", None)
 
     def target_works(self, node: int) -> None:
-        """A target broker answered."""
-        if self.by_place:
-            self.by_place.pop(f"{self._target} broker {node}", None)
+        """Note that a target broker responded."""
+        if self.by_subject:
+            self.by_subject.pop(f"{self._target} broker {node}", None)
 
-    def report(self, place: str, why: str) -> None:
-        """Report what is wrong at a place; the same text is logged once."""
+    def report(self, subject: str, why: str) -> None:
+        """Report what is wrong with a subject; the same text is logged once."""
         if self.muted:
             return
-        if self.by_place.get(place) != why:
-            log.warning("trouble", place=place, why=why)
-        self.by_place[place] = why
+        if self.by_subject.get(subject) != why:
+            log.warning("trouble", place=subject, why=why)
+        self.by_subject[subject] = why
 
-    def is_over(self, place: str) -> None:
-        """Nothing is wrong at a place any more."""
-        self.by_place.pop(place, None)
+    def is_over(self, subject: str) -> None:
+        """Note that nothing is wrong with a subject any more."""
+        self.by_subject.pop(subject, None)
 
     def present(self, source_nodes: Collection[int], target_nodes: Collection[int]) -> dict[str, str]:
-        """Return the problems by place, without those of brokers which nothing is asked of any more.
+        """Return the problems by subject, without those of brokers that no partition uses any more.
 
-        What has stopped asks for nothing, so nothing would take the word back once the broker answers again.
+        Stopped partitions send no requests, so nothing would withdraw the report once the broker responds again.
         """
         used = {f"{self._source} broker {node}" for node in source_nodes}
         used |= {f"{self._target} broker {node}" for node in target_nodes}
-        return {place: why for place, why in self.by_place.items() if " broker " not in place or place in used}
+        return {
+            subject: why for subject, why in self.by_subject.items() if " broker " not in subject or subject in used
+        }

@@ -1,8 +1,8 @@
-"""When this daemon may send from the place a partition stands at: with the target's guard, and without it.
+"""When this daemon may send from the place a partition has reached: with the target's guard, and without it.
 
-The guard is the target broker's memory of our last sequence (`core.copy.machine`). Where it stands, nothing can be
-doubled, whoever sends. Where it does not, or is about to go, only the claim's holder may send, and only from a place
-that nobody can have moved since it was proven.
+The guard is the target broker's memory of our last sequence (`core.copy.machine`). While it is on, nothing can be
+doubled, whoever sends. While it is off, or about to end, only the claim's holder may send, and only from a place that
+nobody can have moved since it was proven.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ PROVEN_SECONDS_MAX = 5.0
 _REPEATS_MAX = 5
 """Batches of one producer that a broker recognizes when they are sent again (`ProducerStateEntry`).
 
-So often another daemon may take a repeat's acknowledgement for a proof of its place, while we have gone on.
+This often, another daemon may take the acknowledgement of a repeat for a proof of its place, while we have moved on.
 """
 _READ_SECONDS_MAX = 1800.0
-"""Unguarded work rests on a place that the log was read to end at within this time.
+"""Unguarded work must start from a place at which the log was read to end within this time.
 
-Another daemon's guarded append since then would still be remembered by the broker: its state lives at least an hour
-(the margin between guard and expiry) longer than the append, so our stale sequence would be refused.
+If another daemon has made a guarded append since then, the broker still remembers it: producer state outlives the
+append by at least an hour (the margin between guard and expiry), so our stale sequence would be refused.
 """
 
 log = get_logger(__name__)
 
 
 class Claim(Protocol):
-    """What is asked of the claim on a shard."""
+    """What the guard asks about the claim on a shard."""
 
     def effective_since(self) -> float | None:
-        """Return the monotonic time since which this daemon alone may do unguarded work, None if it may not now."""
+        """Return the monotonic time since which only this daemon may do unguarded work; None if it may not now."""
 
     @property
     def number(self) -> int:
@@ -55,28 +55,28 @@ class Claim(Protocol):
 
 
 class Others(Protocol):
-    """What is asked about other daemons of the flow."""
+    """What the guard asks about other daemons of the flow."""
 
     def is_known(self) -> bool:
-        """Return whether others surely see this daemon as present now."""
+        """Return whether others certainly see this daemon as present now."""
 
     async def is_alone(self) -> bool:
-        """Return whether no other daemon may have an effect; reads the state topic."""
+        """Return whether no other daemon can still write; reads the state topic."""
 
 
-class Standing(enum.Enum):
-    """How a batch that the broker might not remember stands."""
+class Withheld(enum.Enum):
+    """Why a batch that the broker might not remember cannot be sent now."""
 
     NO_CLAIM = enum.auto()
-    """Not ours to send now: the claim, or a place proven since it became effective, is missing."""
+    """It is not ours to send: the claim, or a place proven since the claim became effective, is missing."""
     ASKING = enum.auto()
-    """Whether another daemon is there is being found out; a moment."""
+    """We are finding out whether another daemon is there, which takes a moment."""
     CROWDED = enum.auto()
-    """Another daemon is there: the guard must not go before its places are too old to be used."""
+    """Another daemon is there: the guard must not end until the places it has proven are too old to be used."""
 
 
 class Guard:
-    """The policy of one pump.
+    """Decides when one pump may send, fill, and end the target's guard.
 
     Args:
         claim: The claim on the shard.
@@ -84,7 +84,7 @@ class Guard:
         doubt_seconds: How long a request may still take effect after its connection was closed.
         now: Monotonic time.
         now_ms: Wall clock in ms, to compare with record times.
-        on_known: Called when it was found out whether others are there.
+        on_known: Called once it is known whether other daemons are there.
     """
 
     def __init__(
@@ -107,16 +107,17 @@ class Guard:
         self._asking: asyncio.Task[None] | None = None
 
     def close(self) -> None:
-        """Stop."""
+        """Stop asking about other daemons."""
         if self._asking is not None:
             self._asking.cancel()
 
     def proven_since(self) -> float:
-        """Return since when a place must have been proven to send from it at all.
+        """Return the time since which a place must have been proven before anything may be sent from it.
 
-        Since its claim became effective, the holder is not overtaken by unguarded work. Any other daemon goes on from
-        fresh places only, so that the holder can tell when all older ones are dead; and only while the holder can know
-        of it. An old place does not come back to life with the claim: the holder before us may have let the guard end.
+        Once its claim is effective, nobody else's unguarded work can overtake the holder. Any other daemon continues
+        from fresh places only, so that the holder knows when all older places are dead; and only while the holder can
+        know about that daemon. An old place does not come back to life with the claim: the previous holder may have let
+        the guard end.
         """
         fresh = self._now() - PROVEN_SECONDS_MAX
         since = self.claim.effective_since()
@@ -131,11 +132,11 @@ class Guard:
         return not slot.copy.sending.guard_is_on(self._now_ms()) or self._may_end(slot, self._now())
 
     def may_fill(self, slot: Slot) -> bool:
-        """Return whether markers may be appended now: ours alone, at a place that was read since that is so.
+        """Return whether markers may be appended now: the claim is ours, and the log end was read since it is.
 
-        An acknowledgement is not enough. Order of events otherwise: we prove our place; the claim's holder goes on,
-        fills a hole and gives the claim back; we take it; the broker acknowledges our batch as a repeat of the
-        holder's. Then we would fill the same hole again, at the end of all that.
+        An acknowledgement is not enough. Otherwise: we prove our place; the claim's holder moves on, fills a hole and
+        gives the claim back; we take it; the broker acknowledges our batch as a repeat of the holder's. Then we would
+        fill the same hole again, at the end of the log.
         """
         since = self.claim.effective_since()
         if since is None:
@@ -144,25 +145,25 @@ class Guard:
         return read_at >= max(since, slot.attach.doubt_until) and self._now() - read_at < _READ_SECONDS_MAX
 
     def _may_end(self, slot: Slot, now: float) -> bool:
-        """Return whether the guard may go: no other daemon can still send from a place it proved before the last move.
+        """Return whether the guard may end: no other daemon can still send from a place proven before the last move.
 
-        Order of events otherwise: another daemon proves its place, we move on, our old batch ages the broker's state
-        away, and the other's guarded batch is taken a second time.
+        Otherwise: another daemon proves its place, we move on, our old record times make the broker's producer state
+        expire, and the broker accepts the other daemon's guarded batch a second time.
         """
         return self._alone_at >= slot.proof.moved_at or now - slot.proof.moved_at >= self._silence_seconds
 
-    def standing(self, slot: Slot) -> Standing:
-        """Return why `may_work_unguarded` says no; asks about other daemons where that is what is missing."""
+    def why_withheld(self, slot: Slot) -> Withheld:
+        """Return why `may_work_unguarded` is False; asks about other daemons if only that answer is missing."""
         if self.claim.effective_since() is None or not slot.copy.sending.guard_is_on(self._now_ms()):
-            return Standing.NO_CLAIM
+            return Withheld.NO_CLAIM
         if max(self._alone_at, self._crowded_at) < slot.proof.moved_at:
             if self._asking is None:
                 self._asking = asyncio.get_running_loop().create_task(self._ask())
-            return Standing.ASKING
+            return Withheld.ASKING
         if self._alone_at < slot.proof.moved_at:
             slot.attach.rest_until = slot.proof.moved_at + self._silence_seconds
-            return Standing.CROWDED
-        return Standing.NO_CLAIM
+            return Withheld.CROWDED
+        return Withheld.NO_CLAIM
 
     async def _ask(self) -> None:
         began = self._now()
@@ -174,7 +175,7 @@ class Guard:
         except ReplicatorError as error:
             log.debug("others not known", why=str(error))
             self._crowded_at = began
-        except Exception as bug:  # noqa: BLE001 - a task of its own: who waits for its answer would wait for ever
+        except Exception as bug:  # noqa: BLE001 - a separate task: whoever waits for its answer would wait for ever
             bugs.note(bug)
             self._crowded_at = began
         finally:
@@ -187,7 +188,7 @@ class ShardProducer:
     """How this daemon writes to the partitions of one shard.
 
     Attributes:
-        guard: When batches and markers may be sent.
+        guard: Decides when batches and markers may be sent.
         fill_route: How markers reach the target.
     """
 

@@ -1,7 +1,7 @@
 """The pump of one flow in one daemon: partitions between two clusters, attached, copied, settled, attached again.
 
-It owns the machines (`core.copy.machine`) and gives them I/O: readers per source broker, a writer per target broker,
-and one attach loop. Everything runs on one event loop, so no state here is ever seen half-changed.
+It owns the state machines (`core.copy.machine`) and gives them I/O: a reader per source broker, a writer per target
+broker, and one attach loop. Everything runs on one event loop, so no state here is ever seen half-changed.
 """
 
 from __future__ import annotations
@@ -50,26 +50,26 @@ log = get_logger(__name__)
 
 
 class Pump:
-    """The pump.
+    """Copies the partitions of one flow (`Copier`) and supervises the parts that do it.
 
     Args:
         flow: The flow's policy.
-        source: Where to read.
-        target: Where to write.
-        writers: Who the flow is on the target, for each of its mirrors.
-        shards: The flow's shards, with this daemon's rights on each.
-        producers: How it writes to the partitions of each.
-        watcher: Who is told.
-        maps: Where offsets stand that are not the source's own.
-        origins: Whose records the source holds, where those of other flows are not copied.
+        source: The side to read from.
+        target: The side to write to.
+        writers: The flow's producer identity on the target, for each of its mirrors.
+        shards: The flow's shards, with the rights this daemon has on each.
+        producers: How to write to the partitions of each shard.
+        watcher: Learns what happens to partitions.
+        maps: The offset maps of partitions whose offsets are not the source's own.
+        origins: Finds out who wrote a source record; None unless records of other flows are left out.
         now_ms: The wall clock in ms, to compare with record times.
 
     Attributes:
         context: What its parts share.
-        shards: As given.
-        end_looks: Looks where the source's logs may end in holes.
-        routes: Which reader and writer each partition goes through.
-        sightings: Takes what was seen elsewhere.
+        shards: The flow's shards.
+        end_looks: Looks for holes at the ends of the source's logs.
+        routes: The reader and the writer that each partition is routed through.
+        sightings: Accepts what other rooms have seen.
         overview: All partitions at a glance.
     """
 
@@ -127,12 +127,12 @@ class Pump:
 
     @property
     def source(self) -> Side:
-        """Where it reads."""
+        """The side it reads from."""
         return self.context.source
 
     @property
     def target(self) -> Side:
-        """Where it writes."""
+        """The side it writes to."""
         return self.context.target
 
     # -- partitions ---------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Pump:
         *,
         doubt_until: float | None = None,
     ) -> Slot:
-        """Begin with a partition; it is attached as soon as its leaders are known (`Copier`)."""
+        """Add a partition; it is attached as soon as its leaders are known (`Copier`)."""
         copy = PartitionCopy(source, limits)
         slot = Slot(source, target, copy, self.shards.of(source), recorded or Recorded())
         self.slots[source] = slot
@@ -159,12 +159,12 @@ class Pump:
         return slot
 
     def renew(self, view: PartitionView, limits: TargetLimits, cleaning: Cleaning) -> None:
-        """Take what both topics' settings say by now."""
+        """Apply what the settings of both topics say now."""
         if (slot := self.context.own(view)) is not None:
             slot.copy.sending.limits, slot.recorded.cleaning = limits, cleaning
 
     def remove(self, view: PartitionView) -> None:
-        """End with a partition for good."""
+        """Remove a partition for good."""
         slot = self.context.own(view)
         if slot is None:
             return
@@ -175,7 +175,7 @@ class Pump:
         self.slots.pop(slot.source, None)
 
     def pause(self, view: PartitionView, text: str = "paused") -> None:
-        """Stop a partition by wish; `text` says whose."""
+        """Stop a partition on request; `text` says who asked."""
         slot = self.context.own(view)
         if slot is None:
             return
@@ -186,7 +186,7 @@ class Pump:
             self._watcher.changed(slot, ending.before, text)
 
     def resume(self, view: PartitionView) -> None:
-        """Let a paused or faulted partition begin again, once no answer of before is outstanding."""
+        """Let a paused or faulted partition start again, once no response to an earlier request is outstanding."""
         slot = self.context.own(view)
         if slot is not None and slot.copy.phase in {Phase.PAUSED, Phase.FAULTED}:
             slot.attach.begins_again = True
@@ -200,40 +200,40 @@ class Pump:
             self.ended(slot, slot.copy.fault(reason, detail))
 
     async def persist_maps(self, shards: Collection[Shard]) -> None:
-        """Write what is known of offsets that are not the source's own; raises what the state topic raises."""
+        """Write the offset maps as far as they are known; raises what the state topic raises."""
         await self.context.maps.persist([slot for slot in self.slots.values() if slot.shard in shards])
 
     def stop_over_bug(self, slot: Slot, bug: Exception) -> None:
-        """Stop one partition over an error of this software; the others go on."""
+        """Stop one partition over a bug in this software; the others continue."""
         bugs.note(bug, partition=str(slot.source))
         slot.attach.is_under_way = False
         slot.copy.displaced = None
         self.ended(slot, slot.copy.fault(Reason.INTERNAL_ERROR, f"{type(bug).__name__}: {bug}"))
 
     def settle(self, slot: Slot, detail: str) -> None:
-        """End a partition's episode without doubt; it is attached again."""
+        """End a partition's episode; it is attached again."""
         self.ended(slot, slot.copy.settle(detail))
 
     def _note_active(self, slot: Slot) -> None:
-        """A partition is copied; for the first time, that has to be recorded."""
+        """Note that a partition is copied; the first time, that has to be recorded."""
         if not slot.recorded.active:
             slot.recorded.active = True
             slot.recorded.was_level_at(self.context.now_ms())
             self._watcher.activated(slot)
 
     def rest(self, slot: Slot, detail: str, reason: Reason) -> None:
-        """End a partition's episode over what will not pass soon, such as a refusal; look again at a slow pace."""
+        """End a partition's episode over something that will not pass soon, such as a refusal; retry at a slow pace."""
         self.settle(slot, detail)
         self._attach_loop.rest(slot)
         slot.copy.say(reason, detail)
 
     async def remember_seed(self, slot: Slot, offset: int) -> None:
-        """Record that fillers may stand below `offset`; raises what the state topic raises."""
+        """Record that there may be fillers below `offset`; raises what the state topic raises."""
         await self._watcher.seeding(slot, offset)
         slot.recorded.seeded_to = offset
 
     def ended(self, slot: Slot, ending: Ending | None) -> None:
-        """Take what a machine returned: where a phase ended, the partition is looked at again; None changes nothing."""
+        """Act on what a state machine returned: if a phase has ended, the partition is dealt with; None is ignored."""
         if ending is None:
             return
         if self.context.own(slot) is None:  # it was removed; what it had sent is answered only now
@@ -246,7 +246,7 @@ class Pump:
     def _leave(self, slot: Slot, ending: Ending | None) -> None:
         if ending is not None:
             release(ending.dropped)
-        # What is stored may be older than the tail by now, and would then prove nothing at the next attach.
+        # The stored epoch may be older than the target's tail by now; it would then prove nothing at the next attach.
         slot.recorded.stored_epoch = max(slot.recorded.stored_epoch, slot.copy.reading.last_epoch)
         self._attach_loop.add(slot)
         self.routes.take_silence(slot)
@@ -255,19 +255,19 @@ class Pump:
     # -- called by readers and writers ----------------------------------------------------------------------------
 
     def has_work(self, slot: Slot) -> None:
-        """Something of this partition can be sent."""
+        """Note that this partition has something to send."""
         self.routes.ready(slot)
 
     def wants_more(self, slot: Slot) -> bool:
-        """Return whether more of a partition is to be read now."""
+        """Return whether to read more of a partition now."""
         return self.routes.wants_more(slot)
 
     def wake_readers(self) -> None:
-        """Let readers use what became free: those that wait for it first."""
+        """Let readers use what has become free, the waiting ones first."""
         self.routes.readers_kick()
 
     def wake_writers(self) -> None:
-        """Let writers send what became ready."""
+        """Let writers send what has become ready."""
         self.routes.writers_kick()
 
     def look_around(self, now: float) -> None:
@@ -277,15 +277,15 @@ class Pump:
         self.context.line.frames.give_up_spare(now)
 
     def waits_for_its_turn(self, slot: Slot) -> bool:
-        """Return whether the broker of a partition gives so much of others that there is no room for its own."""
+        """Return whether other partitions fill their broker's responses, so that this one has no room in them."""
         return self.routes.waits_for_its_turn(slot)
 
     def answered_empty(self, slot: Slot) -> None:
-        """An answer held nothing of a partition that should have more."""
+        """Note that a response held nothing of a partition that should have more."""
         self.end_looks.answered_empty(slot)
 
     def answered(self, slot: Slot, outcome: ProduceOutcome, ending: Ending | None = None) -> None:
-        """Take what an answer of the target brought, beside what the machine made of it."""
+        """Act on a response of the target, beyond what the state machine made of it."""
         copy = slot.copy
         if outcome is ProduceOutcome.ACCEPTED:
             self._note_active(slot)
@@ -298,19 +298,19 @@ class Pump:
             self._target_leaders.stale()
         if outcome is ProduceOutcome.DENIED and copy.phase is Phase.SETTLING:
             self._attach_loop.rest(slot)
-            copy.say(Reason.WAITING_FOR_ACCESS, copy.detail or "the target refuses to be written to")
+            copy.say(Reason.WAITING_FOR_ACCESS, copy.detail or "the target refuses to let us write")
         if slot.wants_attach:
             self._attach_loop.wake()
 
     def leaders_stale(self, *, source: bool = True, target: bool = True) -> None:
-        """The leaders of a side may have moved."""
+        """Note that leaders of a side may have moved."""
         if source:
             self._source_leaders.stale()
         if target:
             self._target_leaders.stale()
 
     def topics_stale(self) -> None:
-        """A topic may be gone, or out of our reach."""
+        """Note that a topic may have been deleted, or become inaccessible."""
         self._watcher.topics_stale()
 
     # -- leaders --------------------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ class Pump:
         self.routes.close()
 
     async def drain(self, views: Collection[PartitionView], seconds: float, text: str) -> bool:
-        """Send nothing new of some partitions and wait for answers; return whether none is missing."""
+        """Send nothing new for some partitions and wait for outstanding responses; return whether all have arrived."""
         for view in views:
             self.pause(view, text)
         deadline = self.context.now() + seconds
@@ -351,13 +351,13 @@ class Pump:
         return True
 
     def start(self, work: Coroutine[None, None, None], *slots: Slot) -> asyncio.Task[None]:
-        """Run a coroutine beside the loop; an unexpected error stops the partitions that it works for, by name."""
+        """Run a coroutine as a task; an unexpected error stops the partitions it works for, with a named reason."""
         return self._tasks.start(work, slots)
 
     # -- what the attach loop decides -------------------------------------------------------------------------------
 
     def begin_copying(self, slot: Slot, decision: Resume, source_epoch: int) -> bool:
-        """Open an episode at the place the attach found; False where a leader was lost meanwhile."""
+        """Start copying at the place the attach found; return False if a leader was lost in the meantime."""
         there, here = self.context.leaders_of(slot)
         if there is None or here is None:
             return False
@@ -375,8 +375,8 @@ class Pump:
         self._attach_loop.discard(slot)
         self.routes.begin(slot, there.node, here.node)
         if not slot.copy.sending.drained:
-            # A gap that was given up is filled from here. Nothing behind it need come for that to be sent: what comes
-            # may have to wait until all before it is acknowledged.
+            # A given-up gap is filled from here. Sending that must not depend on the next batch that is read, because
+            # that batch may have to wait until everything before it is acknowledged.
             self.routes.ready(slot)
             self.routes.writers_kick()
         self._note_active(slot)
@@ -387,14 +387,14 @@ class Pump:
         return True
 
     def seed(self, slot: Slot, offset: int) -> None:
-        """Let a partition's log on the target start at `offset`."""
+        """Make a partition's log on the target start at `offset`."""
         before = slot.copy.phase
         slot.copy.seed()
         self._watcher.changed(slot, before, f"seeding to offset {offset}")
         self._seeder.begin(slot, offset)
 
     def seeded(self, slots: Iterable[Slot]) -> None:
-        """The target's log start is in place: read the facts again."""
+        """Read the facts of partitions again, now that the target's log start is in place."""
         for slot in slots:
             slot.copy.attach_again()
             slot.attach.due = 0.0

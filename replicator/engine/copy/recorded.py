@@ -1,4 +1,4 @@
-"""What is known of a partition before its logs are read: whoever begins with one says so."""
+"""What is known about a partition before its logs are read; whoever adds the partition supplies it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Cleaning:
-    """What the source's cleaner may take from inside a log.
+    """What the source's log cleaner may remove from inside a log.
 
     Attributes:
-        possible: Whether it may take records, as far as is known.
+        possible: Whether it may remove records, as far as is known.
         certain: Whether it is known that it may.
-        only: Whether nothing but the cleaner takes records: then the log's start cannot be moved.
+        only: Whether only the cleaner removes records (no retention): then the log start cannot be moved.
     """
 
     possible: bool = False
@@ -22,16 +22,16 @@ class Cleaning:
 
 @dataclass(slots=True)
 class Recorded:
-    """What is known of one partition before its logs are read: from the state topic, and from both topics' settings.
+    """What is known about a partition before its logs are read: from the state topic and both topics' settings.
 
     Attributes:
-        active: Whether the mirror record holds it as ACTIVE: once it does, its offsets are never seeded again.
-        begin_at_end: Whether it begins at the source's end (`start: latest`).
-        cleaning: What the source's cleaner may take.
-        level_ms: When the target last held all that the source was seen to hold (Unix, ms); 0 for never.
+        active: Whether the mirror record lists it as ACTIVE: once it does, the partition is never seeded again.
+        begin_at_end: Whether it starts at the source's end (`start: latest`).
+        cleaning: What the source's cleaner may remove.
+        level_ms: When the target last held everything the source was seen to hold (Unix, ms); 0 for never.
         seeded_to: Offset below which the target may hold fillers, as recorded; 0 for none.
-        stored_epoch: Last source leader epoch known, from the state topic or from what was read; -1 for none.
-        epochs_unproven: Source offset below which batches may claim leader epochs above the leader's: they are ignored.
+        stored_epoch: Last known source leader epoch, from the state topic or from what was read; -1 for none.
+        epochs_unproven: Source offset below which leader epochs that batches claim above the leader's are ignored.
     """
 
     active: bool = False
@@ -43,5 +43,5 @@ class Recorded:
     epochs_unproven: int = 0
 
     def was_level_at(self, unix_ms: int) -> None:
-        """Note that the target held all that the source was seen to hold."""
+        """Note that the target held everything the source was seen to hold."""
         self.level_ms = max(self.level_ms, unix_ms)

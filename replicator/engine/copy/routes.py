@@ -1,4 +1,4 @@
-"""The readers and writers of one pump, and which of them each partition goes through."""
+"""The readers and writers of one pump, and the pair that each partition is routed through."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from replicator.wire.frames import Frame
 
 _QUEUED_BYTES_MAX = 1 << 20
-"""A partition with more than this unsent is not read: one that is stuck must not hold all frames."""
+"""A partition with more unsent bytes than this is not read: one stuck partition must not hold all frames."""
 
 
 class Routes:
-    """One reader for each source broker, one writer for each target broker; both stay, a partition comes and goes.
+    """One reader per source broker and one writer per target broker; both stay while partitions come and go.
 
     Args:
         context: What the parts of the pump share.
         supervisor: The pump.
 
     Attributes:
-        queued_bytes_max: A partition with more than this unsent is not read.
+        queued_bytes_max: A partition with more unsent bytes than this is not read.
     """
 
     def __init__(self, context: CopyContext, supervisor: ReadSupervisor) -> None:
@@ -44,7 +44,7 @@ class Routes:
         return slot in self._writer_of
 
     def begin(self, slot: Slot, source_node: int, target_node: int) -> None:
-        """Let a partition go from a source broker to a target broker."""
+        """Route a partition from a source broker to a target broker."""
         reader = self._readers.get(source_node)
         if reader is None:
             reader = self._readers[source_node] = SourceReader(self._context, self._supervisor, source_node)
@@ -57,7 +57,7 @@ class Routes:
         self._writer_of[slot] = writer
 
     def end(self, slot: Slot) -> None:
-        """Read and write nothing of a partition any more; answers on their way find nobody."""
+        """Stop reading and writing a partition; responses that are still in flight are dropped."""
         reader = self._reader_of.pop(slot, None)
         if reader is not None:
             reader.remove(slot)
@@ -75,29 +75,29 @@ class Routes:
     # -- what there is to do ----------------------------------------------------------------------------------------
 
     def ready(self, slot: Slot) -> None:
-        """Something of this partition can be sent."""
+        """Note that this partition has something to send."""
         writer = self._writer_of.get(slot)
         if writer is not None:
             writer.ready(slot)
 
     def wants_more(self, slot: Slot) -> bool:
-        """Return whether more of a partition is to be read now."""
+        """Return whether to read more of a partition now."""
         return self._writer_of.get(slot) not in self._owing and slot.copy.wants_more(self.queued_bytes_max)
 
     def readers_kick(self) -> None:
-        """Let readers use what became free: those that wait for it first."""
+        """Let readers use what has become free, the waiting ones first."""
         self._context.line.kick_all(self._readers.values())
 
     def writers_kick(self) -> None:
-        """Let writers send what became ready."""
+        """Let writers send what has become ready."""
         for writer in self._writers.values():
             writer.kick()
 
     def note_who_owes(self, now: float) -> None:
-        """Read nothing more for target brokers that owe their answers, until they give them.
+        """Read nothing more for target brokers that owe us responses, until they respond.
 
-        Else a single one that hangs would hold every frame with what waits for it, and nothing would be read for the
-        others until its requests had timed out.
+        Otherwise the batches that wait for one hanging broker would hold every frame, and nothing would be read for the
+        other brokers until its requests had timed out.
         """
         before, line = self._owing, self._context.line
         self._owing = {writer for writer in self._writers.values() if writer.owes(now)}
@@ -111,7 +111,7 @@ class Routes:
                 self._reader_of[slot].look_at(slot)
 
     def _held_for(self, writers: Collection[TargetWriter]) -> int:
-        """Return how many bytes of frames are held by what is to be sent by some writers."""
+        """Return how many bytes of frames are held by batches that some writers have yet to send."""
         if not writers:
             return 0
         slots = [slot for slot, writer in self._writer_of.items() if writer in writers]
@@ -121,7 +121,7 @@ class Routes:
     # -- what is known ----------------------------------------------------------------------------------------------
 
     def led_elsewhere(self) -> list[tuple[Slot, str]]:
-        """Return the partitions that another broker leads by now than they go through, with the side it is on."""
+        """Return the partitions whose leader is no longer the broker they are routed through, with the side of it."""
         source, target = self._context.source.cluster, self._context.target.cluster
         moved: list[tuple[Slot, str]] = []
         for slot, reader in self._reader_of.items():
@@ -135,7 +135,7 @@ class Routes:
         return moved
 
     def take_silence(self, slot: Slot) -> None:
-        """Bring a partition's lag meter up to date: with what was acknowledged, and what a silent session proves."""
+        """Update a partition's lag meter from what was acknowledged and from what a silent fetch session proves."""
         slot.lag.reach(slot.copy.acked_offset)
         reader = self._reader_of.get(slot)
         at = reader.unchanged_at(slot) if reader is not None else None
@@ -143,13 +143,13 @@ class Routes:
             slot.lag.confirm(at)
 
     def waits_for_its_turn(self, slot: Slot) -> bool:
-        """Return whether the broker of a partition gives so much of others that there is no room for its own."""
+        """Return whether other partitions fill their broker's responses, so that this one has no room in them."""
         reader = self._reader_of.get(slot)
         return reader is not None and reader.is_crowded
 
     def nodes(self) -> tuple[set[int], set[int]]:
-        """Return the brokers that partitions go through, on the source and on the target."""
-        # Of those that are copied the readers and writers know; a thousand of them are a handful of brokers.
+        """Return the brokers that partitions are routed through, on the source and on the target."""
+        # Readers and writers know them: a thousand partitions share a handful of brokers.
         return {reader.node for reader in set(self._reader_of.values())}, {
             writer.node for writer in set(self._writer_of.values())
         }

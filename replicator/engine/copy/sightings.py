@@ -1,4 +1,4 @@
-"""What was seen of a partition's logs elsewhere than on its way: its own connections tell nothing of it."""
+"""What other rooms have seen of a partition's logs, when its own connections report nothing about it."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 
 class Sightings:
-    """Takes what was seen, for partitions that are still there; of another one under the same name nothing was seen."""
+    """Accepts what was seen of a partition, unless it has since been re-created under the same name."""
 
     def __init__(self, context: CopyContext, routes: Routes) -> None:
         self._context = context
         self._routes = routes
 
     def take_silence(self, view: PartitionView) -> None:
-        """Note up to when the source surely ended where it was last told to end, as its leader said nothing since."""
+        """Note until when the source's end was certainly the one last reported, as its leader was silent since."""
         if (slot := self._context.own(view)) is not None:
             self._routes.take_silence(slot)
 
     def note_end(self, view: PartitionView, end: int, at: float) -> None:
-        """Note where the source ended at monotonic time `at`."""
+        """Note the source's end at monotonic time `at`."""
         if (slot := self._context.own(view)) is not None:
             slot.lag.reach(slot.copy.acked_offset)
             slot.lag.observe(end, at)
 
     def note_starts(self, view: PartitionView, source: int | None = None, target: int | None = None) -> None:
-        """Note where logs begin; None leaves what is known."""
+        """Note log starts; None keeps what is known."""
         if (slot := self._context.own(view)) is None:
             return
         if source is not None:
@@ -40,7 +40,7 @@ class Sightings:
             slot.seen.target_start = target
 
     def level_ms(self, view: PartitionView) -> int:
-        """Return when the target last held all that the source was seen to hold (Unix, ms), 0 for never."""
+        """Return when the target last held everything the source was seen to hold (Unix, ms); 0 for never."""
         slot = self._context.own(view)
         if slot is None:
             return 0
@@ -51,7 +51,7 @@ class Sightings:
         return slot.recorded.level_ms
 
     def track_of(self, view: PartitionView) -> VerifyTrack:
-        """Return how far a partition's copy was verified; from now on somebody looks."""
+        """Return the track of how far a partition's copy was verified; create it for the first check."""
         slot = self._context.own(view)
         if slot is None:
             return VerifyTrack(view.source.partition)

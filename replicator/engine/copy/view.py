@@ -1,4 +1,4 @@
-"""One partition for those who only look: nothing outside this room changes one (orders: `copier`)."""
+"""One partition, read-only: only this room changes a partition, others give orders (`copier`)."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ class ReadingView(Protocol):
 
     @property
     def last_epoch(self) -> int:
-        """Leader epoch of the last source batch accepted, -1 when unknown."""
+        """Leader epoch of the last source batch accepted; -1 if unknown."""
 
 
 class SendingView(Protocol):
-    """What is on its way to the target; see `core.copy.sending.Sending`."""
+    """What is queued for the target or in flight; see `core.copy.sending.Sending`."""
 
     @property
     def outstanding(self) -> int:
-        """Requests sent and not answered."""
+        """Requests that were sent and not yet answered."""
 
     @property
     def waits_for_claim(self) -> bool:
-        """Whether only the lack of a claim keeps a batch back."""
+        """Whether a batch is held back only because the claim is missing."""
 
     @property
     def head_fill(self) -> Fill | None:
         """The fill that is under way, or comes next."""
 
     def guard_is_on(self, now_ms: int) -> bool:
-        """Return whether the target surely remembers our last sequence now."""
+        """Return whether the target certainly remembers our last sequence now."""
 
 
 class MachineView(Protocol):
-    """Where a partition stands; see `core.copy.machine.PartitionCopy`."""
+    """The state of a partition's copy; see `core.copy.machine.PartitionCopy`."""
 
     @property
     def phase(self) -> Phase:
-        """What it does."""
+        """What it is doing."""
 
     @property
     def reason(self) -> Reason | None:
-        """Why it stands still."""
+        """Why it is not copied."""
 
     @property
     def detail(self) -> str | None:
@@ -61,7 +61,7 @@ class MachineView(Protocol):
 
     @property
     def episode(self) -> int:
-        """How often it was attached; 0 where both logs were not compared yet."""
+        """How often it was attached; 0 if its logs have not been compared yet."""
 
     @property
     def acked_offset(self) -> int:
@@ -69,15 +69,15 @@ class MachineView(Protocol):
 
     @property
     def target_end(self) -> int:
-        """The target's end as proven by answers."""
+        """The target's end, as proven by responses."""
 
     @property
     def doubtful(self) -> bool:
-        """Whether a Produce may have taken effect without our knowing."""
+        """Whether a produce request may have taken effect without our knowledge."""
 
     @property
     def track(self) -> Track | None:
-        """Where source offsets stand on the target; None while they are the source's own."""
+        """How source offsets map to the target; None while they are the source's own."""
 
     @property
     def limits(self) -> TargetLimits:
@@ -89,35 +89,35 @@ class MachineView(Protocol):
 
     @property
     def sending(self) -> SendingView:
-        """What is on its way to the target."""
+        """What is queued for the target or in flight."""
 
     def is_copying(self) -> bool:
         """Return whether an episode is open."""
 
     def is_faulted(self) -> bool:
-        """Return whether it stands still with a named reason."""
+        """Return whether it is stopped with a named reason."""
 
 
 class LagView(Protocol):
-    """How far a partition is behind; see `core.status.lag.LagMeter`."""
+    """The lag of a partition; see `core.status.lag.LagMeter`."""
 
     @property
     def observed_end(self) -> int | None:
-        """Where the source was last seen to end."""
+        """The source's end, as last seen."""
 
     @property
     def observed_at(self) -> float | None:
         """When that was (monotonic)."""
 
     def lag_records_at(self, now: float) -> int | None:
-        """Return how many records it is behind, None while that is unknown."""
+        """Return its lag in records; None while that is unknown."""
 
     def rpo_seconds(self, now: float) -> float | None:
-        """Return how old what is missing is, None while that is unknown."""
+        """Return the age of the last source end that the target holds completely; None while that is unknown."""
 
 
 class RecordedView(Protocol):
-    """What was known before the logs were read; see `partition.Recorded`."""
+    """What was recorded before the logs were read; see `partition.Recorded`."""
 
     @property
     def active(self) -> bool:
@@ -125,7 +125,7 @@ class RecordedView(Protocol):
 
     @property
     def cleaning(self) -> Cleaning:
-        """What the source's cleaner may take."""
+        """What the source's cleaner may remove."""
 
     @property
     def seeded_to(self) -> int:
@@ -141,19 +141,19 @@ class AttachView(Protocol):
 
     @property
     def doubt_until(self) -> float:
-        """Monotonic time before which unguarded work must not begin."""
+        """Monotonic time before which unguarded work must not start."""
 
 
 class MappingView(Protocol):
-    """What is recorded of a partition's offsets; see `partition.RecordedMap`."""
+    """What is recorded about a partition's offsets; see `partition.RecordedMap`."""
 
     @property
     def compared_from(self) -> int:
-        """Offset on the target from which `verify` compares."""
+        """Target offset from which `verify` compares."""
 
     @property
     def given_up(self) -> tuple[tuple[int, int], ...]:
-        """Source offsets that an operator gave up, from and to, in order."""
+        """Source offsets that an operator gave up, as (from, to), in order."""
 
 
 class RefusedView(Protocol):
@@ -161,23 +161,23 @@ class RefusedView(Protocol):
 
     @property
     def too_large(self) -> tuple[int, int] | None:
-        """Its source offsets, where it is too large to be opened."""
+        """Its source offsets, (from, to), if it is too large to be opened."""
 
     @property
     def request_bytes(self) -> int:
-        """Its size, where the target's broker takes it in no request; 0 for none."""
+        """Its size, if no request with it fits the target broker; otherwise 0."""
 
 
 class LogsView(Protocol):
-    """Where a partition's logs begin; see `partition.LogsSeen`."""
+    """The log starts of a partition; see `partition.LogsSeen`."""
 
     @property
     def source_start(self) -> int | None:
-        """Where the source's log was last seen to begin."""
+        """Log start on the source, as last seen."""
 
     @property
     def target_start(self) -> int | None:
-        """Where the target's log was last seen to begin."""
+        """Log start on the target, as last seen."""
 
     @property
     def open_since(self) -> float | None:
@@ -185,11 +185,11 @@ class LogsView(Protocol):
 
     @property
     def held_up_by(self) -> OpenTransaction | None:
-        """The transaction that holds up the source."""
+        """The transaction that holds up the source's last stable offset."""
 
 
 class PartitionView(Protocol):
-    """One partition, for those who only look; what each part means is told with the class that it is a view of."""
+    """One partition, read-only; the class behind each view says what its attributes mean."""
 
     @property
     def source(self) -> TopicPartition:
@@ -205,15 +205,15 @@ class PartitionView(Protocol):
 
     @property
     def copy(self) -> MachineView:
-        """Where it stands."""
+        """The state of its copy."""
 
     @property
     def lag(self) -> LagView:
-        """How far it is behind."""
+        """Its lag."""
 
     @property
     def recorded(self) -> RecordedView:
-        """What was known before its logs were read."""
+        """What was recorded before its logs were read."""
 
     @property
     def attach(self) -> AttachView:
@@ -221,7 +221,7 @@ class PartitionView(Protocol):
 
     @property
     def mapping(self) -> MappingView:
-        """What is recorded of its offsets."""
+        """What is recorded about its offsets."""
 
     @property
     def refused(self) -> RefusedView:
@@ -229,16 +229,16 @@ class PartitionView(Protocol):
 
     @property
     def seen(self) -> LogsView:
-        """Where its logs begin."""
+        """Its log starts, and what holds up the source's last stable offset."""
 
     @property
     def fill_pace(self) -> FillPace:
-        """How fast its present fill goes."""
+        """How fast its present fill proceeds."""
 
     @property
     def seed_eta_seconds(self) -> int | None:
-        """How much longer its seed takes."""
+        """How much longer its seed will take."""
 
     @property
     def verified(self) -> VerifyTrack | None:
-        """How far its copy was verified; None where nobody looks."""
+        """How far its copy was verified; None if nothing verifies it."""

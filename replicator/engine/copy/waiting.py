@@ -1,4 +1,4 @@
-"""Of the partitions that are not copied now: which brokers they need, and which of them nobody leads."""
+"""The partitions that are not copied now: which brokers they need, and which of them have no leader."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _GOES_ON = frozenset({Phase.ATTACHING, Phase.SETTLING, Phase.SEEDING})
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What one look found; each attribute is a pair, of the source and of the target.
+    """What one look found; each attribute is a pair (source, target).
 
     Attributes:
         leaders: The brokers that lead them, as far as is known.
-        asked: Those of them that are asked for something: what has stopped asks for nothing.
-        leaderless: The partitions that nobody leads, but for fenced ones.
+        asked: The brokers among them that we send requests to; stopped partitions need none.
+        leaderless: The partitions without a leader, except fenced ones.
     """
 
     leaders: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
@@ -46,7 +46,7 @@ class Waiting:
 
 
 async def look_at_waiting(slots: Iterable[Slot], source: Cluster, target: Cluster) -> Waiting:
-    """Look at the partitions that are not copied, some at a time: after an outage that may be every one."""
+    """Look at the partitions that are not copied, a few at a time: after an outage that may be all of them."""
     found, turns = Waiting(), Turns()
     for number, slot in enumerate(tuple(slots)):
         if number % _SLOTS_A_TURN == 0:
@@ -63,11 +63,11 @@ async def look_at_waiting(slots: Iterable[Slot], source: Cluster, target: Cluste
 
 
 def waits_for(error: ReplicatorError) -> Reason:
-    """Return what a partition waits for that met an error which may pass."""
+    """Return what a partition waits for after an error that may pass."""
     if isinstance(error, AuthorizationFailed | AuthenticationFailed):
         return Reason.WAITING_FOR_ACCESS
     if isinstance(error, StateLost):
         return Reason.STATE_LOST
-    # One that does not answer, or not any more, is what an election replaces.
+    # A leader that does not respond, or no longer does, is what an election replaces.
     moved = isinstance(error, BrokerRefused) and classify_fetch(error.code) in _LEADERLESS
     return Reason.WAITING_FOR_LEADER if moved or isinstance(error, ConnectionFailed) else Reason.WAITING_FOR_BROKER

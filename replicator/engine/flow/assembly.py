@@ -1,4 +1,4 @@
-"""What exists once a flow is up in one daemon, and how it is put together."""
+"""The parts that exist once a flow is up in one daemon, and how they are put together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.watching.log_starts import LogStarts
 from replicator.engine.copy.watching.open_transactions import OpenTransactions
 from replicator.engine.copy.watching.target_ends import TargetEnds
-from replicator.engine.flow.reconcile import Lineup
+from replicator.engine.flow.reconcile import Reconciler
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.groups.positions import PumpPositions
 from replicator.engine.groups.sync import GroupSync
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What the pump's way of copying has looked at now and then, beside the copy."""
+    """What this way of copying checks from time to time, beside the copy."""
 
     log_starts: LogStarts
     target_ends: TargetEnds
@@ -72,7 +72,7 @@ class Parts:
     pump: Copier
     looks: Looks
     source_ends: SourceEnds
-    lineup: Lineup
+    reconciler: Reconciler
     groups: GroupSync
     positions: PumpPositions
     acls: AclSync
@@ -80,7 +80,7 @@ class Parts:
 
 
 def silence_seconds(coordinator: CoordinatorSpec, target: ClusterSpec) -> float:
-    """Return how long after its last sign of life a daemon may still have an effect on the target."""
+    """Return how long after its last sign of life a daemon may still write to the target."""
     return coordinator.lease_ttl_seconds + PROVEN_SECONDS_MAX + target.doubt_seconds
 
 
@@ -93,15 +93,15 @@ def assemble(
     on_change: Callable[[], None],
     during: Callable[[Shard], Iterable[Callable[[], Awaitable[None]]]],
 ) -> Parts:
-    """Return the parts of a flow, at rest.
+    """Return the parts of a flow, not running yet.
 
     Args:
         inputs: What they work with; both clusters are open.
-        identity: Who the flow is on the target.
+        identity: The flow's identity on the target.
         state_log: What is recorded there.
-        watcher: Who is told what happens to partitions.
+        watcher: Learns what happens to partitions.
         drain: See `Shards`.
-        on_change: Called when a shard started or stopped.
+        on_change: Called when a shard has started or stopped.
         during: See `Shards`.
     """
     flow, uid = inputs.flow, identity.uid
@@ -137,7 +137,7 @@ def assemble(
         pump=pump,
         looks=Looks(LogStarts(flow, pump), TargetEnds(pump, inputs.me.instance), OpenTransactions(flow.name, pump)),
         source_ends=source_ends,
-        lineup=Lineup(flow, pump, source_ends),
+        reconciler=Reconciler(flow, pump, source_ends),
         groups=GroupSync(flow, uid, *sides, positions, state_log=state_log, may_write=may_write),
         positions=positions,
         acls=AclSync(flow, uid, *sides, inputs.admins, state_log),
@@ -213,13 +213,13 @@ def _pump(
 
 
 def _doubted(pump: Copier, topic: str) -> Reason | None:
-    """Return why it is in doubt whether a topic's partitions go on from where they stand; None where it is not."""
+    """Return why it is doubtful that a topic's partitions continue from their place; None if it is not."""
     reasons = (slot.copy.reason for slot in pump.partitions.values() if slot.source.topic == topic)
     return next((reason for reason in reasons if reason in DOUBTS), None)
 
 
 def _lets_groups_follow(state_log: StateLog, uid: str, first: Shard) -> bool:
-    """Return whether groups follow from here: whoever works on the first shard lets them, while the flow copies."""
+    """Return whether this daemon lets groups follow: the one that works on the first shard does, if the flow copies."""
     copies = state.standing_role(state_log.records, uid) is None
     return copies and first.works and first.claim.effective_since() is not None
 

@@ -1,4 +1,4 @@
-"""What is done again and again beside the copying of one flow: recording, watching, telling."""
+"""Recurring work beside the copying of one flow: recording, watching, reporting."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ _ACLS_FIRST_SECONDS = 1.0
 log = get_logger(__name__)
 
 
-class Chores:
-    """The chores of one flow in one daemon.
+class BackgroundWork:
+    """The background work of one flow in one daemon.
 
     Attributes:
-        unrecorded: Set when something of a mirror has to be written down.
+        unrecorded: Set when something about a mirror has to be recorded.
 
     Args:
         flow: The flow's policy.
         me: This daemon.
         target: The flow's target.
-        parts: What does the copying.
-        copies: Whether the flow copies now, as its writer record says.
-        status: Returns what this daemon knows of the flow.
+        parts: The flow's parts.
+        copies: Returns whether the flow copies now, according to its writer record.
+        status: Returns what this daemon knows about the flow.
         look: Called when a pass over topics is due at once.
     """
 
@@ -73,23 +73,23 @@ class Chores:
         self._copies = copies
         self._status = status
         self._look = look
-        self._acls_in_step = False
+        self._acls_synced = False
 
     def begin(self, group: asyncio.TaskGroup) -> None:
-        """Do all of them in tasks of a group."""
-        for chore in (
+        """Start all of it as tasks of a group."""
+        for work in (
             self._record,
             self._record_source_ends,
             self._look_at_source,
             self._watch_log_starts,
             self._watch_target_ends,
             self._watch_open_transactions,
-            self._tell_progress,
+            self._log_progress,
         ):
-            group.create_task(lasting(chore))
+            group.create_task(lasting(work))
 
     def of(self, shard: Shard) -> tuple[Callable[[], Awaitable[None]], ...]:
-        """Return what one daemon of the flow does, while it works on a shard: of the first one, what is done once."""
+        """Return the work to do while working on a shard; work that is done once per flow goes with the first shard."""
         return (self._keep_data_id, self._sync_acls) if shard.number == 0 else ()
 
     async def _record(self) -> None:
@@ -132,7 +132,7 @@ class Chores:
             await reader.look()
 
     async def record_ends_once(self, shards: Collection[Shard]) -> None:
-        """Append what only the holder of a shard's claim knows for certain, and see to what only it may do."""
+        """Record what only the holder of a shard's claim knows for certain, or may write."""
         parts = self._parts
         ours = {shard for shard in shards if shard.works and shard.claim.holder == self._me}
         slots = [slot for slot in parts.pump.partitions.values() if slot.shard in ours]
@@ -160,14 +160,14 @@ class Chores:
 
     async def _watch_open_transactions(self) -> None:
         parts = self._parts
-        if not parts.pump.context.committed_only:  # whoever copies uncommitted records waits for no transaction
+        if not parts.pump.context.committed_only:  # a copy of uncommitted records waits for no transaction
             return
         while True:
             await asyncio.sleep(_OPEN_TRANSACTIONS_EVERY_SECONDS)
             await parts.looks.open_transactions.look()
 
     async def _keep_data_id(self) -> None:
-        """Use the data id once a day."""
+        """Use the data producer id once a day, so that the target does not forget it."""
         parts = self._parts
         while True:
             await asyncio.sleep(_DATA_ID_EVERY_SECONDS)
@@ -179,21 +179,21 @@ class Chores:
                 log.warning("the data id could not be used", flow=self._flow.name, why=str(error), next=error.next_step)
 
     async def _sync_acls(self) -> None:
-        """Bring rules of the target in step while it is the passive side."""
+        """Keep the target's ACLs in sync while it is the passive side."""
         parts = self._parts
         while parts.acls.wanted:
-            await asyncio.sleep(_ACLS_EVERY_SECONDS if self._acls_in_step else _ACLS_FIRST_SECONDS)
+            await asyncio.sleep(_ACLS_EVERY_SECONDS if self._acls_synced else _ACLS_FIRST_SECONDS)
             try:
                 if not parts.sync.mirrors or not self._copies():
                     continue
                 await parts.acls.round()
-                self._acls_in_step = True
+                self._acls_synced = True
             except ReplicatorError as error:
                 parts.acls.problem = f"rules do not follow: {error}"
                 log.warning("rules not in step", flow=self._flow.name, why=str(error), next=error.next_step)
 
-    async def _tell_progress(self) -> None:
-        """Log one line per flow while it is catching up, and one each time that other partitions stand still."""
+    async def _log_progress(self) -> None:
+        """Log one line per flow while it is catching up, and one whenever the set of stalled partitions changes."""
         parts = self._parts
         loop = asyncio.get_running_loop()
         progress = Progress(loop.time())
@@ -205,13 +205,13 @@ class Chores:
             moved = totals.records + totals.filled
             partitions: list[PartitionStatus] = []
             if lag or progress.is_stopped or not pump.overview.all_copying():
-                # Not while all is well: the whole status of a thousand idle partitions is most of what they cost.
+                # Not while all is well: building the status is most of what a thousand idle partitions cost.
                 mirrors = (await self._status()).mirrors
                 partitions = [
                     one for mirror in mirrors for one in mirror.partitions if one.reason is not Reason.HELD_ELSEWHERE
                 ]
-            for said in progress.look(partitions, moved, lag, loop.time()):
-                if isinstance(said, CatchingUp):
-                    log.info("catching up", flow=name, **asdict(said))
+            for news in progress.look(partitions, moved, lag, loop.time()):
+                if isinstance(news, CatchingUp):
+                    log.info("catching up", flow=name, **asdict(news))
                 else:
-                    log.warning(str(said), flow=name, next=f"replicator mirror list {name}")
+                    log.warning(str(news), flow=name, next=f"replicator mirror list {name}")

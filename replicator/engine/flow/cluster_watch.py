@@ -1,7 +1,8 @@
-"""Sees to it that a cluster which does not answer is noticed, also where nothing is copied.
+"""Notices a cluster that does not respond, even if nothing is being copied.
 
-Whoever fetches or produces learns at once that a broker is gone. An idle flow asks its target nothing for minutes: so
-each broker in use that has not answered anything for a few seconds is asked for its versions, which costs it nothing.
+A fetch or a produce shows at once that a broker is gone. But an idle flow sends its target no requests for minutes. So
+each broker in use that has not responded to anything for a few seconds is asked for its API versions, which costs it
+nothing.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ _LOOK_EVERY_SECONDS = 1.0
 _QUIET_SECONDS = 2.0
 _ANSWER_SECONDS_MAX = 5.0
 _BROKERS_MAX = 3
-"""How many are asked where none is in use."""
+"""How many brokers are asked if none is in use."""
 
 log = get_logger(__name__)
 
 
 class ClusterWatch:
-    """The watch over one cluster of one flow; what it finds stands in `Cluster.seen`.
+    """Watches one cluster of one flow; the results are in `Cluster.seen`.
 
     Args:
         flow: The flow's name, for the log.
         cluster: The cluster.
-        in_use: Returns the brokers that the flow cannot do without now; none before it is up.
-        lost: Called when a broker in use could not be asked: somebody else may lead its partitions by now.
-        leaderless: Returns the partitions that the flow cannot do without and nobody leads now.
+        in_use: Returns the brokers that the flow needs now; none before it is up.
+        lost: Called when a broker in use could not be asked: its partitions may have other leaders by now.
+        leaderless: Returns the partitions that the flow needs and that have no leader now.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class ClusterWatch:
         self._lost = lost
         self._leaderless = leaderless
         self._asking: dict[int, asyncio.Task[None]] = {}
-        self._trouble: str | None = None
+        self._problem: str | None = None
         self._throttled = False
         self._loop = asyncio.get_running_loop()
 
@@ -71,14 +72,14 @@ class ClusterWatch:
                 task.cancel()
 
     def look(self) -> None:
-        """Ask each broker in use that said nothing lately; never a second time before the first has ended."""
+        """Ask each broker in use that was silent lately, unless it is already being asked."""
         cluster, now = self._cluster, self._loop.time()
         in_use, leaderless = set(self._in_use()), self._leaderless()
         nodes = [node for node in in_use if node in cluster.brokers]
         nodes = nodes or sorted(cluster.brokers)[:_BROKERS_MAX]
         if in_use.difference(cluster.brokers):
-            self._lost()  # the cluster has dropped it: somebody else leads by now, or nobody
-        # A dead broker is dropped after some seconds; one without which a partition has no leader is not forgotten.
+            self._lost()  # the cluster has dropped it: its partitions have another leader by now, or none
+        # A cluster drops a dead broker after some seconds. If a partition has no leader without it, it stays watched.
         away = {node for where in leaderless for node in cluster.away(where) or ()}
         cluster.seen.watch(in_use | away | set(nodes), now, [str(where) for where in leaderless])
         for node in nodes:
@@ -86,8 +87,8 @@ class ClusterWatch:
             if node not in self._asking and (heard_at is None or now - heard_at >= _QUIET_SECONDS):
                 task = self._asking[node] = watched(self._loop.create_task(self._ask(node)))
                 task.add_done_callback(partial(self._asked, node))
-        self._tell(cluster.seen.status(cluster.spec.alias, now).trouble)
-        self._tell_throttled(cluster.seen.throttled(cluster.spec.alias, now))
+        self._log_silence(cluster.seen.status(cluster.spec.alias, now).trouble)
+        self._log_throttling(cluster.seen.throttled(cluster.spec.alias, now))
 
     def _asked(self, node: int, _: asyncio.Task[None]) -> None:
         self._asking.pop(node, None)
@@ -98,24 +99,24 @@ class ClusterWatch:
             async with asyncio.timeout(_ANSWER_SECONDS_MAX):
                 connection = await self._cluster.connection(node, Purpose.CONTROL)
                 await negotiate(connection)
-        except KafkaError:  # which stands in `seen` by now
+        except KafkaError:  # `seen` has noted it by now
             self._lost()
         except TimeoutError:
             if (seen.answered_at or began) <= began:
                 seen.failed(self._loop.time(), f"no answer within {_ANSWER_SECONDS_MAX:g} s")
             self._lost()
 
-    def _tell(self, trouble: str | None) -> None:
-        """Log the begin and the end of a silence, once each."""
-        if (trouble is None) is not (self._trouble is None):
-            if trouble is not None:
-                log.warning("a cluster does not answer", flow=self._flow, why=trouble)
+    def _log_silence(self, problem: str | None) -> None:
+        """Log the beginning and the end of a silence, once each."""
+        if (problem is None) is not (self._problem is None):
+            if problem is not None:
+                log.warning("a cluster does not answer", flow=self._flow, why=problem)
             else:
                 log.info("a cluster answers again", flow=self._flow, cluster=self._cluster.spec.alias)
-        self._trouble = trouble
+        self._problem = problem
 
-    def _tell_throttled(self, why: str | None) -> None:
-        """Log the begin and the end of quotas in force, once each."""
+    def _log_throttling(self, why: str | None) -> None:
+        """Log the beginning and the end of throttling, once each."""
         throttled = why is not None
         if throttled is not self._throttled:
             self._throttled = throttled

@@ -1,4 +1,4 @@
-"""What the copying of a flow tells whoever carries out a switch (`switch.context.Copying`)."""
+"""What a switch may ask about the copying of a flow (`switch.context.Copying`)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class PartsCopying:
-    """The copying of a flow that is up in this daemon.
+    """Answers for a flow that is up in this daemon.
 
     Args:
-        parts: Its parts.
-        paused: Whether the operator paused it.
+        parts: The flow's parts.
+        paused: Returns whether the operator paused it.
         whole: Returns the status of the whole flow.
     """
 

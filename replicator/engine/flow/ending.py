@@ -1,4 +1,4 @@
-"""Why a flow ended by itself."""
+"""Why a flow ended without being stopped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from replicator.model.states import Reason
 
 
 def why_ended(error: BaseException) -> str:
-    """Return why a flow ended, as one line; of several reasons at once that which nobody expected."""
+    """Return why a flow ended, as one line; if there are several errors, the most unexpected one."""
     cause = first_cause(error)
     if isinstance(cause, ReplicatorError) and not isinstance(cause, BugError):
         return cause.with_next_step()
@@ -16,7 +16,7 @@ def why_ended(error: BaseException) -> str:
 
 
 def first_cause(error: BaseException) -> BaseException:
-    """Return what is inside an exception group: what nobody expected comes before errors of ours."""
+    """Return the error inside an exception group; an unexpected one comes before errors of ours."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     causes = [first_cause(one) for one in error.exceptions]

@@ -1,4 +1,4 @@
-"""Follows what is recorded of one flow on its target, whoever wrote it: paused, fenced, sharded anew."""
+"""Follows what is recorded about one flow on its target, whoever wrote it: paused, fenced, resharded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.flow.assembly import Parts
     from replicator.engine.flow.inputs import FlowInputs
-    from replicator.engine.flow.standing import Standing
+    from replicator.engine.flow.run_state import RunState
 
 log = get_logger(__name__)
 
@@ -26,39 +26,39 @@ class Following:
     """Follows the records of one flow.
 
     Args:
-        inputs: What it works with.
-        standing: How it stands.
-        topics_stale: Called when its topics have to be looked at.
+        inputs: What the flow works with.
+        run_state: The state of the flow in this daemon.
+        topics_stale: Called when a pass over its topics is due at once.
 
     Attributes:
-        resharded: Set once the flow has another number of shards than its file.
+        resharded: Set once the recorded number of shards differs from the one in the flow file.
     """
 
-    def __init__(self, inputs: FlowInputs, standing: Standing, topics_stale: Callable[[], None]) -> None:
+    def __init__(self, inputs: FlowInputs, run_state: RunState, topics_stale: Callable[[], None]) -> None:
         self.resharded = asyncio.Event()
         self._inputs = inputs
-        self._standing = standing
+        self._run_state = run_state
         self._topics_stale = topics_stale
         self._writers_changed = False
 
     def record(self, key: bytes) -> None:
-        """Take up what was recorded under a key."""
-        if self._standing.parts is None:
+        """React to a new record under a key."""
+        if self._run_state.parts is None:
             return
-        uid = self._standing.parts.identity.uid
+        uid = self._run_state.parts.identity.uid
         if key == state.flow_key(uid):
             self.desired()
         if key.startswith(state.writer_key(uid)) and not self._writers_changed:
-            # Once behind all records of a change: a switch of a thousand topics changes as many.
+            # Once, after all records of a change: a switch of a thousand topics changes as many of them.
             self._writers_changed = True
-            asyncio.get_running_loop().call_soon(self._writers, self._standing.parts)
-        topic = self._standing.parts.sync.note_record(key)
+            asyncio.get_running_loop().call_soon(self._writers, self._run_state.parts)
+        topic = self._run_state.parts.sync.note_record(key)
         if topic is not None:
-            self._standing.parts.lineup.begin_anew(topic)
+            self._run_state.parts.reconciler.start_over(topic)
             self._topics_stale()
 
     def _writers(self, parts: Parts) -> None:
-        """Stop at once what a fence has begun for; begin anew with what may be copied (again)."""
+        """Stop at once the partitions that are being fenced; start over with those that may be copied (again)."""
         self._writers_changed = False
         before, writers = parts.pump.context.writers, state.writers_of(parts.state_log.records, parts.identity.uid)
         if writers is None or writers == before:
@@ -71,26 +71,26 @@ class Following:
         ]
         names = sorted(topic for topic, own in writers.own.items() if own != before.of(topic))
         writer = writers.flow
-        told = {"role": writer.role, "epoch": writer.producer_epoch, "apart": names}
-        log.warning("writer changed", flow=self._inputs.flow.name, **told, always=True)
-        parts.lineup.forget([slot for slot in changed if writers.copies(slot.target.topic)])
+        fields = {"role": writer.role, "epoch": writer.producer_epoch, "apart": names}
+        log.warning("writer changed", flow=self._inputs.flow.name, **fields, always=True)
+        parts.reconciler.forget([slot for slot in changed if writers.copies(slot.target.topic)])
         for slot in changed:
             if not writers.copies(slot.target.topic):
                 parts.pump.fault(slot, Reason.FENCED, role_text(writers.of(slot.target.topic).role))
         self._topics_stale()
 
     def desired(self) -> None:
-        """Pause or resume as the state topic says, whoever wrote it."""
-        parts = self._standing.parts
+        """Pause or resume as the state topic says, whoever wrote the record."""
+        parts = self._run_state.parts
         if parts is None:
             return
         record = state.get_flow(parts.state_log.records, parts.identity.uid)
         if state.shards_of(record) != self._inputs.flow.shards:
             self.resharded.set()
         paused = record.desired == pb.DESIRED_PAUSED
-        if paused == self._standing.paused:
+        if paused == self._run_state.paused:
             return
-        self._standing.paused = paused
+        self._run_state.paused = paused
         log.info("flow paused" if paused else "flow resumed", flow=self._inputs.flow.name, actor=record.desired_actor)
         for slot in parts.pump.partitions.values():
             if paused:

@@ -1,7 +1,7 @@
-"""Removes what is ours of a mirror, or of a whole flow, from `replicator.state`; the topics and their records stay.
+"""Removes our records about a mirror, or a whole flow, from `replicator.state`; the topics and their records stay.
 
-Only records under the flow's own uid are touched, and whether they may be is judged by the compare-and-set itself.
-The record that makes a flow known goes last, so that whoever is interrupted is simply asked again.
+Only records under the flow's own uid are touched, and the compare-and-set itself checks that they may be.
+The record that identifies the flow is removed last, so an interrupted command can simply be repeated.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _OPEN_SECONDS_MAX = 10.0
 _WATCH_SECONDS = 1.0
 _NAMED_MAX = 5
 _WORDS = {
-    pb.KIND_FLOW: "who the flow is",
+    pb.KIND_FLOW: "the flow's identity",
     pb.KIND_WRITER: "its producers and roles",
     pb.KIND_CLAIM: "claims and signs of life",
     pb.KIND_MIRROR: "mirrors",
     pb.KIND_SOURCE_END: "how far it had copied",
     pb.KIND_SEGMENT: "offset maps",
-    pb.KIND_HELD_BACK: "which rules are ours",
-    pb.KIND_GROUP: "what was committed for consumer groups",
-    pb.KIND_CUT: "where switches cut",
+    pb.KIND_HELD_BACK: "which ACLs are ours",
+    pb.KIND_GROUP: "commits for consumer groups",
+    pb.KIND_CUT: "cuts of switches",
     pb.KIND_JOURNAL: "its switches",
     pb.KIND_MAKING: "what it was about to create",
-    pb.KIND_START: "which topics its first start met",
+    pb.KIND_START: "topics found by its first start",
 }
 
 log = get_logger(__name__)
@@ -55,36 +55,36 @@ log = get_logger(__name__)
 async def forget_mirror(
     state_log: StateLog, flow: tuple[str, str], topic: str, *, selected: bool, there: bool | None, dry_run: bool
 ) -> Forgotten:
-    """Remove what is recorded of a mirror that is not copied any more; return what that is, and what stays.
+    """Remove what is recorded about a mirror that is no longer copied; return what is removed, and what stays.
 
     Args:
-        state_log: Of the flow's target.
+        state_log: The state topic on the flow's target.
         flow: Name and uid of the flow.
         topic: The source topic.
         selected: Whether the flow selects it.
-        there: Whether the source has it; None where that is not known.
-        dry_run: Only tell.
+        there: Whether the source has it; None if that is not known.
+        dry_run: Only report.
 
     Raises:
-        PreflightFailed: It is another flow's, or is copied, or may be.
+        PreflightFailed: It belongs to another flow, or is copied, or may be.
         Conflict: A switch of the flow is under way.
         KafkaError: The target refuses.
     """
     uid = flow[1]
-    told = Forgotten()
+    forgotten = Forgotten()
 
     def decide(records: Mapping[bytes, bytes]) -> list[Change]:
-        nonlocal told
+        nonlocal forgotten
         mirror = next((one for one in state.mirrors_of(records, uid) if one.source_topic == topic), None)
         if mirror is None:
-            told = Forgotten()
+            forgotten = Forgotten()
             return []
         running = switches_of(records, uid).running
         check_mirror(flow, topic, owner=mirror.owner_flow_uid, selected=selected, there=there, running=running)
         kept = _kept_epoch(records, uid, mirror.target_topic)
         spared = {key for key, _ in kept}
         keys = [key for key in _keys_of(records, uid) if _is_about(key, mirror.target_topic) and key not in spared]
-        told = Forgotten(len(keys), _removed(keys), _left_of_mirror(records, uid, mirror))
+        forgotten = Forgotten(len(keys), _removed(keys), _left_of_mirror(records, uid, mirror))
         return [] if dry_run else [*((key, None) for key in keys), *kept]
 
     await state_log.read_to_end()
@@ -92,9 +92,9 @@ async def forget_mirror(
         decide(state_log.records)
     else:
         await state_log.change(uid, decide)
-        if told.records:
-            log.warning("mirror forgotten", flow=flow[0], topic=topic, records=told.records)
-    return told
+        if forgotten.records:
+            log.warning("mirror forgotten", flow=flow[0], topic=topic, records=forgotten.records)
+    return forgotten
 
 
 async def forget_flow(
@@ -106,15 +106,15 @@ async def forget_flow(
     may: Callable[[str], None],
     dry_run: bool,
 ) -> Forgotten:
-    """Remove all that is recorded of a flow that nobody runs any more; return what that is, and what stays.
+    """Remove everything recorded about a flow that nobody runs any more; return what is removed, and what stays.
 
     Args:
-        clusters: Where it may be recorded.
-        flow: Its name, or its uid where several flows have that name.
+        clusters: The clusters that may hold its records.
+        flow: Its name, or its uid if several flows have that name.
         ours: Uids of the flows that this daemon runs.
-        silence_seconds: How long after its last sign of life a daemon may still have an effect on a target.
-        may: Raises where the flow of a name must not be forgotten by whoever asks.
-        dry_run: Only tell.
+        silence_seconds: How long after its last sign of life a daemon may still write to a target.
+        may: Takes a flow's name, and raises if the caller must not forget that flow.
+        dry_run: Only report.
 
     Raises:
         UsageError: There is no such flow, or there are several.
@@ -139,7 +139,7 @@ async def forget_flow(
         if len(opened) > 1:
             raise UsageError(
                 f"{len(opened)} flows are named {flow!r}: {', '.join(map(_described, opened))}",
-                next_step="repeat the command with the uid of the one that is meant",
+                next_step="repeat the command with the uid of the one you mean",
             )
         if not opened and unasked:
             raise PreflightFailed(
@@ -161,7 +161,7 @@ async def _recorded(cluster: Cluster, flow: str) -> list[tuple[Cluster, StateLog
     state_log = StateLog(cluster)
     await state_log.read_to_end()
     found = [one for one in state.every_flow(state_log.records) if flow in {one.name, one.uid}]
-    # One that names another target came with a copied state topic: nothing of it is about this cluster.
+    # A record that names another target was copied here with its state topic: it does not concern this cluster.
     return [(cluster, state_log, one) for one in found if one.target_cluster_id == cluster.cluster_id]
 
 
@@ -176,12 +176,12 @@ async def _forget_flow(
     cluster, state_log, record = found
     uid, name = record.uid, record.name
     check_flow(name, in_file=uid in ours, running=switches_of(state_log.records, uid).running, active=())
-    at_work, signs = await _at_work(state_log, uid, silence_seconds)
-    check_flow(name, in_file=False, running=switches_of(state_log.records, uid).running, active=at_work)
+    active, signs = await _active_daemons(state_log, uid, silence_seconds)
+    check_flow(name, in_file=False, running=switches_of(state_log.records, uid).running, active=active)
     keys = _keys_of(state_log.records, uid)
-    told = Forgotten(len(keys), _removed(keys), _left_of_flow(state_log.records, record, cluster.spec.alias))
+    forgotten = Forgotten(len(keys), _removed(keys), _left_of_flow(state_log.records, record, cluster.spec.alias))
     if dry_run:
-        return told
+        return forgotten
 
     def decide(records: Mapping[bytes, bytes]) -> list[Change]:
         now = state.signs_of(records, uid)
@@ -194,14 +194,14 @@ async def _forget_flow(
 
     while _keys_of(state_log.records, uid):
         await state_log.change(uid, decide)
-    log.warning("flow forgotten", flow=name, uid=uid, cluster=cluster.spec.alias, records=told.records)
-    return told
+    log.warning("flow forgotten", flow=name, uid=uid, cluster=cluster.spec.alias, records=forgotten.records)
+    return forgotten
 
 
-async def _at_work(
+async def _active_daemons(
     state_log: StateLog, uid: str, silence_seconds: float
 ) -> tuple[tuple[str, ...], Mapping[bytes, bytes]]:
-    """Return which daemons gave a sign of life within the time, and the signs of those that have surely ended."""
+    """Return the daemons that gave a sign of life within that time, and the first signs seen of all daemons."""
     now = asyncio.get_running_loop().time
     first = state.signs_of(state_log.records, uid)
     until = now() + silence_seconds
@@ -216,10 +216,10 @@ async def _at_work(
 
 
 def _kept_epoch(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> list[Change]:
-    """Return the change that leaves of a mirror's own writer the epoch alone, where that is not the flow's.
+    """Return the change that keeps only the epoch of a mirror's own writer, if it differs from the flow's.
 
-    Its partitions were fenced with it, and their brokers may remember: should the flow ever mirror the topic again, no
-    epoch is used a second time, nor a lower one that is refused.
+    The mirror's partitions were fenced with that epoch, and their brokers may remember it. If the flow ever mirrors the
+    topic again, it must not reuse an epoch, or use a lower one, which would be refused.
     """
     own = state.own_writers(records, uid).get(target_topic)
     if own is None:
@@ -252,7 +252,7 @@ def _left_of_mirror(records: Mapping[bytes, bytes], uid: str, mirror: pb.MirrorR
     left = [f"topic {mirror.target_topic} on {alias}, with its records and settings"]
     left += [f"rule on {alias}: {rule.text()}" for rule in rules[:_NAMED_MAX]]
     left += [f"{len(rules) - _NAMED_MAX} more rules on {alias}"] if len(rules) > _NAMED_MAX else []
-    left.append("offsets of consumer groups on it; nothing tells which source offsets they stood for")
+    left.append("offsets of consumer groups on it; their source offsets can no longer be determined")
     return tuple(left)
 
 

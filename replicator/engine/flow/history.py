@@ -1,4 +1,4 @@
-"""What happened to the mirrors of a flow: kept in the store, and told in the log where somebody has to look."""
+"""What happened to the mirrors of a flow: kept in the store, and logged if somebody has to act."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class History:
     def __init__(self, flow: str, store: Store) -> None:
         self._flow = flow
         self._store = store
-        self._store_trouble = False
+        self._store_fails = False
 
     def recent(self, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events, newest last."""
         return self._store.recent(self._flow, topic, limit)
 
     def changed(self, slot: PartitionView, before: Phase, text: str) -> None:
-        """A partition changed its phase."""
+        """Record that a partition has changed its phase."""
         copy = slot.copy
         event = Event(
             at=_now(),
@@ -59,9 +59,9 @@ class History:
         else:
             log.debug("partition", flow=self._flow, partition=str(slot.source), phase=copy.phase.name, why=text)
 
-    def resolved(self, order: Order, told: Resolution) -> None:
-        """An operator resolved a fault: who, how, and what it cost."""
-        losses = "; ".join(map(str, told.losses)) or "nothing is lost"
+    def resolved(self, order: Order, resolution: Resolution) -> None:
+        """Record that an operator resolved a fault: who, how, and at what cost."""
+        losses = "; ".join(map(str, resolution.losses)) or "nothing is lost"
         why = f" ({order.why})" if order.why else ""
         self._keep(
             Event(
@@ -71,21 +71,21 @@ class History:
                 partition=None,
                 before=None,
                 after=None,
-                reason=", ".join(told.reasons),
+                reason=", ".join(resolution.reasons),
                 text=f"{order.actor} resolved it by {order.how}{why}; {losses}",
             )
         )
 
     def _keep(self, event: Event) -> None:
-        """Keep an event. A full disk costs history, never the copy: it is told once, and again once it works."""
+        """Keep an event. A full disk costs history, never the copy; the failure is logged once until it has passed."""
         try:
             self._store.add(event)
         except StoreError as error:
-            if not self._store_trouble:
+            if not self._store_fails:
                 log.error("events are not kept", why=str(error), next=error.next_step)  # noqa: TRY400 - no crash
-            self._store_trouble = True
+            self._store_fails = True
         else:
-            self._store_trouble = False
+            self._store_fails = False
 
 
 def _now() -> str:

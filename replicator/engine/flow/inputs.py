@@ -26,8 +26,8 @@ class Me:
 
     Attributes:
         instance: Its name, new with every start.
-        address: Where its control service answers.
-        predecessor: The daemon that had this state directory before, which has surely ended; None for none.
+        address: The address of its control service.
+        predecessor: The daemon that used this state directory before, and has certainly ended; None if there is none.
     """
 
     instance: str
@@ -44,17 +44,17 @@ class FlowInputs:
         target: How to reach the target.
         coordinator: Timing of leases and claims.
         me: This daemon.
-        store: Where events are kept.
-        leases: Who grants leases.
-        peers: How other daemons of the flow are asked.
+        store: The store that keeps events.
+        leases: Grants leases.
+        peers: Asks other daemons of the flow.
         reverse: The flow with both clusters swapped, if the file has one.
 
     Attributes:
         source: The source, not connected yet.
-        target: The target, likewise.
-        admins: Who administers the source, and the target.
-        between: Which clusters the flow means.
-        history: Its events.
+        target: The target, not connected yet.
+        admins: The admin clients of the source and the target.
+        between: Checks that both clusters are the ones the flow means.
+        history: The flow's events.
     """
 
     def __init__(

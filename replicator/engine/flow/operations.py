@@ -1,4 +1,4 @@
-"""What an operator may ask of one flow in this daemon, and order."""
+"""The questions that an operator may ask about one flow in this daemon, and the orders to it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from replicator.engine.flow.following import Following
     from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.flow.picture import FlowPicture
-    from replicator.engine.flow.standing import Standing
+    from replicator.engine.flow.run_state import RunState
     from replicator.engine.state.log import Change
     from replicator.engine.switch.context import Site
     from replicator.model.acl import Rule
@@ -54,15 +54,15 @@ class Operations:
     """Questions about one flow, and orders to it.
 
     Args:
-        inputs: What it works with.
-        standing: How it stands.
-        picture: What it shows.
-        following: Follows what is recorded of it.
+        inputs: What the flow works with.
+        run_state: The state of the flow in this daemon.
+        picture: The flow's status.
+        following: Follows what is recorded about the flow.
     """
 
-    def __init__(self, inputs: FlowInputs, standing: Standing, picture: FlowPicture, following: Following) -> None:
+    def __init__(self, inputs: FlowInputs, run_state: RunState, picture: FlowPicture, following: Following) -> None:
         self._inputs = inputs
-        self._standing = standing
+        self._run_state = run_state
         self._picture = picture
         self._following = following
 
@@ -73,34 +73,34 @@ class Operations:
         Raises:
             ReplicatorError: Its state on the target is not known yet.
         """
-        if self._standing.switches is None:
-            state_log = self._standing.state_log
+        if self._run_state.switches is None:
+            state_log = self._run_state.state_log
             unknown = self._inputs.between.unknown(state_log.records) if state_log is not None else None
             if unknown is not None:
                 raise unknown
             raise ReplicatorError(
                 f"the switches of flow {self._inputs.flow.name!r} are not known yet",
-                why=self._standing.trouble or "",
+                why=self._run_state.problem or "",
                 next_step="replicator flow status",
             )
-        return self._standing.switches
+        return self._run_state.switches
 
     async def way_back(self, why: str) -> SwitchStatus:
-        """Open the closed source again, whose target is lost (`way_back_of`)."""
+        """Open the closed source again after its target was lost (`way_back_of`)."""
         await self._inputs.source.open()
         self._inputs.between.check_noted_source()
         return await way_back_of(self._site(StateLog(self._inputs.target), ""), self._inputs.between.target_id(), why)
 
     async def rehearse(self) -> Report:
-        """Look whether the flow could be moved to its other side (`ControlPort.rehearse`)."""
+        """Check whether the flow could be switched over (`ControlPort.rehearse`)."""
         record = None
-        if self._standing.parts is not None:
-            record = state.get_flow(self._standing.parts.state_log.records, self._standing.parts.identity.uid)
+        if self._run_state.parts is not None:
+            record = state.get_flow(self._run_state.parts.state_log.records, self._run_state.parts.identity.uid)
         ids = (record.source_cluster_id, record.target_cluster_id) if record is not None else (None, None)
         whole = await self._picture.whole_status()
         ours: tuple[Rule, ...] = ()
-        if self._standing.parts is not None:
-            held = held_back_of(self._standing.parts.state_log.records, self._standing.parts.identity.uid)
+        if self._run_state.parts is not None:
+            held = held_back_of(self._run_state.parts.state_log.records, self._run_state.parts.identity.uid)
             ours = held.opened(None).made
         foreign = await self._foreign()
         return await rehearse(
@@ -116,24 +116,24 @@ class Operations:
         )
 
     async def _markers_shown(self) -> Shown:
-        """Return whether the target shows markers of ours: where none is, one is written to the state topic."""
-        uid = self._standing.uid
+        """Return whether the target shows markers of ours; if there is none yet, write one to the state topic."""
+        uid = self._run_state.uid
         if uid is None:
             return Shown.UNKNOWN
         try:
             async with asyncio.timeout(_FOREIGN_SECONDS_MAX):
-                return await shown_after_one(self._inputs.target, self._standing.log().records, uid)
+                return await shown_after_one(self._inputs.target, self._run_state.log().records, uid)
         except (ReplicatorError, TimeoutError) as error:
             log.debug("not known whether markers are shown", flow=self._inputs.flow.name, why=str(error))
             return Shown.UNKNOWN
 
     async def _foreign(self) -> tuple[tuple[str, int, int], ...] | None:
-        """Return where somebody else wrote to the mirrors, None where that cannot be told now."""
-        if self._standing.switches is None:
+        """Return where somebody else has written to the mirrors; None if that cannot be determined now."""
+        if self._run_state.switches is None:
             return None
         try:
             async with asyncio.timeout(_FOREIGN_SECONDS_MAX):
-                return await self._standing.switches.foreign()
+                return await self._run_state.switches.foreign()
         except (ReplicatorError, TimeoutError) as error:
             log.debug("not looked who else writes", flow=self._inputs.flow.name, why=str(error))
             return None
@@ -144,25 +144,25 @@ class Operations:
 
     async def translate(self, questions: Sequence[OffsetQuestion], *, reverse: bool, alone: bool) -> list[Translation]:
         """Translate offsets (`ControlPort.translate`)."""
-        parts = self._standing.up()
+        parts = self._run_state.up()
         if alone:
             return await translate.answers(parts.pump, parts.sync.mirrors, questions, reverse=reverse)
         return await self._team(parts, reverse=reverse).answers(questions)
 
     async def translate_group(self, group: str, *, reverse: bool) -> list[Translation]:
         """Translate what a consumer group committed (`ControlPort.translate_group`)."""
-        parts = self._standing.up()
+        parts = self._run_state.up()
         questions = await translate.group_questions(parts.pump, parts.sync.mirrors, group, reverse=reverse)
         return await self._team(parts, reverse=reverse).answers(questions)
 
     async def translate_time(self, question: TimeQuestion) -> list[Translation]:
         """Translate a moment of the source (`ControlPort.translate_time`)."""
-        parts = self._standing.up()
+        parts = self._run_state.up()
         return await translate_time.answers(question, parts.pump, parts.sync.mirrors, self._team(parts, reverse=False))
 
     def _team(self, parts: Parts, *, reverse: bool) -> TranslatingTeam:
         return TranslatingTeam(
-            self._standing.asked(parts),
+            self._run_state.asked(parts),
             parts.pump,
             parts.sync.mirrors,
             self._inputs.peers,
@@ -171,12 +171,12 @@ class Operations:
         )
 
     def groups(self) -> tuple[tuple[GroupStatus, ...], str | None]:
-        """Return how far each group has followed, and what holds all of them back (`ControlPort.groups`).
+        """Return how far each group has followed, and what holds them all back (`ControlPort.groups`).
 
         Raises:
-            ReplicatorError: Which groups there are is unknown: the flow is not up, or they were not read yet.
+            ReplicatorError: The groups are unknown: the flow is not up, or they have not been read yet.
         """
-        parts = self._standing.up()
+        parts = self._run_state.up()
         if not parts.groups.looked:
             raise ReplicatorError(
                 f"the groups of flow {self._inputs.flow.name!r} are not known yet",
@@ -186,17 +186,17 @@ class Operations:
         return self.known_groups()
 
     def known_groups(self) -> tuple[tuple[GroupStatus, ...], str | None]:
-        """Return the same as far as it is known, with what the rest waits for."""
-        parts = self._standing.parts
-        return (parts.groups.statuses(), parts.groups.problem) if parts is not None else ((), self._standing.trouble)
+        """Return the groups as far as they are known, and what the rest waits for."""
+        parts = self._run_state.parts
+        return (parts.groups.statuses(), parts.groups.problem) if parts is not None else ((), self._run_state.problem)
 
     async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
-        """Record what the operator wants on the target; return whether it differs from before.
+        """Record on the target what the operator wants; return whether it differs from before.
 
         Raises:
             ReplicatorError: The flow is not up, or the target cannot be written to.
         """
-        parts = self._standing.up()
+        parts = self._run_state.up()
         uid = parts.identity.uid
         wanted = pb.DESIRED_PAUSED if desired is Desired.PAUSED else pb.DESIRED_ACTIVE
         changed = False
@@ -218,13 +218,13 @@ class Operations:
         return changed
 
     async def resolve(self, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
-        """Resolve a fault of one mirror, or only tell what would be done; return what is done about it.
+        """Resolve a fault of one mirror, or only report what would be done; return what it takes.
 
         Raises:
-            HeldElsewhere: Another daemon copies what stands still: it takes the order, of whoever gives it.
-            ReplicatorError: The flow is not up, or it cannot be resolved like this.
+            HeldElsewhere: Another daemon works on the stopped partitions: the order has to go there.
+            ReplicatorError: The flow is not up, or the fault cannot be resolved like this.
         """
-        parts = self._standing.up()
+        parts = self._run_state.up()
         other = None if alone else who_resolves(await self._picture.whole_status(), order, self._inputs.me.instance)
         if other is not None:
             raise held_elsewhere(self._inputs.flow.name, order, other, parts.presence.address(other))
@@ -232,34 +232,34 @@ class Operations:
             parts.identity.uid, parts.sync, parts.pump, parts.state_log, self._inputs.admins[1], parts.owners
         )
         plan = await (resolver.plan(order) if dry_run else resolver.carry_out(order))
-        told = described(order.how, plan, order.topic)
+        resolution = described(order.how, plan, order.topic)
         if plan is not None and not dry_run:
-            self._inputs.history.resolved(order, told)
-        return told
+            self._inputs.history.resolved(order, resolution)
+        return resolution
 
     async def forget_mirror(self, topic: str, *, dry_run: bool) -> Forgotten:
-        """Remove what is recorded of a mirror that is not copied any more (`engine.flow.forget`).
+        """Remove what is recorded about a mirror that is no longer copied (`engine.flow.forget`).
 
         Raises:
             ReplicatorError: The flow is not known here yet, or the mirror is copied, or may be.
         """
-        uid = self._standing.uid
+        uid = self._run_state.uid
         if uid is None:
             raise ReplicatorError(
-                f"what is recorded of flow {self._inputs.flow.name!r} is not known yet",
-                why=self._standing.trouble or "",
+                f"the records of flow {self._inputs.flow.name!r} are not known yet",
+                why=self._run_state.problem or "",
                 next_step="replicator flow status",
             )
-        site = self._site(self._standing.log(), uid)
+        site = self._site(self._run_state.log(), uid)
         selected = selection.matches(self._inputs.flow.topics, topic)
         there: bool | None = None
         if selected:
-            with contextlib.suppress(KafkaError):  # then it is not known, which is said
+            with contextlib.suppress(KafkaError):  # then it stays None: not known
                 await site.reach_source()
                 there = not await self._inputs.source.gone([topic])
         return await forget_mirror(
-            self._standing.log(), (self._inputs.flow.name, uid), topic, selected=selected, there=there, dry_run=dry_run
+            self._run_state.log(), (self._inputs.flow.name, uid), topic, selected=selected, there=there, dry_run=dry_run
         )
 
     def _site(self, state_log: StateLog, uid: str) -> Site:
-        return self._standing.site(state_log, uid, self._picture.copying)
+        return self._run_state.site(state_log, uid, self._picture.copying)

@@ -1,4 +1,4 @@
-"""The picture of one flow in this daemon, and of the whole flow, for status."""
+"""The status of one flow in this daemon, and of the whole flow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.status.whole_flow import elsewhere, has_parts_elsewhere, merged
 from replicator.engine.flow.copying import PartsCopying
-from replicator.engine.flow.status import Silent, at_rest, flow_status, told_once
+from replicator.engine.flow.status import Silent, at_rest, flow_status, joined_problems
 from replicator.errors import DamagedRecord, ReplicatorError
 from replicator.model.states import FlowState
 from replicator.model.status import ClusterStatus, FlowStatus
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicator.engine.flow.inputs import FlowInputs
-    from replicator.engine.flow.standing import Standing
+    from replicator.engine.flow.run_state import RunState
 
 
 class FlowPicture:
-    """What one flow shows.
+    """Puts together the status of one flow.
 
     Args:
-        inputs: What it works with.
-        standing: How it stands.
+        inputs: What the flow works with.
+        run_state: The state of the flow in this daemon.
     """
 
-    def __init__(self, inputs: FlowInputs, standing: Standing) -> None:
+    def __init__(self, inputs: FlowInputs, run_state: RunState) -> None:
         self._inputs = inputs
-        self._standing = standing
-        self._meant: FlowState | None = None
+        self._run_state = run_state
+        self._intended: FlowState | None = None
 
     async def status(self) -> FlowStatus:
-        """Return the picture of this flow now."""
-        parts = self._standing.parts
+        """Return the status of this flow now, as this daemon knows it."""
+        parts = self._run_state.parts
         now = asyncio.get_running_loop().time()
         clusters = self._clusters(now)
         shown = self._state(clusters)
@@ -44,89 +44,88 @@ class FlowPicture:
             uid=parts.identity.uid if parts else None,
             mirrors=parts.sync.mirrors if parts else {},
             pump=parts.pump if parts else None,
-            paused=self._standing.paused,
-            trouble=self._reason(shown, clusters),
+            paused=self._run_state.paused,
+            reason=self._reason(shown, clusters),
             coordinator_answers=parts.leases.answers if parts else None,
             clusters=clusters,
             silent=Silent(self._inputs.source.seen.silent(now), self._inputs.target.seen.silent(now)),
             chosen=parts.sync.chosen if parts else None,
         )
-        return picture if self._standing.ended_because is None else at_rest(picture)
+        return picture if self._run_state.ended_because is None else at_rest(picture)
 
     def _clusters(self, now: float) -> tuple[ClusterStatus, ...]:
-        """Return what is known of both clusters; nothing of those that nobody looks at any more."""
+        """Return what is known about both clusters; nothing if the flow has ended and nobody watches them."""
         sides = (self._inputs.source, self._inputs.target)
-        if self._standing.ended_because is not None:
+        if self._run_state.ended_because is not None:
             return tuple(ClusterStatus(side.spec.alias, None) for side in sides)
         return tuple(side.seen.status(side.spec.alias, now) for side in sides)
 
     def _state(self, clusters: Sequence[ClusterStatus]) -> FlowState:
-        """Return which state the flow shows: by its switches and its writer's role, and by what answers."""
-        if self._standing.ended_because is not None:
+        """Return the state that the flow shows, from its switches, its writer's role, and the clusters that respond."""
+        if self._run_state.ended_because is not None:
             return FlowState.FAULTED
-        if self._standing.switches is None:
-            meant = FlowState.PAUSED if self._standing.paused else FlowState.ACTIVE
+        if self._run_state.switches is None:
+            intended = FlowState.PAUSED if self._run_state.paused else FlowState.ACTIVE
         else:
             try:
-                meant = self._meant = self._standing.switches.state(paused=self._standing.paused)
-            except DamagedRecord:  # which the reason tells; what is copied goes on, and what stands by stays there
-                meant = self._meant or (FlowState.PAUSED if self._standing.paused else FlowState.ACTIVE)
-        if meant is not FlowState.ACTIVE:
-            return meant
+                intended = self._intended = self._run_state.switches.state(paused=self._run_state.paused)
+            except DamagedRecord:  # the reason reports it; the flow continues to copy, or to stand by
+                intended = self._intended or (FlowState.PAUSED if self._run_state.paused else FlowState.ACTIVE)
+        if intended is not FlowState.ACTIVE:
+            return intended
         if any(cluster.up is False for cluster in clusters):
             return FlowState.UNREACHABLE
-        return (
-            FlowState.ACTIVE if self._standing.parts is not None and self._standing.passed_once else FlowState.STARTING
-        )
+        is_up = self._run_state.parts is not None and self._run_state.passed_once
+        return FlowState.ACTIVE if is_up else FlowState.STARTING
 
     def _reason(self, shown: FlowState, clusters: Sequence[ClusterStatus]) -> str | None:
-        """Return all that an operator should know of a flow beside the figures."""
-        if self._standing.ended_because is not None:
-            return self._standing.ended_because
-        lost = self._standing.state_log.topic.lost if self._standing.state_log is not None else None
+        """Return everything that an operator should know about a flow besides the figures."""
+        if self._run_state.ended_because is not None:
+            return self._run_state.ended_because
+        lost = self._run_state.state_log.topic.lost if self._run_state.state_log is not None else None
         try:
-            under_way = self._standing.switches.under_way if self._standing.switches is not None else None
+            under_way = self._run_state.switches.under_way if self._run_state.switches is not None else None
         except DamagedRecord as error:
             under_way = error.with_next_step()
-        told = [lost, *self._standing.found.texts(), under_way]
-        told.append(self._standing.opened.untold if self._standing.opened is not None else None)
-        beside = len(told)  # none of these explains what the flow waits for
-        told += [cluster.trouble for cluster in clusters]
-        told += self._throttled()
-        parts = self._standing.parts
+        texts = [lost, *self._run_state.found.texts(), under_way]
+        texts.append(self._run_state.opened.untold if self._run_state.opened is not None else None)
+        beside = len(texts)  # none of these explains what the flow waits for
+        texts += [cluster.trouble for cluster in clusters]
+        texts += self._throttled()
+        parts = self._run_state.parts
         if parts is not None:
             down = tuple(f"{cluster.cluster} broker " for cluster in clusters if cluster.up is False)
-            troubles = sorted(parts.pump.overview.present_trouble().items())
-            told += [f"{place}: {why}" for place, why in troubles if not place.startswith(down)]
-            told += [*parts.shards.problems(), parts.acls.problem]
+            problems = sorted(parts.pump.overview.present_problems().items())
+            texts += [f"{subject}: {why}" for subject, why in problems if not subject.startswith(down)]
+            texts += [*parts.shards.problems(), parts.acls.problem]
         if (
             shown is not FlowState.UNREACHABLE
-            and not any(told[beside:])
-            and self._standing.trouble != self._standing.found.wrong_cluster
+            and not any(texts[beside:])
+            and self._run_state.problem != self._run_state.found.wrong_cluster
         ):
-            told.append(self._standing.trouble)
-        state_log = self._standing.state_log
-        return told_once(told, lost, state_log.topic.is_gone if state_log is not None else "")
+            texts.append(self._run_state.problem)
+        state_log = self._run_state.state_log
+        return joined_problems(texts, lost, state_log.topic.is_gone if state_log is not None else "")
 
     def _throttled(self) -> list[str]:
-        """Return which side is slow because it asks for pauses: that is no fault, and waiting is all that helps."""
+        """Return which side throttles us: that is not a fault, and only waiting helps."""
         now = asyncio.get_running_loop().time()
         sides = (("source", self._inputs.source), ("target", self._inputs.target))
-        told = ((side, cluster.seen.throttled(cluster.spec.alias, now)) for side, cluster in sides)
-        return [f"throttled by the {side}: {text}" for side, text in told if text is not None]
+        texts = ((side, cluster.seen.throttled(cluster.spec.alias, now)) for side, cluster in sides)
+        return [f"throttled by the {side}: {text}" for side, text in texts if text is not None]
 
     async def whole_status(self) -> FlowStatus:
-        """Return the picture of the whole flow, with what the daemons tell that copy other parts of it."""
+        """Return the status of the whole flow, including what the daemons report that copy other parts of it."""
         return await self.whole_of(await self.status())
 
     async def whole_of(self, mine: FlowStatus) -> FlowStatus:
-        """Return the same, where its own picture is there already."""
+        """Return the status of the whole flow, given this daemon's own."""
         names = sorted(elsewhere(mine) - {self._inputs.me.instance})
-        parts = self._standing.parts
+        parts = self._run_state.parts
         if parts is None or not has_parts_elsewhere(mine):
             return mine
         asked = await asyncio.gather(
-            *(self._inputs.peers.status(parts.presence.address(name), self._standing.asked(parts)) for name in names),
+            *(self._inputs.peers.status(parts.presence.address(name), self._run_state.asked(parts)) for name in names),
             return_exceptions=True,
         )
         others: list[FlowStatus] = []
@@ -141,8 +140,8 @@ class FlowPicture:
         return await asyncio.to_thread(merged, mine, others, silent)
 
     def copying(self) -> PartsCopying | None:
-        """Return what the copying tells whoever carries out a switch; None while the flow is not up here."""
-        standing = self._standing
-        if standing.parts is None:
+        """Return what a switch may ask about the copying; None while the flow is not up here."""
+        run_state = self._run_state
+        if run_state.parts is None:
             return None
-        return PartsCopying(standing.parts, lambda: standing.paused, self.whole_status)
+        return PartsCopying(run_state.parts, lambda: run_state.paused, self.whole_status)

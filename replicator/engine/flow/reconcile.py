@@ -1,4 +1,4 @@
-"""Brings a pump in line with the mirrors: partitions begin, stop with their mirror, or begin anew once it is mended."""
+"""Reconciles a pump with the mirrors: partitions start, stop with their mirror, or start over once it is repaired."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _OF_THE_MIRROR = frozenset(
         Reason.WAITING_FOR_ACCESS,
     }
 )
-"""Reasons that a whole mirror hands to its partitions, and takes back."""
+"""Reasons that a mirror passes on to its partitions, and withdraws again."""
 
 log = get_logger(__name__)
 
 
-class Lineup:
-    """The partitions of one flow."""
+class Reconciler:
+    """Starts and stops the partitions of one flow."""
 
     def __init__(self, flow: FlowSpec, pump: Copier, source_ends: SourceEnds) -> None:
         self._flow = flow
@@ -47,13 +47,13 @@ class Lineup:
         self._source_ends = source_ends
         self._doubts: dict[TopicPartition, float] = {}
         self._stopped: set[PartitionView] = set()
-        """Those that stand still for a fault of their whole topic, and go on once that has passed."""
+        """Partitions that stopped over a fault of their whole topic, and continue once it has passed."""
         self._one_at_a_time = asyncio.Lock()
 
     async def apply(self, mirrors: Collection[Mirror], guard_ms: int, is_paused: Callable[[], bool]) -> None:
-        """Take the mirrors as the last pass left them, some at a time; one caller after the other.
+        """Apply the mirrors as the last pass left them, a few at a time; one caller after the other.
 
-        In the middle of it a switch may begin, or the flow be paused: both are asked for with each mirror.
+        Meanwhile a switch may begin, or the flow may be paused: both are checked again for each mirror.
         """
         async with self._one_at_a_time:
             await self._source_ends.read()
@@ -70,10 +70,11 @@ class Lineup:
         if mirror.fault is not None:
             self._stop(slots, mirror.fault)
         elif mirror.recorded and pump.context.writers.copies(mirror.target_topic):
-            # Else shards may change hands in the middle of a pass: the target topic is not proven ours yet.
+            # A mirror that is not recorded yet has to wait: shards may change hands in the middle of a pass, before the
+            # target topic is proven to be ours.
             pump.source.topic_ids[mirror.topic] = mirror.source_id
             pump.target.topic_ids[mirror.target_topic] = mirror.target_id
-            # Nothing tells where a record stands that a cleaner may take: such a topic is never mapped.
+            # A topic that may be cleaned is never mapped: once the cleaner has taken a record, nothing shows its place.
             lenient = self._flow.offsets is not Offsets.IDENTICAL
             limits = TargetLimits(
                 mirror.batch_bytes_max,
@@ -117,28 +118,28 @@ class Lineup:
             self._pump.resume(slot)
         elif slot.copy.phase is Phase.FAULTED and (
             slot in self._stopped or slot.copy.reason in _OF_THE_MIRROR
-        ):  # which has no fault any more
+        ):  # the mirror has no fault any more
             self._pump.resume(slot)
         self._stopped.discard(slot)
 
     def _stop(self, slots: Iterable[PartitionView], fault: Fault) -> None:
         for slot in slots:
-            # A partition may have stopped first, by what it saw of another topic under the same name.
+            # A partition may have stopped earlier, over what it saw of a re-created topic under the same name.
             if slot.copy.reason is not fault.reason and self._pump.partitions.get(slot.source) is slot:
                 if slot.copy.phase is not Phase.FAULTED:
                     self._stopped.add(slot)
                 self._pump.fault(slot, fault.reason, fault.text)
 
-    def begin_anew(self, topic: str) -> None:
-        """Forget the partitions of a mirror whose fault was resolved: the next pass begins with its record.
+    def start_over(self, topic: str) -> None:
+        """Forget the partitions of a mirror whose fault was resolved: the next pass starts from its record.
 
-        What they sent without an answer may still arrive: their successors wait that out.
+        Their unanswered requests may still take effect, which their successors wait out.
         """
         self.forget([slot for slot in self._pump.partitions.values() if slot.source.topic == topic])
         log.info("mirror begins anew", flow=self._flow.name, topic=topic)
 
     def forget(self, slots: Iterable[PartitionView]) -> None:
-        """Let go of partitions; what they sent without an answer is waited out should they come again."""
+        """Remove partitions; if they are added again, they wait out their unanswered requests."""
         pump = self._pump
         for slot in slots:
             if slot.copy.sending.outstanding or slot.copy.doubtful:

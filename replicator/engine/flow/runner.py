@@ -1,6 +1,6 @@
-"""Runs one flow in one daemon: from the opening of its target to the end of its last connection.
+"""Runs one flow in one daemon, from opening its target to closing its last connection.
 
-What it shows is `picture`, what may be asked of it and ordered `operations`.
+`picture` is the status it shows; `operations` are the questions and orders it takes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from replicator.aio.tasks import lasting
 from replicator.backoff import Backoff
 from replicator.engine.flow.assembly import Parts, assemble, silence_seconds
-from replicator.engine.flow.background import Chores
+from replicator.engine.flow.background import BackgroundWork
 from replicator.engine.flow.cluster_watch import ClusterWatch
 from replicator.engine.flow.ending import why_ended
 from replicator.engine.flow.following import Following
 from replicator.engine.flow.inputs import FlowInputs
 from replicator.engine.flow.operations import Operations
 from replicator.engine.flow.picture import FlowPicture
-from replicator.engine.flow.standing import Standing
+from replicator.engine.flow.run_state import RunState
 from replicator.engine.flow.start_findings import StartFindings
 from replicator.engine.flow.topic_loop import TopicLoop
 from replicator.engine.flow.watcher import PumpWatcher
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
 
 _START_PAUSE_SECONDS = (0.2, 4.0)
-"""The longest is well below `SILENT_SECONDS`: nothing else is asked of a target that was not opened yet."""
+"""The longest is well below `SILENT_SECONDS`: until a target is open, it gets no other requests."""
 _DRAIN_SECONDS = 4.0
 _UID_SECONDS = 0.2
 
@@ -52,22 +52,22 @@ class FlowRunner:
     """One flow in one daemon.
 
     Args:
-        inputs: What it works with.
+        inputs: What the flow works with.
 
     Attributes:
-        picture: What it shows.
-        operations: What may be asked of it, and ordered.
+        picture: The flow's status.
+        operations: Questions about the flow, and orders to it.
     """
 
     def __init__(self, inputs: FlowInputs) -> None:
         self._inputs = inputs
-        self._standing = standing = Standing(inputs, StartFindings(inputs.flow.name))
-        self._topics = TopicLoop(inputs, standing)
-        self._following = Following(inputs, standing, self._topics.stale)
-        self._watcher = PumpWatcher(inputs, standing, self._partition_is_new, self._topics.stale)
-        self.picture = FlowPicture(inputs, standing)
-        self.operations = Operations(inputs, standing, self.picture, self._following)
-        self._chores: Chores | None = None
+        self._run_state = run_state = RunState(inputs, StartFindings(inputs.flow.name))
+        self._topics = TopicLoop(inputs, run_state)
+        self._following = Following(inputs, run_state, self._topics.stale)
+        self._watcher = PumpWatcher(inputs, run_state, self._partition_is_new, self._topics.stale)
+        self.picture = FlowPicture(inputs, run_state)
+        self.operations = Operations(inputs, run_state, self.picture, self._following)
+        self._background: BackgroundWork | None = None
         self._bug: BaseException | None = None
         self._met_bug = asyncio.Event()
 
@@ -78,37 +78,37 @@ class FlowRunner:
 
     @property
     def reverse_name(self) -> str:
-        """Name of the flow with both clusters swapped, empty where the file has none."""
+        """Name of the flow with both clusters swapped; empty if the file has none."""
         return self._inputs.reverse.name if self._inputs.reverse is not None else ""
 
     @property
     def uid(self) -> str | None:
-        """The flow's uid, None while it is not known."""
-        return self._standing.uid
+        """The flow's uid; None while it is not known."""
+        return self._run_state.uid
 
     @property
     def ended_because(self) -> str | None:
-        """Why it ended by itself; None while it runs."""
-        return self._standing.ended_because
+        """Why it ended without being stopped; None while it runs."""
+        return self._run_state.ended_because
 
     def _site(self, state_log: StateLog, uid: str) -> Site:
-        return self._standing.site(state_log, uid, self.picture.copying)
+        return self._run_state.site(state_log, uid, self.picture.copying)
 
-    def _up_chores(self) -> Chores:
-        if self._chores is None:
-            raise BugError(f"flow {self.flow.name} has no chores before it is up")
-        return self._chores
+    def _background_work(self) -> BackgroundWork:
+        if self._background is None:
+            raise BugError(f"flow {self.flow.name} has no background work before it is up")
+        return self._background
 
     def _partition_is_new(self) -> None:
-        self._up_chores().unrecorded.set()
+        self._background_work().unrecorded.set()
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Run until cancelled. A cluster that cannot be reached is tried again; a wrong one raises.
+        """Run until cancelled. An unreachable cluster is retried; a wrong one raises.
 
         Raises:
-            ReplicatorError: Something only an operator can mend.
+            ReplicatorError: Something only an operator can fix.
             Exception: A bug.
         """
         async with asyncio.TaskGroup() as group:
@@ -116,12 +116,12 @@ class FlowRunner:
             await self._patiently(self._open_target)
             group.create_task(lasting(self._watch(self._inputs.source, 0).run))
             group.create_task(lasting(self._watch(self._inputs.target, 1).run))
-            group.create_task(lasting(self._standing.log().follow))
+            group.create_task(lasting(self._run_state.log().follow))
             group.create_task(lasting(self._copy))
             group.create_task(lasting(self._switch))
 
     def end_over(self, bug: BaseException) -> None:
-        """Let `run` raise what a callback or a stray task of this flow met: it belongs to nothing smaller."""
+        """Make `run` raise an error of a callback or a stray task that belongs to this flow, and to nothing smaller."""
         if self._bug is None:
             self._bug = bug
             self._met_bug.set()
@@ -132,36 +132,36 @@ class FlowRunner:
             raise self._bug
 
     def ended_over(self, error: BaseException) -> BaseException:
-        """Note why `run` has ended by itself; return it."""
-        self._standing.ended_because = why_ended(error)
+        """Note the error over which `run` has ended; return it."""
+        self._run_state.ended_because = why_ended(error)
         return error
 
     def follows(self, before: FlowRunner) -> None:
-        """Say until this one is up why the one before it ended."""
-        self._standing.trouble = f"begun again; it had ended over: {before.ended_because}"
+        """Report why the previous runner of this flow ended, until this one is up."""
+        self._run_state.problem = f"restarted; it had ended over: {before.ended_because}"
 
     def _watch(self, cluster: Cluster, side: int) -> ClusterWatch:
         """Return the watch over the source (0) or the target (1)."""
         kept = TopicPartition(STATE_TOPIC, 0)
 
         def in_use() -> Collection[int]:
-            parts = self._standing.parts
+            parts = self._run_state.parts
             nodes = parts.pump.overview.nodes_in_use()[side] if parts is not None else set()
             keeper = cluster.leader(kept) if cluster is self._inputs.target else None
             return nodes | {keeper.node} if keeper is not None else nodes
 
         def leaderless() -> Collection[TopicPartition]:
-            parts = self._standing.parts.pump.overview.leaderless()[side] if self._standing.parts is not None else []
+            parts = self._run_state.parts.pump.overview.leaderless()[side] if self._run_state.parts is not None else []
             return [*parts, kept] if cluster is self._inputs.target and cluster.away(kept) is not None else parts
 
         def lost() -> None:
-            if self._standing.parts is not None:
-                self._standing.parts.pump.leaders_stale(source=side == 0, target=side == 1)
+            if self._run_state.parts is not None:
+                self._run_state.parts.pump.leaders_stale(source=side == 0, target=side == 1)
 
         return ClusterWatch(self.flow.name, cluster, in_use, lost, leaderless)
 
     async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do what a flow starts with, again and again while a cluster cannot be reached."""
+        """Do a step of the start, with retries while a cluster cannot be reached."""
         backoff = Backoff(*_START_PAUSE_SECONDS)
         while True:
             try:
@@ -169,39 +169,39 @@ class FlowRunner:
             except (KafkaError, TimedOut, Conflict) as error:
                 if isinstance(error, KafkaError) and not error.retryable and not self._is_of_source(error):
                     raise
-                if self._standing.met(error):
+                if self._run_state.met(error):
                     log.warning("flow cannot start yet", flow=self.flow.name, why=str(error), next=error.next_step)
             else:
                 return
             await asyncio.sleep(backoff.next_seconds())
 
     def _is_of_source(self, error: KafkaError) -> bool:
-        """Return whether another cluster answers as the source: nothing is copied, but the target can be opened."""
+        """Return whether a wrong cluster responds as the source: nothing is copied, but the target can be opened."""
         return isinstance(error, WrongCluster) and error.cluster == self.flow.source
 
     async def _open_target(self) -> None:
-        """Open the target and read what is recorded there; the source may be gone."""
+        """Open the target and read what is recorded there; the source need not be reachable."""
         await self._inputs.target.open()
         await ensure_state_topic(self._inputs.target, self._inputs.admins[1])
         state_log = StateLog(self._inputs.target)
         await state_log.read_to_end()
-        self._standing.state_log = state_log
+        self._run_state.state_log = state_log
 
     async def _switch(self) -> None:
-        """Keep switches going; also while the source is gone, if the flow was ever begun."""
+        """Carry out switches, also while the source is unreachable, if the flow has ever been started."""
         uid, seen = None, None
         while uid is None:
-            now = self._standing.log().position, self._inputs.source.cluster_id, self._standing.parts is None
-            if now != seen:  # a search of all records, which a source that stays unknown must not repeat for ever
-                seen, uid = now, self._standing.uid
+            now = self._run_state.log().position, self._inputs.source.cluster_id, self._run_state.parts is None
+            if now != seen:  # it searches all records: not to be repeated for ever while the source stays unknown
+                seen, uid = now, self._run_state.uid
             if uid is None:
                 await asyncio.sleep(_UID_SECONDS)
-        self._standing.switches = SwitchKeeper(self._site(self._standing.log(), uid))
-        await self._standing.switches.run()
+        self._run_state.switches = SwitchKeeper(self._site(self._run_state.log(), uid))
+        await self._run_state.switches.run()
 
     async def _copy(self) -> None:
         await self._patiently(self._start)
-        parts = self._standing.up()
+        parts = self._run_state.up()
         async with asyncio.TaskGroup() as group:
             group.create_task(lasting(parts.pump.run))
             group.create_task(lasting(parts.presence.run))
@@ -211,12 +211,12 @@ class FlowRunner:
                 group.create_task(lasting(shard.claim.run))
             group.create_task(lasting(self._stop_when_resharded))
             group.create_task(lasting(self._topics.run, parts))
-            self._up_chores().begin(group)
+            self._background_work().begin(group)
             group.create_task(lasting(verify_continuously, self.flow, parts.pump))
             group.create_task(lasting(parts.groups.run))
 
     async def _start(self) -> None:
-        inputs, standing = self._inputs, self._standing
+        inputs, run_state = self._inputs, self._run_state
         await asyncio.gather(inputs.source.open(), self._topics.read_guard())
         if inputs.source.cluster_id == inputs.target.cluster_id:
             raise WrongCluster(
@@ -225,12 +225,12 @@ class FlowRunner:
                 why=f"{self.flow.source} and {self.flow.target} are the same cluster, {inputs.source.cluster_id}",
                 next_step=f"correct the bootstrap of {self.flow.source} or of {self.flow.target}",
             )
-        state_log = standing.log()
+        state_log = run_state.log()
         await state_log.read_to_end()
         inputs.between.check_source(state_log.records)
-        known = standing.uid
+        known = run_state.uid
         if known is not None:
-            await standing.found.look_at_role(self._site(state_log, known))
+            await run_state.found.look_at_role(self._site(state_log, known))
         identity = await establish(
             self.flow,
             inputs.source.cluster_id or "",
@@ -239,14 +239,14 @@ class FlowRunner:
             inputs.me.instance,
         )
         silence = silence_seconds(inputs.coordinator, inputs.target.spec)
-        await agree_on_shards(self.flow, identity.uid, inputs.target, state_log, silence, self._tell_waiting)
+        await agree_on_shards(self.flow, identity.uid, inputs.target, state_log, silence, self._report_waiting)
         parts = self._assemble(identity, state_log)
         inputs.between.note()
-        await standing.found.look_at_switches(self._site(state_log, identity.uid))
-        standing.parts = parts
+        await run_state.found.look_at_switches(self._site(state_log, identity.uid))
+        run_state.parts = parts
         state_log.listen(self._following.record)
         self._following.desired()
-        standing.works()
+        run_state.works()
         log.info(
             "flow up",
             flow=self.flow.name,
@@ -256,7 +256,7 @@ class FlowRunner:
         )
 
     def _assemble(self, identity: Identity, state_log: StateLog) -> Parts:
-        """Return its parts, at rest, with what is done beside them."""
+        """Create its parts, not running yet, and the background work beside them; return the parts."""
         inputs = self._inputs
         parts = assemble(
             inputs,
@@ -265,9 +265,9 @@ class FlowRunner:
             self._watcher,
             self._drain_shard,
             self._shards_changed,
-            lambda shard: self._up_chores().of(shard),
+            lambda shard: self._background_work().of(shard),
         )
-        self._chores = Chores(
+        self._background = BackgroundWork(
             self.flow,
             inputs.me.instance,
             inputs.target,
@@ -278,49 +278,49 @@ class FlowRunner:
         )
         return parts
 
-    def _tell_waiting(self, why: str) -> None:
-        if self._standing.trouble != why:
+    def _report_waiting(self, why: str) -> None:
+        if self._run_state.problem != why:
             log.warning("flow waits", flow=self.flow.name, why=why)
-        self._standing.trouble = why
+        self._run_state.problem = why
 
     async def stop(self, seconds: float) -> bool:
-        """Hand off what others can take over, drain the rest; return whether every answer came.
+        """Hand off what others can take over and drain the rest; return whether every response came.
 
         Call it before `run` is cancelled.
         """
-        parts = self._standing.parts
+        parts = self._run_state.parts
         return True if parts is None else await parts.shards.end(seconds)
 
     async def close(self) -> None:
-        """Close every connection; after `run` has ended."""
-        if self._standing.parts is not None:
-            self._standing.parts.pump.close()
+        """Close every connection; call it after `run` has ended."""
+        if self._run_state.parts is not None:
+            self._run_state.parts.pump.close()
         await self._inputs.close()
 
     async def _drain_shard(self, shard: Shard) -> bool:
-        """End the work on a shard's partitions, with what only the holder of its claim can still record."""
-        parts = self._standing.up()
+        """Stop a shard's partitions, and record what only the holder of its claim still can."""
+        parts = self._run_state.up()
         slots = [slot for slot in parts.pump.partitions.values() if slot.shard is shard]
         drained = await parts.pump.drain(slots, _DRAIN_SECONDS, "handed over")
         try:
-            await self._up_chores().record_ends_once([shard])
+            await self._background_work().record_ends_once([shard])
         except ReplicatorError as error:
             log.warning("source ends not recorded", flow=self.flow.name, why=str(error))
-        parts.lineup.forget(slots)
+        parts.reconciler.forget(slots)
         return drained
 
     async def _stop_when_resharded(self) -> None:
         await self._following.resharded.wait()
         raise Conflict(
-            f"flow {self.flow.name!r} has another number of shards by now than the {self.flow.shards} of this file",
-            why="another daemon of the flow was started with another file, while this one seemed to be gone",
-            next_step="give all daemons of the flow the same `shards`, and start this one again",
+            f"flow {self.flow.name!r} no longer has the {self.flow.shards} shards of this file",
+            why="another daemon of the flow was started with a different file while this one seemed to be gone",
+            next_step="give all daemons of the flow the same `shards`, and restart this one",
         )
 
     def _shards_changed(self) -> None:
-        """Begin with the partitions of shards that became ours."""
-        if self._standing.parts is not None and self._standing.passed_once:
-            self._standing.parts.pump.start(self._topics.line_up(self._standing.parts))
+        """Start the partitions of shards that have become ours."""
+        if self._run_state.parts is not None and self._run_state.passed_once:
+            self._run_state.parts.pump.start(self._topics.reconcile(self._run_state.parts))
 
 
 def _copies(parts: Parts) -> bool:

@@ -1,8 +1,8 @@
-"""What is known of the source's ends, kept on `replicator.state`: what a failover states its loss by.
+"""The source's ends as last seen, kept on `replicator.state`: a failover derives its loss from them.
 
-With each end goes the time at which the target last held all that the source was seen to hold.
-A copy of a compacted topic that falls behind for longer than the source keeps tombstones may never see some of them:
-then deleted keys would live on. That is told at the first offset that the cleaner took, never passed over.
+Each end comes with the time at which the target last held everything the source was seen to hold.
+If a copy of a compacted topic lags for longer than the source keeps tombstones, it may never see some of them, and
+deleted keys would live on. That is reported at the first offset that the cleaner took; it is never ignored.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class SourceEnds:
                 if number % _ENTRIES_A_TURN == 0:
                     await turns.give()
                 where = (one.topic, one.partition)
-                # A partition has moved between shards where a flow was given another number of them.
+                # If the number of shards was changed, a partition may have moved to another shard.
                 levels[where] = max(one.caught_up_ms, levels.get(where, 0))
         self._levels = levels
 
     def level_ms(self, where: TopicPartition) -> int:
-        """Return when the target was recorded to hold all of a partition (Unix, ms) at the last `read`, 0 for never."""
+        """Return when the target held all of a partition (Unix, ms), as recorded at the last `read`; 0 for never."""
         return self._levels.get(where, 0)
 
     async def record(self, pump: Copier, shards: Collection[Shard]) -> None:
@@ -95,10 +95,10 @@ class SourceEnds:
 
 
 def intact_below(slot: PartitionView, mirror: Mirror, source_end: int, pump: Copier) -> int:
-    """Return below which source offset nothing may have been cleaned away, 0 where tombstones cannot be lost.
+    """Return the source offset below which cleaned records may have taken tombstones with them; 0 for none.
 
-    The first copy of a partition begins with an empty target: there is nothing to delete, until it takes too long.
-    A source that keeps tombstones for less than a minute loses them to any reader: that much is forgiven everywhere.
+    The first copy of a partition starts with an empty target, so there is nothing to delete, unless it takes too long.
+    If a source keeps tombstones for less than a minute, any reader may miss them; so less than that never counts.
     """
     if not slot.recorded.cleaning.certain or mirror.delete_retention_ms is None:
         return 0

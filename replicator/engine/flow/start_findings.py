@@ -1,7 +1,7 @@
-"""What the start of a flow found, and an operator should know of for as long as it runs.
+"""What the start of a flow found, and an operator should know for as long as the flow runs.
 
-Another cluster behind an address, and what earlier versions broke: that is made good here as far as it can be, each by
-what the records tell, and a look that fails stops no flow. The next start looks again.
+That is a wrong cluster behind an address, and damage done by earlier versions. Such damage is repaired here as far as
+the records allow. A check that fails does not stop the flow; the next start repeats it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class StartFindings:
         flow: Its name.
 
     Attributes:
-        wrong_cluster: That another cluster answers than before; None while the one that is meant does.
+        wrong_cluster: A text saying that a different cluster responds than before; None while the right one does.
     """
 
     def __init__(self, flow: str) -> None:
@@ -38,21 +38,21 @@ class StartFindings:
         self._kept: dict[str, str] = {}
 
     def texts(self) -> list[str]:
-        """Return what was found; that another cluster answers comes first."""
+        """Return what was found; a wrong cluster comes first."""
         return [*([self.wrong_cluster] if self.wrong_cluster is not None else []), *self._kept.values()]
 
     def met(self, error: ReplicatorError) -> str:
-        """Take an error that the flow waits for; return it with what helps: its text is all that status keeps of it."""
+        """Note an error that the flow waits to pass; return its text with the next step, for status to show."""
         text = f"{error}; next: {error.next_step}" if error.next_step else str(error)
         self.wrong_cluster = text if isinstance(error, WrongCluster) else None
         return text
 
     async def look_at_role(self, site: Site) -> None:
-        """Let the flow stand by again whose role was taken; what copies to an open side is refused anyway."""
+        """Make a flow stand by again if its role was taken; whatever copies to an open side is refused anyway."""
         await self._look(give_back_role, site, "not known whether the flow's role was taken")
 
     async def look_at_switches(self, site: Site) -> None:
-        """Undo what switches of another flow did here, and cuts that stand too high; copying needs none of it."""
+        """Undo what switches of another flow did here, and cuts that are too high; copying does not depend on it."""
         await self._look(undo_mix_ups, site, "not known whether switches of another flow were carried out here")
         await self._look(lower_high_cuts, site, "not known whether an earlier version cut too high")
 

@@ -1,4 +1,4 @@
-"""Turns what the engine holds into the snapshots everybody reads (`model.status`)."""
+"""Turns what the engine holds into the snapshots that everybody reads (`model.status`)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from replicator.model.spec import FlowSpec
 
 _LEFT_OUT_MAX = 100
-"""Topics that are named of those left out."""
+"""How many of the topics that are left out are named."""
 
 _WAITS = frozenset({Reason.WAITING_FOR_CLAIM, Reason.WAITING_FOR_LEADER, Reason.WAITING_FOR_BROKER, Reason.STATE_LOST})
-"""Reasons of partitions that are shown as waiting, whatever phase their machine is in."""
+"""Reasons for which a partition is shown as waiting, whatever phase its state machine is in."""
 _NOBODYS = frozenset({Reason.FENCED, Reason.SOURCE_MISSING})
 _STATES = {
     Phase.SEEDING: MirrorState.SEEDING,
@@ -42,7 +42,7 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """The brokers in use that do not answer, on each side, with the reason in words."""
+    """The brokers in use that do not respond, on each side, with the reason in words."""
 
     source: Mapping[int, str] = field(default_factory=dict)
     target: Mapping[int, str] = field(default_factory=dict)
@@ -59,13 +59,13 @@ async def flow_status(
     mirrors: Mapping[str, Mirror],
     pump: Copier | None,
     paused: bool,
-    trouble: str | None,
+    reason: str | None,
     coordinator_answers: bool | None = None,
     clusters: tuple[ClusterStatus, ...] = (),
     silent: Silent = NOBODY,
     chosen: Chosen | None = None,
 ) -> FlowStatus:
-    """Return the picture of one flow; everything else runs meanwhile, so what is of a moment is so per partition."""
+    """Return the status of one flow; everything else runs meanwhile, so only each partition's part is consistent."""
     turns = Turns()
     slots: dict[str, list[PartitionView]] = {}
     if pump is not None:
@@ -79,9 +79,9 @@ async def flow_status(
             for name, mirror in sorted(mirrors.items())
         ]
     )
-    # What changed hands is nobody's lag any more, of a topic that was deleted nothing is at risk, and what another
-    # daemon copies is told by that one. Of what nobody works on, or has begun with, no figure is known: then a part is
-    # not the whole.
+    # Partitions that a switch fenced have no lag any more, a deleted topic has nothing at risk, and another daemon
+    # reports the partitions that it copies. For a partition that nobody works on, or has started yet, no figure is
+    # known; then the flow has no total, because a part is not the whole.
     counted = [
         one
         for picture in pictures
@@ -96,7 +96,7 @@ async def flow_status(
         source=flow.source,
         target=flow.target,
         state=shown,
-        reason=trouble,
+        reason=reason,
         epoch=pump.context.writers.flow.producer_epoch if pump else None,
         lag_records=total_known([one.lag_records for one in counted]),
         rpo_seconds=worst_known([one.rpo_seconds for one in counted]),
@@ -113,9 +113,10 @@ async def flow_status(
 
 
 def at_rest(picture: FlowStatus) -> FlowStatus:
-    """Return the picture of a flow that has ended here: nothing of it is copied, held or looked at by this daemon.
+    """Return the status of a flow that has ended here: this daemon copies, holds and watches nothing of it.
 
-    What another daemon copies is as it was last heard of; whether anybody works on what nobody did is not known.
+    Partitions that another daemon copies are shown as last heard; for those that nobody worked on, it is not known
+    whether anybody does now.
     """
     mirrors = tuple(_mirror_at_rest(mirror) for mirror in picture.mirrors)
     shards = tuple(
@@ -167,7 +168,7 @@ async def _mirror(
     if mirror.fault is not None:
         state, reason, detail = MirrorState.FAULTED, mirror.fault.reason, mirror.fault.text
         if reason is Reason.FENCED:
-            # As it was ordered: the target is the open side, or becomes it.
+            # It was ordered: the target is the open side, or is becoming it.
             state = MirrorState.STOPPED
             partitions = tuple(
                 replace(one, state=state) if one.state is MirrorState.FAULTED and one.reason is reason else one
@@ -188,7 +189,7 @@ async def _mirror(
 
 
 def _elsewhere(mirror: Mirror, slots: Sequence[PartitionView], pump: Copier) -> Iterator[PartitionStatus]:
-    """Return what is known of the partitions that another daemon copies, or nobody does yet."""
+    """Return what is known about the partitions that another daemon copies, or nobody yet."""
     here = {slot.source.partition for slot in slots}
     for partition in range(mirror.partitions):
         if partition in here or mirror.fault is not None:
@@ -196,12 +197,12 @@ def _elsewhere(mirror: Mirror, slots: Sequence[PartitionView], pump: Copier) -> 
         where = TopicPartition(mirror.topic, partition)
         shard = pump.shards.of(where)
         holder = pump.shards.holder(shard)
-        if pump.shards.works_on(where):  # ours, and not begun with yet
+        if pump.shards.works_on(where):  # ours, and not started yet
             yield PartitionStatus(partition, MirrorState.PENDING, holder=holder, phase=PartitionPhase.ATTACHING)
             continue
         detail = f"copied by {holder}" if holder else f"nobody works on shard {shard.number} now"
         unheard = None if holder else pump.shards.unheard_seconds()
-        if holder is None:  # where nobody can be heard, whoever worked on it may still do so
+        if holder is None:  # if nobody can be heard, the last holder may still be working on it
             holder = pump.shards.last_holder(shard)
             if holder is not None:
                 detail = f"copied by {holder} when other daemons were last heard"
@@ -225,7 +226,7 @@ def _partition(slot: PartitionView, pump: Copier, silent: Silent = NOBODY) -> Pa
     unanswered = _unanswered(slot, pump, silent)
     if unanswered is not None and (copy.is_copying() or reason in {None, Reason.WAITING_FOR_LEADER}):
         reason, detail = Reason.WAITING_FOR_LEADER, unanswered
-    known = copy.episode > 0 and reason is not Reason.FENCED  # what it was at the fence is not what it is
+    known = copy.episode > 0 and reason is not Reason.FENCED  # after a fence, old figures say nothing about now
     now, now_ms = pump.context.now(), time.time_ns() // 1_000_000
     lag = slot.lag.lag_records_at(now) if known else None
     return PartitionStatus(
@@ -237,7 +238,7 @@ def _partition(slot: PartitionView, pump: Copier, silent: Silent = NOBODY) -> Pa
         source_end=None if reason is Reason.FENCED else slot.lag.observed_end,
         target_start=slot.seen.target_start,
         target_end=copy.target_end if known else None,
-        # Where nobody answers for one of its logs, nothing tells that both hold the same.
+        # If nobody responds for one of its logs, nothing proves that both hold the same.
         lag_records=None if lag == 0 and unanswered is not None else lag,
         offsets=_offsets(slot),
         guard=("on" if copy.sending.guard_is_on(now_ms) else "off") if known else None,
@@ -253,7 +254,7 @@ def _partition(slot: PartitionView, pump: Copier, silent: Silent = NOBODY) -> Pa
 
 
 def _phase(slot: PartitionView, reason: Reason | None) -> PartitionPhase:
-    """Return what is done about a partition for which status gives this reason."""
+    """Return what is being done about a partition for which status shows this reason."""
     phase = slot.copy.phase
     if phase in {Phase.FAULTED, Phase.PAUSED} or reason is Reason.WAITING_FOR_ACCESS:
         return PartitionPhase.STOPPED
@@ -263,7 +264,7 @@ def _phase(slot: PartitionView, reason: Reason | None) -> PartitionPhase:
 
 
 def _unanswered(slot: PartitionView, pump: Copier, silent: Silent) -> str | None:
-    """Return which of the brokers that a partition is copied between does not answer, or that there is none."""
+    """Return which of a partition's two leaders does not respond, or that there is none; None if both respond."""
     there, here = pump.context.leaders_of(slot)
     for side, where, leader, why in (
         (pump.source, slot.source, there, silent.source),
@@ -286,7 +287,7 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def _offsets(slot: PartitionView) -> str:
-    """Return how the target's offsets stand to the source's."""
+    """Return how the target's offsets relate to the source's."""
     track = slot.copy.track
     if track is None:
         return "identical"
@@ -297,7 +298,7 @@ def _offsets(slot: PartitionView) -> str:
 
 
 def _reason(slot: PartitionView) -> tuple[Reason | None, str | None]:
-    """Return why a partition moves no records: what its machine says, else what it waits for although all is well."""
+    """Return why a partition moves no records: its machine's reason, or else what it waits for although all is well."""
     copy = slot.copy
     if copy.sending.waits_for_claim:
         return Reason.WAITING_FOR_CLAIM, copy.detail
@@ -314,7 +315,7 @@ def _reason(slot: PartitionView) -> tuple[Reason | None, str | None]:
 
 
 def _open_seconds(slot: PartitionView, pump: Copier) -> float | None:
-    """Return for how long a transaction was *seen* to be open: while the source is unseen, nobody knows."""
+    """Return how long a transaction was *seen* to be open; while the source is unseen, nobody knows."""
     if slot.seen.open_since is None or slot.seen.held_up_by is None:
         return None
     seen_at = slot.lag.observed_at
@@ -358,15 +359,15 @@ def _totals(pump: Copier | None) -> FlowTotals:
     )
 
 
-def told_once(texts: Iterable[str | None], lost: str | None, gone: str) -> str | None:
-    """Return the troubles of a flow as one text, None where there is none: none of them is told twice.
+def joined_problems(texts: Iterable[str | None], lost: str | None, gone: str) -> str | None:
+    """Return the problems of a flow as one text, each of them once; None if there are none.
 
     Args:
-        texts: What there is to tell, the most important first.
-        lost: That the state topic is lost, with what helps; None while it is not.
-        gone: What each text says that is about this loss.
+        texts: The problems, the most important first.
+        lost: A text saying that the state topic is lost, with what helps; None while it is not.
+        gone: The words that any text about this loss contains.
     """
-    told = list(dict.fromkeys(one for one in texts if one))
-    if lost is not None:  # who cannot use it tells the same in words of its own
-        told = [one for one in told if one == lost or gone not in one]
-    return "; ".join(one for one in told if not any(one in other for other in told if other != one)) or None
+    problems = list(dict.fromkeys(one for one in texts if one))
+    if lost is not None:  # whatever cannot use the state topic reports the same in its own words
+        problems = [one for one in problems if one == lost or gone not in one]
+    return "; ".join(one for one in problems if not any(one in other for other in problems if other != one)) or None

@@ -1,4 +1,4 @@
-"""Keeps the topics of one flow in step, pass after pass, and its partitions with them."""
+"""Keeps the topics of one flow in sync, pass after pass, and its partitions with them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from replicator.engine.flow.assembly import Parts
     from replicator.engine.flow.inputs import FlowInputs
-    from replicator.engine.flow.standing import Standing
+    from replicator.engine.flow.run_state import RunState
 
 _NAMES_EVERY_SECONDS = 5.0
 _CONFIGS_EVERY_SECONDS = 30.0
@@ -27,27 +27,27 @@ log = get_logger(__name__)
 
 
 class TopicLoop:
-    """The passes over the topics of one flow.
+    """Makes passes over the topics of one flow.
 
     Args:
-        inputs: What it works with.
-        standing: How it stands.
+        inputs: What the flow works with.
+        run_state: The state of the flow in this daemon.
 
     Attributes:
-        look: Set to look at the topics at once.
+        look: Set to start the next pass at once.
     """
 
-    def __init__(self, inputs: FlowInputs, standing: Standing) -> None:
+    def __init__(self, inputs: FlowInputs, run_state: RunState) -> None:
         self._inputs = inputs
-        self._standing = standing
+        self._run_state = run_state
         self.look = asyncio.Event()
         self._stale = False
         self._memory: ProducerMemory | None = None
 
     async def run(self, parts: Parts) -> None:
-        """Keep the topics in step, until cancelled."""
+        """Keep the topics in sync until cancelled."""
         loop = asyncio.get_running_loop()
-        self._standing.opened = opened = OpenedLook(
+        self._run_state.opened = opened = OpenedLook(
             parts.identity.uid, self._inputs.source, self._inputs.admins, parts.state_log
         )
         configs_at = 0.0
@@ -59,20 +59,20 @@ class TopicLoop:
                 await opened.look()
                 if self._stands_by(parts):
                     parts.sync.stand_by()
-                    self._standing.passed_once = True
+                    self._run_state.passed_once = True
                     await self._until_stale()
                     continue
                 if configs:
                     await self.read_guard()
                     configs_at = loop.time() + _CONFIGS_EVERY_SECONDS
                 if await parts.sync.run_pass(configs=configs):
-                    await self.line_up(parts)
-                self._standing.passed_once = True
+                    await self.reconcile(parts)
+                self._run_state.passed_once = True
             except ReplicatorError as error:
-                if self._standing.met(error):
+                if self._run_state.met(error):
                     log.warning("topics not in step", flow=self._inputs.flow.name, why=str(error), next=error.next_step)
             else:
-                self._standing.works()
+                self._run_state.works()
             await self._until_stale()
 
     async def _until_stale(self) -> None:
@@ -82,20 +82,20 @@ class TopicLoop:
             await asyncio.sleep(_STALE_PAUSE_SECONDS)
 
     def _stands_by(self, parts: Parts) -> bool:
-        """Return whether the target is the open side: then nothing of it is ours to change."""
+        """Return whether the target is the open side: then we must not change anything there."""
         role = state.standing_role(parts.state_log.records, parts.identity.uid)
         if role is None:
             return False
         way_back = f"it is the way back of {self._inputs.flow.reverse_of}: " if self._inputs.flow.reverse_of else ""
-        self._standing.trouble = f"stands by, {way_back}{role_text(role)} ({role})"
+        self._run_state.problem = f"stands by, {way_back}{role_text(role)} ({role})"
         return True
 
-    async def line_up(self, parts: Parts) -> None:
-        """Begin with the partitions that are to be copied here, and stop with the others."""
-        await parts.lineup.apply(parts.sync.mirrors.values(), self._guard_ms, lambda: self._standing.paused)
+    async def reconcile(self, parts: Parts) -> None:
+        """Start the partitions that are to be copied here, and stop the others."""
+        await parts.reconciler.apply(parts.sync.mirrors.values(), self._guard_ms, lambda: self._run_state.paused)
 
     async def read_guard(self) -> None:
-        """Read for how long the target's brokers remember producers; Kafka's default counts for who does not tell."""
+        """Read how long the target's brokers remember producers; assume Kafka's default for those that do not say."""
         try:
             memory = producer_memory(await self._inputs.admins[1].each_broker_configs(SETTINGS))
         except AuthorizationFailed as error:
@@ -115,10 +115,10 @@ class TopicLoop:
 
     @property
     def _guard_ms(self) -> int:
-        """Up to which age of records the target refuses doubles by itself; 0 before it was asked."""
+        """The record age up to which the target itself refuses duplicates; 0 until it has been asked."""
         return 0 if self._memory is None else self._memory.shortest_ms - _GUARD_MARGIN_MS
 
     def stale(self) -> None:
-        """Look at once: a topic may be gone, or another one."""
+        """Start a pass at once: a topic may have been deleted or re-created."""
         self._stale = True
         self.look.set()

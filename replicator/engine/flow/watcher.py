@@ -1,4 +1,4 @@
-"""What the pump of one flow tells about its partitions is recorded (`copy.pump.Watcher`)."""
+"""Records what the pump of one flow reports about its partitions (`copy.ports.Watcher`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from replicator.core.copy.values import Phase
     from replicator.engine.copy.view import PartitionView
     from replicator.engine.flow.inputs import FlowInputs
-    from replicator.engine.flow.standing import Standing
+    from replicator.engine.flow.run_state import RunState
 
 
 class PumpWatcher:
@@ -20,43 +20,43 @@ class PumpWatcher:
 
     Args:
         inputs: What the flow works with.
-        standing: How it stands.
+        run_state: The state of the flow in this daemon.
         unrecorded: Called when a partition is copied for the first time, which has to be recorded.
-        topics_stale: Called when topics have to be looked at.
+        topics_stale: Called when a pass over topics is due at once.
     """
 
     def __init__(
         self,
         inputs: FlowInputs,
-        standing: Standing,
+        run_state: RunState,
         unrecorded: Callable[[], None],
         topics_stale: Callable[[], None],
     ) -> None:
         self._inputs = inputs
-        self._standing = standing
+        self._run_state = run_state
         self._unrecorded = unrecorded
         self.topics_stale = topics_stale
 
     def changed(self, slot: PartitionView, before: Phase, text: str) -> None:
-        """A partition changed its phase (`pump.Watcher`)."""
+        """Record that a partition has changed its phase (`Watcher.changed`)."""
         self._inputs.history.changed(slot, before, text)
 
     def activated(self, slot: PartitionView) -> None:
-        """A partition is copied for the first time (`pump.Watcher`)."""
+        """Record that a partition is copied for the first time (`Watcher.activated`)."""
         del slot
         self._unrecorded()
 
     def intact_below(self, slot: PartitionView, source_end: int) -> int:
-        """Return below which source offset nothing may have been cleaned away (`pump.Watcher`)."""
-        parts = self._standing.parts
+        """Return the source offset below which tombstones may have been lost (`Watcher.intact_below`)."""
+        parts = self._run_state.parts
         mirror = parts.sync.mirrors.get(slot.source.topic) if parts is not None else None
         if parts is None or mirror is None:
             return 0
         return intact_below(slot, mirror, source_end, parts.pump)
 
     async def seeding(self, slot: PartitionView, offset: int) -> None:
-        """A partition is going to be seeded (`pump.Watcher`)."""
-        parts = self._standing.parts
+        """Record that a partition is about to be seeded (`Watcher.seeding`)."""
+        parts = self._run_state.parts
         if parts is None:
             return
         mirror = parts.sync.mirrors[slot.source.topic]

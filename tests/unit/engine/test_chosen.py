@@ -14,7 +14,7 @@ from replicator.core.topics.choice import Made, Origin
 from replicator.core.topics.ownership import OwnedTopic, created
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.recorded import Recorded
-from replicator.engine.flow.reconcile import Lineup
+from replicator.engine.flow.reconcile import Reconciler
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.groups.positions import PumpPositions
 from replicator.engine.state import records as state
@@ -201,7 +201,7 @@ async def test_partitions_that_are_added_begin_at_their_first_record() -> None:
     writers = SimpleNamespace(copies=lambda _topic: True)
     pump = cast("Pump", pump_with(slots=slots, add=add, source=side, target=side, shards=shards, writers=writers))
     ends = SourceEnds(UID, cast("StateLog", Log()))
-    await Lineup(FLOW, pump, ends).apply([mirror], 0, lambda: False)
+    await Reconciler(FLOW, pump, ends).apply([mirror], 0, lambda: False)
     assert [slot.recorded.begin_at_end for slot in slots.values()] == [True, True, False]
     assert mirror.as_record((UID, "f"), None).begin_at_end_partitions == 2
 

@@ -42,7 +42,7 @@ async def test_a_flow_that_stands_by_is_not_shown_as_copying() -> None:
         )
     )
     told = Told()
-    runner._standing.switches = cast("Any", told)
+    runner._run_state.switches = cast("Any", told)
     assert runner.picture._state(()) is FlowState.SWITCHED_OVER
     told.damaged = True
     assert runner.picture._state(()) is FlowState.SWITCHED_OVER

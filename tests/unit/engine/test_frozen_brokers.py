@@ -116,16 +116,16 @@ async def test_ends_of_the_target(world: World, monkeypatch: pytest.MonkeyPatch)
     async with asyncio.timeout(2 * SECONDS_MAX):
         await ends.look()
     assert set(world.settled) == world.sound
-    assert not world.pump.context.problems.by_place, "a leader may have moved"
+    assert not world.pump.context.problems.by_subject, "a leader may have moved"
 
     monkeypatch.setattr("replicator.engine.copy.watching.target_ends._UNKNOWN_SECONDS", 0.0)
     await ends.look()
-    told = world.pump.context.problems.by_place["west ends of idle mirrors"]
-    assert "whether somebody else writes to 4 idle partitions is unknown: the end of orders-1-" in told
+    told = world.pump.context.problems.by_subject["west ends of idle mirrors"]
+    assert "it is unknown whether somebody else writes to 4 idle partitions: the end of orders-1-" in told
 
     world.pump.slots.clear()
     await ends.look()
-    assert not world.pump.context.problems.by_place
+    assert not world.pump.context.problems.by_subject
 
 
 async def test_starts_of_logs(world: World) -> None:

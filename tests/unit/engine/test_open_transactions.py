@@ -44,7 +44,7 @@ from tests.shards import shard_with
 
 WHERE = TopicPartition("orders", 0)
 NOW_MS = 1_790_000_100_000  # 2026-09-21 14:15:00 UTC
-STANDS = open_transactions._STANDS_SECONDS_MIN
+STANDS = open_transactions._OPEN_SECONDS_MIN
 AT_ONCE = i32Timedelta.parse(timedelta(0))
 EAST = ClusterSpec("east", (("east-1", 9092), ("east-2", 9092)))
 
@@ -138,7 +138,7 @@ async def test_what_stands_for_long_enough_is_told_with_producer_offset_and_comm
 
     assert source.detail == (
         "open transaction of producer id 4711 since 2026-09-21 14:16:40 UTC (offset 1234) on orders-0; "
-        "records behind it wait; next: wait for its producer, or if that is gone: "
+        "records after it wait; next: wait for its producer, or if that is gone: "
         "kafka-transactions.sh --bootstrap-server east-1:9092,east-2:9092 abort --topic orders --partition 0 "
         "--start-offset 1234"
     )
@@ -235,7 +235,7 @@ async def test_without_the_producer_the_rest_is_told() -> None:
     source.fetched()
     await source.look_after(STANDS)
     assert "(the source does not offer DescribeProducers)" in source.detail
-    assert "(offset 1234) on orders-0; records behind it wait" in source.detail
+    assert "(offset 1234) on orders-0; records after it wait" in source.detail
     assert source.detail.endswith("next: wait for its producer, or its coordinator")
 
 

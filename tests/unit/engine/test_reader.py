@@ -350,7 +350,7 @@ async def test_answers_that_are_none_are_met_with_a_growing_pause(bench: list[Be
         one.pump.wake_readers()
 
     assert one.pump.routes._readers[1]._link._drops.failures >= 3
-    assert "east broker 1" in one.pump.context.problems.by_place
+    assert "east broker 1" in one.pump.context.problems.by_subject
 
 
 async def test_every_broker_is_read_where_there_are_more_than_frames(bench: list[Bench]) -> None:

@@ -273,11 +273,11 @@ async def test_a_partition_waits_for_its_cluster_and_is_not_called_truncated(
     cluster = world.pump.source.cluster
     await world.until(lambda: rebuilt.looks or rebuilt.fetches or cluster.another is not None)
     world.pump.leaders_stale()
-    await world.until(lambda: slot.copy.reason is not None or "east broker 1" in world.pump.overview.present_trouble())
+    await world.until(lambda: slot.copy.reason is not None or "east broker 1" in world.pump.overview.present_problems())
     await asyncio.sleep(0.5)
     assert not slot.copy.is_faulted()
     assert (rebuilt.looks, rebuilt.fetches) == ([], [])
-    assert world.pump.overview.present_trouble()["east broker 1"].startswith(NAMED)
+    assert world.pump.overview.present_problems()["east broker 1"].startswith(NAMED)
 
 
 async def test_whatever_a_flow_carries_switches_out_with_is_held_to_its_source(region: Region) -> None:

@@ -26,5 +26,5 @@ def test_a_late_answer_does_not_bring_a_removed_partition_back() -> None:
 
         assert removed.copy.sending.outstanding == 0
         assert daemon.slot is not removed
-        assert removed not in daemon.pump._attach_loop._apart
+        assert removed not in daemon.pump._attach_loop._not_copied
         world.kill_daemon(daemon)

@@ -56,7 +56,7 @@ class World:
                 mirrors={where.topic: Mirror(where.topic, where.topic, partitions=1) for where in (ONE, TWO)},
                 pump=self.bench.pump,
                 paused=False,
-                trouble=None,
+                reason=None,
                 clusters=(self.cluster.seen.status(self.cluster.spec.alias, now),),
                 silent=Silent(target=silent) if self.side else Silent(source=silent),
             )
@@ -190,7 +190,7 @@ async def test_trouble_of_a_broker_does_not_outlive_a_fence(world: World) -> Non
     """Nothing is asked of it any more, and so nothing would ever take the word back that it does not answer."""
     pump = world.bench.pump
     alias = world.cluster.spec.alias
-    pump.context.problems.by_place |= {f"{alias} broker 1": "does not answer", f"{alias} broker 2": "does not answer"}
-    await world.until(lambda: len(pump.overview.present_trouble()) == 2)
+    pump.context.problems.by_subject |= {f"{alias} broker 1": "does not answer", f"{alias} broker 2": "does not answer"}
+    await world.until(lambda: len(pump.overview.present_problems()) == 2)
     pump.fault(pump.slots[ONE], Reason.FENCED, "a switch is under way")
-    await world.until(lambda: pump.overview.present_trouble() == {f"{alias} broker 2": "does not answer"})
+    await world.until(lambda: pump.overview.present_problems() == {f"{alias} broker 2": "does not answer"})

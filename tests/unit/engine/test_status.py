@@ -18,7 +18,7 @@ from replicator.engine.copy.books import Books, Totals
 from replicator.engine.copy.partition import OpenTransaction, Slot
 from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.writing.filler import Filler
-from replicator.engine.flow.status import Silent, _mirror, _partition, _totals, at_rest, flow_status, told_once
+from replicator.engine.flow.status import Silent, _mirror, _partition, _totals, at_rest, flow_status, joined_problems
 from replicator.engine.state.topic import StateTopic
 from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
@@ -88,7 +88,7 @@ def whole(*slots: Slot, silent: Silent | None = None, partitions: int = 0, pump:
             mirrors=mirrors,
             pump=pump or pump_of(*slots),
             paused=False,
-            trouble=None,
+            reason=None,
             silent=silent or Silent(),
         )
     )
@@ -364,7 +364,7 @@ def test_what_another_daemon_copies_does_not_rest_with_the_flow_that_ended_here(
     mirrors = {"orders": Mirror("orders", "orders", partitions=9, active={1})}
     picture = at_once(
         flow_status(
-            FlowState.FAULTED, FLOW, uid="uid", mirrors=mirrors, pump=pump_of(ours), paused=False, trouble="ended"
+            FlowState.FAULTED, FLOW, uid="uid", mirrors=mirrors, pump=pump_of(ours), paused=False, reason="ended"
         )
     )
     after = at_rest(picture)
@@ -389,10 +389,10 @@ def test_the_loss_of_the_state_topic_is_told_once() -> None:
     topic._is_lost("it was deleted and created again")
     assert topic.lost is not None
     assert topic.lost != before
-    told = told_once([topic.lost, "rules: one is missing", before, claim, None], topic.lost, topic.is_gone)
+    told = joined_problems([topic.lost, "rules: one is missing", before, claim, None], topic.lost, topic.is_gone)
     assert told == f"{topic.lost}; rules: one is missing"
-    assert told_once(["a", "b: a", None, "b: a"], None, topic.is_gone) == "b: a"
-    assert told_once([None], None, "") is None
+    assert joined_problems(["a", "b: a", None, "b: a"], None, topic.is_gone) == "b: a"
+    assert joined_problems([None], None, "") is None
 
 
 def test_a_partition_that_waits_for_the_state_topic_says_so() -> None:

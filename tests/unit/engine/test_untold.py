@@ -49,26 +49,26 @@ def refuse(slot: Slot) -> None:
 def test_a_broker_that_refuses_a_sequence_and_tells_of_none_is_gone_round() -> None:
     """One that knows nothing of a producer takes any sequence: behind a fill this went on for ever."""
     slot = slot_at(120)
-    assert not target_facts.is_untold(slot, None)
+    assert not target_facts.is_unreported(slot, None)
     refuse(slot)
 
-    assert not target_facts.is_untold(slot, Entry(0, 99, NOW)), "what is told is believed"
-    assert target_facts.is_untold(slot, None)
-    assert target_facts.is_untold(slot, Entry(0, -1, NOW))
+    assert not target_facts.is_unreported(slot, Entry(0, 99, NOW)), "what is told is believed"
+    assert target_facts.is_unreported(slot, None)
+    assert target_facts.is_unreported(slot, Entry(0, -1, NOW))
     slot.copy.resume(Resume(130, 100, None))
-    assert target_facts.is_untold(slot, None), "once it is known, it is known"
+    assert target_facts.is_unreported(slot, None), "once it is known, it is known"
 
 
 def test_what_is_told_counts_again_where_the_log_is_refused_too() -> None:
     """The refused sequence may have met a batch of another daemon, which the next leader lost: a marker is left."""
     slot = slot_at(120)
     refuse(slot)
-    assert target_facts.is_untold(slot, Entry(1, -1, NOW))
-    assert target_facts.is_untold(slot, Entry(1, -1, NOW)), "one refusal tells once"
+    assert target_facts.is_unreported(slot, Entry(1, -1, NOW))
+    assert target_facts.is_unreported(slot, Entry(1, -1, NOW)), "one refusal tells once"
     slot.copy.resume(Resume(120, 100, None))
     refuse(slot)
 
-    assert not target_facts.is_untold(slot, Entry(1, -1, NOW))
+    assert not target_facts.is_unreported(slot, Entry(1, -1, NOW))
 
 
 def test_the_sequence_then_follows_from_the_last_batch_not_from_the_offset() -> None:

@@ -1,5 +1,5 @@
-"""How the copy of a partition finds its place: facts of both logs are read, and `core.copy.attach` decides.
+"""How the copy of a partition finds its place: this room reads facts from both logs, and `core.copy.attach` decides.
 
-Imports the room above only by its contracts (`context`, `ports`, `partition`). Begin with `attacher.py`, then
+Imports only the contracts of the room above (`context`, `ports`, `partition`). Start with `attacher.py`, then
 `facts.py`.
 """

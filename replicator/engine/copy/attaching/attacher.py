@@ -1,6 +1,6 @@
-"""The attach loop of one pump: every partition that is not copied is looked at, decided about, and set on its way.
+"""The attach loop of one pump: it examines every partition that is not copied, decides, and gets it going.
 
-It owns the set of partitions that are apart from the copying; a thousand that are copied cost it nothing.
+It owns the set of partitions that are not copied; a thousand that are copied cost it nothing.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ if TYPE_CHECKING:
 _GROUP_MAX = 200
 """Partitions whose facts are read by the same requests."""
 _SLOTS_A_TURN = 100
-"""Partitions that are looked at between two looks at the clock."""
+"""How many partitions are examined before other tasks get a turn."""
 _REST_SHARE = 3.0
 _REST_SECONDS_MAX = 0.5
-"""The rest after a pass, in lengths of that pass: each of very many partitions may ask for the next one."""
+"""The rest after a pass: this many times its duration, at most so long. Any of very many partitions may ask for the
+next pass."""
 _PAUSE_SECONDS = (0.02, 5.0)
 _ATTEMPTS_MAX = 10
 _TICK_SECONDS = 1.0
@@ -55,8 +56,8 @@ class AttachLoop:
     """Brings the partitions of one pump from ATTACHING to whatever comes next.
 
     Attributes:
-        draining: Set when nothing may begin any more.
-        waiting: What the partitions that are apart wait for, as it was found at most a second ago.
+        draining: Set when no attach may start any more.
+        waiting: What the partitions that are not copied wait for, as found at most a second ago.
     """
 
     def __init__(self, context: CopyContext, supervisor: AttachSupervisor) -> None:
@@ -64,28 +65,28 @@ class AttachLoop:
         self.waiting = Waiting()
         self._context = context
         self._supervisor = supervisor
-        self._apart: set[Slot] = set()
+        self._not_copied: set[Slot] = set()
         self._wake = asyncio.Event()
         self._looks = CloserLooks(context, supervisor, self.schedule)
 
     def add(self, slot: Slot) -> None:
-        """This partition is not copied now."""
-        self._apart.add(slot)
+        """Take charge of a partition that is not copied now."""
+        self._not_copied.add(slot)
 
     def discard(self, slot: Slot) -> None:
-        """This partition is copied now, or is gone."""
-        self._apart.discard(slot)
+        """Forget a partition that is copied now, or has been removed."""
+        self._not_copied.discard(slot)
 
     def is_empty(self) -> bool:
         """Return whether every partition is copied."""
-        return not self._apart
+        return not self._not_copied
 
     def wake(self) -> None:
         """Look at once: something may have become due."""
         self._wake.set()
 
     def schedule(self, slot: Slot) -> None:
-        """Attach again after a pause that doubles: two daemons that collide must not spin."""
+        """Attach again with exponential back-off: two daemons that collide must not spin."""
         low, high = _PAUSE_SECONDS
         slot.attach.due = self._context.now() + (
             min(high, low * 2**slot.attach.attempts) if slot.attach.attempts else 0.0
@@ -94,7 +95,7 @@ class AttachLoop:
         self.wake()
 
     def rest(self, slot: Slot) -> None:
-        """Attach this partition at the slowest pace from now on: only an operator or another daemon can help it."""
+        """Retry this partition at the slowest pace from now on: only an operator or another daemon can help it."""
         slot.attach.attempts = _ATTEMPTS_MAX
         slot.attach.due = self._context.now() + _PAUSE_SECONDS[1]
 
@@ -116,8 +117,9 @@ class AttachLoop:
             await self._sleep(soonest)
 
     async def note_waiting(self) -> None:
-        """Find out what the partitions that are apart wait for."""
-        self.waiting = await look_at_waiting(self._apart, self._context.source.cluster, self._context.target.cluster)
+        """Find out what the partitions that are not copied wait for."""
+        source, target = self._context.source.cluster, self._context.target.cluster
+        self.waiting = await look_at_waiting(self._not_copied, source, target)
 
     async def _sleep(self, soonest: float) -> None:
         try:
@@ -127,7 +129,7 @@ class AttachLoop:
             return
 
     def _bring_claimed_forward(self, slot: Slot) -> None:
-        """Let a partition that waited for the claim prove its place again once it is ours."""
+        """Let a partition that waited for the claim prove its place again as soon as the claim is ours."""
         if slot.copy.reason is not Reason.WAITING_FOR_CLAIM:
             return
         since = slot.shard.claim.effective_since()
@@ -135,25 +137,26 @@ class AttachLoop:
             slot.attach.due = min(slot.attach.due, max(since, slot.attach.doubt_until, slot.attach.rest_until))
 
     def _prove_idle(self) -> None:
-        """Where others write to the target, look again from time to time up to where nothing of ours stands.
+        """Where others write to the target, check from time to time up to which offset nothing more of ours follows.
 
-        It is recorded, and what is recorded must not lie below the log's start: retention may take all of ours.
+        That offset is recorded, and what is recorded must not fall below the log start: retention may delete everything
+        we wrote.
         """
         oldest = self._context.now() - _PROVEN_SECONDS
         for slot in self._context.slots.values():
             copy = slot.copy
             if copy.limits.others_write and copy.is_copying() and copy.sending.idle and slot.proof.verified_at < oldest:
-                self._supervisor.ended(slot, slot.copy.settle("looking up to where others wrote since"))
+                self._supervisor.ended(slot, slot.copy.settle("checking how far others have written since"))
 
     async def _attach_due(self) -> float:
-        """Begin to attach what is due, some at a time; return when the next one is (monotonic; infinite for none)."""
+        """Start to attach what is due, in groups; return when the next one is due (monotonic; infinite if none is)."""
         soonest = math.inf
         groups: dict[tuple[int, int], list[Slot]] = defaultdict(list)
         turns = Turns()
-        for number, slot in enumerate(tuple(self._apart)):
+        for number, slot in enumerate(tuple(self._not_copied)):
             if number % _SLOTS_A_TURN == 0:
                 await turns.give()
-            if slot not in self._apart or self.draining:  # by now
+            if slot not in self._not_copied or self.draining:  # by now
                 continue
             self._bring_claimed_forward(slot)
             if not slot.wants_attach:
@@ -164,7 +167,7 @@ class AttachLoop:
             nodes = self._prepare(slot)
             if nodes is None:
                 continue
-            slot.attach.is_under_way = True  # nobody else begins with it while the rest is looked at
+            slot.attach.is_under_way = True  # nobody else may start with it while the rest is examined
             group = groups[nodes]
             group.append(slot)
             if len(group) >= _GROUP_MAX:
@@ -174,7 +177,7 @@ class AttachLoop:
         return soonest
 
     def _prepare(self, slot: Slot) -> tuple[int, int] | None:
-        """Return who leads a partition that is due, on the source and on the target; None where that is not next."""
+        """Return the leaders of a due partition, (source, target); None if something else has to be done first."""
         if slot.attach.begins_again or slot.copy.phase is Phase.SETTLING:
             slot.attach.begins_again = False
             slot.copy.attach_again()
@@ -207,7 +210,7 @@ class AttachLoop:
         except ReplicatorError as error:
             self._failed(group, error)
             return
-        except Exception as error:  # noqa: BLE001 - whose it is, is found by halving the group
+        except Exception as error:  # noqa: BLE001 - halving the group shows which partition raised it
             self._failed(group, _as_bug(error))
             return
         for slot in group:
@@ -215,16 +218,16 @@ class AttachLoop:
                 slot.attached(facts[slot].target.end, began, self._context.now())
                 try:
                     self._take_facts(slot, facts[slot], began)
-                except Exception as error:  # noqa: BLE001 - it ends this partition, and nobody else's
+                except Exception as error:  # noqa: BLE001 - it stops this partition, and no other
                     self._supervisor.stop_over_bug(slot, error)
             elif slot.copy.phase is Phase.ATTACHING:
                 self.schedule(slot)
         self._supervisor.wake_readers()
 
     async def _look(self, group: list[Slot]) -> tuple[Mapping[Slot, Facts], set[Slot]]:
-        """Read both logs of each partition; return what was found, and the partitions whose map has changed since.
+        """Read both logs of each partition; return the facts, and the partitions whose map has changed meanwhile.
 
-        However that ends, none of them is being attached any more.
+        However this ends, none of them counts as being attached any more.
         """
         try:
             return await self._read(group)
@@ -244,13 +247,13 @@ class AttachLoop:
         )
         if self._context.offsets is Offsets.IDENTICAL and not any(slot.mapping.record for slot in group):
             return facts, set()
-        # A difference is recorded before anything is copied behind it: what is read now covers all of the
-        # target's log that was read before. Where it says something else, the logs were read with an old map.
+        # A difference is recorded before anything is copied above it, so the record that is read now covers everything
+        # that was read of the target's log before. If it differs, the logs were read with an old map.
         await self._context.maps.read_to_end()
         return facts, {slot for slot in group if self._context.maps.refresh(slot)}
 
     def _failed(self, group: list[Slot], error: ReplicatorError) -> None:
-        """One refused topic must not hold up the others: halve the group until the culprit stands alone."""
+        """Halve a failed group until the culprit is alone: one refused topic must not hold up the others."""
         if len(group) > 1 and not isinstance(error, ConnectionFailed | StateLost | WrongCluster):
             middle = len(group) // 2
             for half in (group[:middle], group[middle:]):
@@ -305,7 +308,7 @@ class AttachLoop:
         )
         if copy.doubtful and not guarded and self._context.now() < slot.attach.doubt_until:
             copy.wait(
-                Reason.WAITING_FOR_DOUBT, "a write without an answer may still arrive, and nothing guards against it"
+                Reason.WAITING_FOR_DOUBT, "an unanswered write may still take effect, and nothing guards against it"
             )
             slot.attach.due = slot.attach.doubt_until
             return
@@ -314,7 +317,7 @@ class AttachLoop:
 
 
 def _as_bug(error: Exception) -> BugError:
-    """Return what has no business to be raised as the mistake of ours that it is."""
+    """Return an exception that should never be raised as a bug of ours."""
     if isinstance(error, BugError):
         return error
     bug = BugError(f"unexpected {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""What has to be looked at closely, or recorded, before a partition can be attached."""
+"""What has to be examined closely, or recorded, before a partition can be attached."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from replicator.engine.copy.ports import AttachSupervisor
 
 _LOOKS_AT_ONCE = 4
-"""Partitions of one cluster in which a place is looked at closely at a time: each look may read many megabytes."""
+"""How many partitions of one cluster are examined at a time: each look may read many megabytes."""
 _ANOTHER_REPLICA = "let another replica of it lead if this one's disk is bad"
 
 log = get_logger(__name__)
 
 
 class CloserLooks:
-    """The looks of one attach loop.
+    """Examines partitions for one attach loop.
 
     Args:
         context: What the parts of the pump share.
@@ -47,22 +47,22 @@ class CloserLooks:
         self._room_on_target = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
     def met(self, slot: Slot, error: Exception, about: str = "") -> None:
-        """Take an error of one partition that is being attached: what cannot heal by itself stops it, by name.
+        """Handle an error of one partition that is being attached: one that cannot pass by itself stops the partition.
 
-        Damage is believed once `DOUBTS_MAX` looks in a row have met it.
+        Damage is believed once `DOUBTS_MAX` consecutive looks have found it.
 
         Args:
             slot: The partition.
-            error: What was met.
-            about: What was looked at, where that is not clear from the error.
+            error: What was raised.
+            about: What was being examined, if the error does not make that clear.
         """
         text = f"{about}{error.with_next_step() if isinstance(error, ReplicatorError) else error}"
         if isinstance(error, BugError) or not isinstance(error, ReplicatorError):
             self._supervisor.stop_over_bug(slot, error)
         elif slot.copy.phase is not Phase.ATTACHING:
-            return  # it was paused meanwhile
+            return  # it has been paused meanwhile
         elif isinstance(error, TooLargeToOpen):
-            slot.refused.too_large = None  # to leave it out would not help: it is needed to find the place
+            slot.refused.too_large = None  # skipping the batch would not help: it is needed to find the place
             self._supervisor.ended(slot, slot.copy.fault(Reason.BATCH_TOO_LARGE, text))
         elif isinstance(error, CorruptRecords | AnswerTooLarge) and slot.attach.damaged + 1 >= DOUBTS_MAX:
             slot.attach.damaged = 0
@@ -70,13 +70,13 @@ class CloserLooks:
             reason = Reason.CORRUPT_BATCH if isinstance(error, CorruptRecords) else Reason.BATCH_TOO_LARGE
             self._supervisor.ended(slot, slot.copy.fault(reason, text))
         else:
-            # Not every field of an answer has a checksum: what one look met may have been spoiled on its way.
+            # Not every field of a response has a checksum: what one look found may have been damaged in transit.
             slot.attach.damaged = slot.attach.damaged + 1 if isinstance(error, CorruptRecords | AnswerTooLarge) else 0
             slot.copy.wait(waits_for(error), text)
             self._schedule(slot)
 
     async def record(self, slot: Slot, decision: Fault | Remap) -> None:
-        """Record a new difference, or stop; unless another daemon recorded one first: then look again."""
+        """Record a new difference, or stop the partition; if another daemon recorded one first, attach again."""
         copy = slot.copy
         try:
             changed = await self._context.maps.refresh_from_end(slot)
@@ -90,8 +90,8 @@ class CloserLooks:
                 await self._context.maps.remap(slot, decision)
                 changed = True
             if changed:
-                copy.displaced = None  # only now: nothing else tells of it, should the state topic be out of reach
-        except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
+                copy.displaced = None  # only now: if the state topic is unreachable, nothing else remembers it
+        except Exception as error:  # noqa: BLE001 - a separate task: it would be started again at once, for ever
             if isinstance(error, BugError) or not isinstance(error, ReplicatorError):
                 self._supervisor.stop_over_bug(slot, error)
                 return
@@ -102,16 +102,16 @@ class CloserLooks:
         self._schedule(slot)
 
     async def at_doubted(self, slot: Slot, offset: int) -> None:
-        """Have another look at what an answer of the source claimed, before anything else is read of its log."""
+        """Look again at what a source response claimed, before anything else is read from that log."""
         copy, trust = slot.copy, slot.copy.reading.trust
         try:
             async with self._room_on_source:
                 verdict = await look_again(
                     self._context.source, slot.source, offset, trust.looks, slot.recorded.epochs_unproven
                 )
-        except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
+        except Exception as error:  # noqa: BLE001 - a separate task: it would be started again at once, for ever
             slot.attach.is_under_way = False
-            self.met(slot, error, about=f"{trust.detail}; it cannot be looked at: ")
+            self.met(slot, error, about=f"{trust.detail}; it cannot be checked: ")
             self._supervisor.leaders_stale(target=False)
             self._supervisor.topics_stale()
             return
@@ -120,7 +120,7 @@ class CloserLooks:
             log.info("the source cuts batches anew", partition=str(slot.source), offset=offset)
         elif isinstance(verdict, Sound):
             log.warning("an answer of the source was spoiled", partition=str(slot.source), why=trust.detail)
-        # None: retention took it meanwhile, or the source lost it. The attach reads both logs and names it.
+        # None: retention deleted it meanwhile, or the source lost it. The attach reads both logs and reports which.
         fault = trust.looked(verdict)
         if fault is not None and copy.phase is Phase.ATTACHING:
             self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, f"{fault}; {_ANOTHER_REPLICA}"))
@@ -128,11 +128,11 @@ class CloserLooks:
         self._schedule(slot)
 
     async def at_displaced(self, slot: Slot, place: Place) -> None:
-        """Find out what stands before a batch that landed further on than it had to."""
+        """Find out what precedes a batch that landed at a higher offset than necessary."""
         try:
             async with self._room_on_target:
                 decision = await what_displaced(self._context.target, self._context.writers.flow, slot, place)
-        except Exception as error:  # noqa: BLE001 - a task of its own: it would begin again at once, for ever
+        except Exception as error:  # noqa: BLE001 - a separate task: it would be started again at once, for ever
             slot.attach.is_under_way = False
             self.met(slot, error)
             self._supervisor.leaders_stale(source=False)

@@ -1,4 +1,4 @@
-"""Finds out why a batch landed further on than it had to, and whether one did of which nobody knows any more."""
+"""Finds out why a batch landed at a higher offset than necessary, and whether one did that nobody remembers."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place) -> Remap | Fault | None:
-    """Return what a batch landed behind: markers of a fill that was thought to be over, or another's records.
+    """Return what displaced a batch: markers of a fill that was thought to be over, or somebody else's records.
 
-    None where nothing has to be recorded of it; and where no batch of ours begins at that place, whatever the answer to
-    its produce said: an attach finds where it is.
+    None if nothing has to be recorded about it, or if no batch of ours starts at that place, whatever its produce
+    response said: then an attach finds out where the batch is.
 
     Raises:
-        KafkaError: The target cannot be read; later.
-        CorruptRecords: What it gives cannot be read.
+        KafkaError: The target cannot be read now; try again later.
+        CorruptRecords: What the target returned is damaged.
     """
     connection = await target.cluster.leader_connection(slot.target)
     mapped = slot.copy.track is not None and slot.copy.track.mapped
@@ -41,8 +41,9 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
         if place.target >= end:
             return None
         start = (await offsets_of(connection, [slot.target], control.EARLIEST))[slot.target]
-        # What retention took meanwhile is asked for in vain for ever. Where it took the batch as well, its answer is
-        # the only witness: forgotten, an empty log would be gone on with at the wrong offset.
+        # What retention has deleted meanwhile can never be read, so the reading begins at the log start. If retention
+        # deleted the batch as well, its produce response is the only witness, and is believed: without it, the copy
+        # would continue in an empty log at the wrong offset.
         begin, stands_there = max(slot.copy.target_end, start), start > place.target
         unseen = start > slot.copy.target_end
         async for _, header, _ in batches_between(
@@ -50,7 +51,7 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
         ):
             if header.is_control:
                 continue
-            # Ours may be before it too: of what was acknowledged after the episode had ended.
+            # There may also be batches of ours before the place: those acknowledged after the episode had ended.
             if header.producer_id == writer.producer_id:
                 stands_there |= header.base_offset == place.target
             elif header.base_offset < place.target:
@@ -59,24 +60,26 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
 
 
 async def standing_of(source: Log, target: Log, slot: Slot, tail: Tail | None, mapping: Mapping | None) -> Standing:
-    """Return whether the last record of a target log stands where its map says.
+    """Return whether the last record of a target log is where its map says.
 
-    That is asked where the source has no record to compare it with: a cleaner may have taken it, or the last one is a
-    copy of a record further up, and whoever was told that it had landed there has died before it was recorded. Then it
-    stands behind markers that are none of the source's, and the source has another record where it stands, or one where
-    they stand. No more batches than were in flight can stand behind them.
-    What stands below the source's start retention took, and of a mapped log the records are counted.
+    The question comes up if the source has no record to compare it with. Either a cleaner has taken that record; or the
+    target's last record is the copy of another one, landed at a higher offset than necessary, and the daemon that got
+    the produce response died before it recorded the difference. In the second case surplus markers precede the record
+    on the target, and the source has a different record at its offset, or a record at an offset of those markers. No
+    more batches than were in flight can follow such markers.
+    The question does not come up below the source's start, which retention has moved, nor in a mapped log, where
+    records are counted.
 
     Args:
         source: The source's log.
-        target: The target's.
+        target: The target's log.
         slot: The partition.
-        tail: The last record.
-        mapping: What is known of where it stands.
+        tail: The target's last record.
+        mapping: What is known about where that record belongs.
 
     Raises:
-        KafkaError: A log cannot be read; later.
-        CorruptRecords: What is given cannot be read.
+        KafkaError: A log cannot be read now; try again later.
+        CorruptRecords: What a broker returned is damaged.
     """
     mapping = mapping or Mapping(None, mapped=False, tail_source=tail.last_offset if tail is not None else None)
     if tail is None or mapping.mapped or mapping.tail_source is None or mapping.tail_source < source.start:
@@ -105,14 +108,14 @@ async def _standing(source: Log, target: Log, slot: Slot) -> Standing:
         is_equal = await _is_equal(found, offsets.straight_to_source(found.header.base_offset), source, target.end)
         if is_equal is False:
             return Standing.FURTHER_ON
-        if is_equal:  # what stands before it displaced nothing
+        if is_equal:  # then nothing before this batch has displaced anything
             break
         upper = found.header.base_offset
     return Standing.UNPROVEN if hidden else Standing.AS_RECORDED
 
 
 async def _markers(log: Log, begin: int, end: int) -> list[tuple[int, int]]:
-    """Return where a log holds markers, from and to: of its records a cleaner may have taken some."""
+    """Return the ranges, (from, to), in which a log holds markers; a cleaner may have taken some of its records."""
     markers: list[tuple[int, int]] = []
     async for _, header, _ in batches_between(
         log.side, log.connection, log.where, begin, end, committed=False, compacted=log.compacted
@@ -125,9 +128,9 @@ async def _markers(log: Log, begin: int, end: int) -> list[tuple[int, int]]:
 
 
 async def _is_equal(found: LastData, begin: int, source: Log, target_end: int) -> bool | None:
-    """Return whether the source has the records of a batch of the target from an offset on; None if it has none there.
+    """Return whether the source, from an offset on, has the records of a target batch; None if it has none there.
 
-    One record of each of its batches tells.
+    One record of each source batch is compared, which is enough.
     """
     shift = found.header.base_offset - begin
     begin, end = max(begin, source.start), min(found.header.next_offset, target_end) - shift

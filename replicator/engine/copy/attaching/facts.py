@@ -37,7 +37,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was read of one partition."""
+    """What was read about one partition."""
 
     target: TargetLog
     source: SourceLog
@@ -53,12 +53,12 @@ class _Bounds(NamedTuple):
 
 
 class _View(NamedTuple):
-    """What the source has where the target ends.
+    """What the source has at the place where the target ends.
 
-    `content` is the record that the target's last one is a copy of, `epoch` the leader epoch of the last batch before
-    the place where the target ends, `unfilled` the offset of the first record that has to be copied and was not, though
-    the target goes on behind it. `cleaned` tells that a cleaner surely took the record that the content would be: its
-    batch is there without it, or the log ends in a hole there. No other history of a log looks like that.
+    `content` is the record that the target's last record is a copy of. `epoch` is the leader epoch of the last batch
+    before the place where the target ends. `unfilled` is the offset of the first record that should have been copied
+    and was not, although the target continues beyond it. `cleaned` means that a cleaner certainly took the record that
+    `content` would be: its batch is there without it, or the log ends in a hole there. Nothing else leaves such a log.
     """
 
     content: object | None
@@ -72,12 +72,12 @@ async def read_facts(
 ) -> dict[Slot, Facts]:
     """Read both logs of partitions that share one source leader and one target leader.
 
-    With `committed` the source is seen as a reader of committed records sees it.
+    With `committed`, the source is read as a reader of committed records sees it.
 
-    The order matters: the target's producer state is read before the tail, and both after its end, so that an
-    append of another daemon in between shows as a sequence that does not match, never as one that does.
-    The source's start is read before the target and its end after it, never beside it: another daemon that copies
-    meanwhile would make the target seem to be behind the one or ahead of the other.
+    The order matters. The target's producer state is read before its tail, and both after its end, so that an append by
+    another daemon in between shows up as a sequence that does not match, never as one that does. The source's start is
+    read before the target and its end after it, never concurrently: if another daemon copies in the meantime, the
+    target would otherwise seem to be below the source's start or above its end.
 
     Raises:
         KafkaError: A broker refuses or cannot be reached; the caller tries again later.
@@ -132,7 +132,7 @@ async def _facts_of(
     own_end: int | None,
     committed: bool,
 ) -> Facts:
-    """Return the facts of one partition, whose bounds were read."""
+    """Return the facts of one partition whose bounds have been read."""
     source, there, target, here = sides
     walked = await _walk(source, there, target, here, slot, log, bounds, committed=committed)
     if target.chooser is not None:
@@ -170,7 +170,7 @@ async def _mapping_and_view(
     *,
     committed: bool,
 ) -> tuple[Mapping | None, _View]:
-    """Return where the target's end stands in terms of the source, and what the source holds there."""
+    """Return how the target's end maps to the source, and what the source holds there."""
     mapping = mapping_of(slot, log.end, place, log.tail.last_offset if log.tail is not None else None)
     view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
     if view.unfilled is None or mapping is None or not mapping.mapped:
@@ -190,7 +190,7 @@ async def _walk(
     *,
     committed: bool,
 ) -> Walked:
-    """Bring the map up to the target's end, where offsets are mapped."""
+    """Extend the map to the target's end, if offsets are mapped."""
     track = slot.copy.track
     if track is None or not track.mapped:
         return Walked(None)
@@ -246,7 +246,7 @@ async def _source_view(
     *,
     committed: bool,
 ) -> _View:
-    """Read what the source has where the target ends: at the offset of its last record, and behind it."""
+    """Read what the source has where the target ends: at the offset of its last record, and after it."""
     last = log.tail.last_offset if log.tail is not None else log.start - 1
     upper = log.end
     mapped = mapping is not None and mapping.mapped
@@ -258,7 +258,8 @@ async def _source_view(
     content: object | None = None
     cleaned = False
     epoch, reached = -1, begin
-    # Up to what may be read: a copy that was made of uncommitted records may stand above what is committed.
+    # Only up to what may be read: if uncommitted records were copied before, the target may be above the last stable
+    # offset.
     async for frame, header, aborted in batches_between(
         side,
         connection,
@@ -280,29 +281,29 @@ async def _source_view(
             if spans:
                 return _View(_comparable(slot, log, content), epoch, spans[0][0], cleaned)
     cleaned = cleaned or (content is None and reached <= last < min(end, bounds.end))
-    # Of offsets that the cleaner took, nothing tells the epoch: it may be later than that of the batch before them.
+    # Nothing shows the epoch of offsets that the cleaner took: it may be later than that of the batch before them.
     return _View(_comparable(slot, log, content), epoch if reached >= end else -1, None, cleaned)
 
 
 def _comparable(slot: Slot, log: TargetLog, content: object | None) -> object | None:
-    """Return what the source has where the target's last record is a copy of it, if the two can be compared.
+    """Return the source's counterpart of the target's last record, if the two can be compared.
 
     Raises:
-        TooLargeToOpen: One of the two batches can be opened and the other one cannot.
+        TooLargeToOpen: One of the two batches can be opened, and the other cannot.
     """
     if content is None or log.tail is None or isinstance(content, Unopened) is isinstance(log.tail.content, Unopened):
         return content
     raise TooLargeToOpen(
         f"the last record of {slot.target} cannot be compared with the source's",
-        why="one of the two stands in a batch that takes too much memory to be opened, the other one does not",
-        next_step=f"compare them by hand; `replicator mirror resolve FLOW {slot.source.topic} --how accept` tries anew",
+        why="one of the two is in a batch that takes too much memory to open, and the other is not",
+        next_step=f"compare them by hand; `replicator mirror resolve FLOW {slot.source.topic} --how accept` retries",
     )
 
 
 def _believed_epoch(side: Side, where: TopicPartition, epoch: int) -> int:
-    """Return a batch's leader epoch, or -1 where it is above its leader's: no checksum covers it.
+    """Return a batch's leader epoch, or -1 if it is above its leader's, because no checksum covers it.
 
-    The source would be told of it with the first fetch, and refuse every one.
+    The first fetch would send that epoch to the source, which would refuse this fetch and all later ones.
     """
     leader = side.cluster.leader(where)
     return -1 if leader is not None and 0 <= leader.epoch < epoch else epoch

@@ -1,4 +1,4 @@
-"""Reads what the target's log and its leader tell of partitions: ends, the last record, what it remembers of us."""
+"""Reads what the target reports about partitions: log ends, the last record, and the leader's producer state for us."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COMMIT_LOOKS, _COMMIT_PAUSE_SECONDS = 10, 0.05
 async def target_logs(
     side: Side, connection: Connection, writer: Writer, slots: Sequence[Slot]
 ) -> dict[Slot, TargetLog]:
-    """Read what one leader tells of the logs it leads.
+    """Read what one leader reports about the logs it leads.
 
     Raises:
         KafkaError: It refuses or cannot be reached; the caller tries again later.
@@ -40,7 +40,7 @@ async def target_logs(
     starts = await offsets_of(connection, wanted, control.EARLIEST)
     ends = await offsets_of(connection, wanted, control.LATEST)
     producers = await control.describe_producers(connection, wanted)
-    # After the producers: an end that is still the one clients see shows that nothing was appended in between.
+    # Asked for after the producers: if the log end equals the end that clients see, nothing was appended in between.
     log_ends = await own_ends_of(side, connection, wanted)
     others_write = side.chooser is not None
     if others_write:
@@ -51,44 +51,45 @@ async def target_logs(
         where = slot.target
         start, end = starts[where], ends[where]
         entry = _our_entry(connection, producers[where], where, writer) if producers is not None else None
-        untold = producers is None or is_untold(slot, entry)
+        unreported = producers is None or is_unreported(slot, entry)
         looked_for = end > start and not others_write
         with target_read(side, where):
             tail = await _tail(side, connection, slot, start, end, writer.producer_id) if looked_for else None
-        entry = None if untold else entry
-        logs[slot] = TargetLog(start, end, entry, tail, entry_known=not untold, log_end=log_ends.get(where))
+        entry = None if unreported else entry
+        logs[slot] = TargetLog(start, end, entry, tail, entry_known=not unreported, log_end=log_ends.get(where))
     return logs
 
 
-def is_untold(slot: Slot, entry: Entry | None) -> bool:
-    """Return whether the leader remembers a sequence of ours that it does not tell.
+def is_unreported(slot: Slot, entry: Entry | None) -> bool:
+    """Return whether the leader remembers a sequence of ours that it does not report.
 
-    A broker takes any sequence of a producer that it knows nothing of. One that says so, and refuses the sequence that
-    followed from it, knows more; then the tail's header has to serve, as where DescribeProducers is not offered.
+    A broker accepts any sequence of a producer that it does not know. A broker that claims not to know us, and then
+    refuses the sequence that follows from that, does know more. Then the header of the tail has to serve instead, as it
+    does if DescribeProducers is not offered.
     """
     if entry is not None and entry.last_sequence >= 0:
         return False
     if slot.copy.refused_at == slot.copy.acked_offset:
-        # One refusal tells once: it may have been another daemon's batch that a new leader lost. If what the log tells
-        # is refused as well, what the leader tells is believed again.
+        # Each refusal counts once: it may have been about another daemon's batch, which a new leader has lost. If the
+        # sequence taken from the log is refused as well, the leader's report is believed again.
         slot.copy.refused_at = -1
-        slot.attach.untold = not slot.attach.untold
-        if slot.attach.untold:
+        slot.attach.unreported = not slot.attach.unreported
+        if slot.attach.unreported:
             _log.warning(
                 "the target refuses a sequence but reports none (DescribeProducers): its log is relied on instead",
                 partition=str(slot.target),
                 offset=slot.copy.acked_offset,
             )
-    return slot.attach.untold
+    return slot.attach.unreported
 
 
 async def _ends_beyond(
     connection: Connection, wanted: Sequence[TopicPartition], log_ends: dict[TopicPartition, int]
 ) -> dict[TopicPartition, int]:
-    """Return the ends of logs that others write to, once what stood in them is committed; or as far as it is.
+    """Return the high watermarks of logs that others write to, once they have reached the log ends; or as they are.
 
-    Such a leader's own end is ahead of the one that clients see for as long as anybody writes. What of ours may be
-    among that was there when the leader was asked.
+    While anybody writes, the leader's log end is ahead of the high watermark. Any batch of ours above the high
+    watermark was already in the log when the leader was asked for its end.
     """
     for _ in range(_COMMIT_LOOKS):
         ends = await offsets_of(connection, wanted, control.LATEST)
@@ -108,16 +109,16 @@ def _our_entry(
     if code:
         raise refused(connection.cluster, "DescribeProducers", code, where.topic)
     for entry in entries:
-        # A fence is a marker: without a sequence, and what follows under its epoch begins at 0 (ProducerAppendInfo).
+        # A fence is a marker: it has no sequence, and batches under its epoch start at sequence 0 (ProducerAppendInfo).
         if entry.producer_id == writer.producer_id:
             return Entry(entry.producer_epoch, entry.last_sequence, entry.last_timestamp)
     return None
 
 
 async def _tail(side: Side, connection: Connection, slot: Slot, start: int, end: int, producer_id: int) -> Tail | None:
-    """Return the last data batch below `end`, whatever markers stand behind it.
+    """Return the last data batch below `end`, whatever markers follow it.
 
-    Compaction leaves an empty batch where it keeps a producer's last sequence: that sequence is taken from it.
+    Compaction leaves an empty batch to keep a producer's last sequence: the sequence is taken from that batch.
     """
     found = await last_data(side, connection, slot.target, start, end, compacted=slot.recorded.cleaning.possible)
     if found is None:
@@ -138,9 +139,9 @@ async def _tail(side: Side, connection: Connection, slot: Slot, start: int, end:
 async def own_tail(
     side: Side, connection: Connection, slot: Slot, log: TargetLog, writer: Writer, last_walked: int
 ) -> Tail | None:
-    """Return our last batch of a log that others write to as well: what a walk saw last, or where the map ends.
+    """Return our last batch in a log that others write to as well: the last that a walk saw, or the last of the map.
 
-    A batch of somebody else that stands there shows that the log lost ours: then that one is returned.
+    If there is a batch of somebody else instead, the log has lost ours: then that batch is returned.
     """
     track = slot.copy.track
     if track is None:

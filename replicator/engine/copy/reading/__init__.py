@@ -1,5 +1,5 @@
-"""From the source: what is asked for, what the answers hold, and how it is made ready for the target.
+"""Reading from the source: what is requested, what responses hold, and how that is made ready for the target.
 
-Imports the room above only by its contracts (`context`, `ports`, `partition`). Begin with `reader.py`, then
+Imports only the contracts of the room above (`context`, `ports`, `partition`). Start with `reader.py`, then
 `taking.py`.
 """

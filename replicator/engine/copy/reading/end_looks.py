@@ -1,7 +1,7 @@
-"""Looks where the source's log may end in a hole: nothing else would ever tell that there is nothing more to come.
+"""Looks for holes at the end of the source's log: nothing else would ever show that no more records are coming.
 
-A fetch session tells of an end that has not moved only once, and of a partition whose rest the cleaner took meanwhile
-not at all. So a partition that stands below an end that was seen is asked for alone.
+A fetch session reports an end that does not move only once, and it never reports that the cleaner has meanwhile taken
+the rest of a partition. So a partition that makes no progress below an end that was seen is fetched alone.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 _LOOKS_AT_ONCE = 8
 _IN_VAIN_MAX = 8
-"""Looks a second that may find records after all: of a partition that is only waiting for its turn."""
-_STANDS_SECONDS = 1.0
+"""Looks per second that may turn out to find records, because the partition was only waiting for its turn."""
+_STALLED_SECONDS = 1.0
 _TURN_SECONDS = 30.0
-"""For how long a partition may stand while its broker gives others' records, before it is looked at all the same."""
+"""How long a partition may make no progress while its broker returns others' records, before it is looked at anyway."""
 _REST_FACTOR = 10
-"""A broker that throttles us is asked for one partition at a time, and then not for so many of its pauses."""
+"""A broker that throttles us gets one look, and then none for this many times its throttle time."""
 
 log = get_logger(__name__)
 
 
-class _Stand(NamedTuple):
-    """Where a partition stands, and since when, or when it was last looked at there."""
+class _Stall(NamedTuple):
+    """Where a partition has stopped making progress, and since when, or when it was last looked at there."""
 
     episode: int
     offset: int
@@ -40,7 +40,7 @@ class _Stand(NamedTuple):
 
 
 class EndLooks:
-    """The looks of one pump at the ends of its source's logs.
+    """Looks at the ends of the source's logs, for one pump.
 
     Args:
         context: What the parts of the pump share.
@@ -50,52 +50,52 @@ class EndLooks:
     def __init__(self, context: CopyContext, supervisor: LookSupervisor) -> None:
         self._context = context
         self._supervisor = supervisor
-        self._stands: dict[Slot, _Stand] = {}
+        self._stalls: dict[Slot, _Stall] = {}
         self._due: dict[Slot, None] = {}
         self._looking: set[Slot] = set()
         self._in_vain = 0
         self._rests_until: dict[int, float] = {}
 
     def answered_empty(self, slot: Slot) -> None:
-        """An answer held nothing of a partition that should have more.
+        """Note that a response held nothing of a partition that should have more.
 
-        Where the cleaner works that is likely its end. Elsewhere the answer was full, most often: then it is looked at
-        once the partition has stood there for a while.
+        In a log that is cleaned, that is probably its end. In any other log the response was usually full: then the
+        partition is looked at only once it has made no progress for a while.
         """
         if slot.recorded.cleaning.certain:
             self._due[slot] = None
             self._begin()
 
     def look(self) -> None:
-        """Look at those that stand below their end; to be called every second."""
-        now, stands = self._context.now(), self._stands
-        standing: dict[Slot, _Stand] = {}
+        """Look at partitions that make no progress below their end; call it every second."""
+        now, stalls = self._context.now(), self._stalls
+        stalled: dict[Slot, _Stall] = {}
         for slot in self._context.slots.values():
             copy, end = slot.copy, slot.lag.observed_end
             if end is None or end <= copy.reading.next_offset or not copy.is_copying() or not copy.sending.idle:
                 continue
-            stand = stands.get(slot)
-            if stand is None or (stand.episode, stand.offset) != (copy.episode, copy.reading.next_offset):
-                stand = _Stand(copy.episode, copy.reading.next_offset, now)
-            standing[slot] = stand
-        self._stands = standing
-        due = [slot for slot, stand in standing.items() if self._is_due(slot, now - stand.since)]
-        # Those that were not looked at for longest come first, and before all where holes are to be expected.
-        due.sort(key=lambda slot: (not slot.recorded.cleaning.certain, standing[slot].since))
+            stall = stalls.get(slot)
+            if stall is None or (stall.episode, stall.offset) != (copy.episode, copy.reading.next_offset):
+                stall = _Stall(copy.episode, copy.reading.next_offset, now)
+            stalled[slot] = stall
+        self._stalls = stalled
+        due = [slot for slot, stall in stalled.items() if self._is_due(slot, now - stall.since)]
+        # Partitions where holes are to be expected come first, then those that have waited longest for a look.
+        due.sort(key=lambda slot: (not slot.recorded.cleaning.certain, stalled[slot].since))
         self._due = dict.fromkeys(self.spared(due, now))
         self._in_vain = 0
         self._begin()
 
-    def _is_due(self, slot: Slot, stands_seconds: float) -> bool:
-        # A look at one that only waits for its turn reads a whole batch in vain, which may be of 64 MiB.
+    def _is_due(self, slot: Slot, stalled_seconds: float) -> bool:
+        # A look at a partition that only waits for its turn reads a whole batch in vain, of up to 64 MiB.
         waits = self._supervisor.waits_for_its_turn(slot)
-        return stands_seconds >= (_TURN_SECONDS if waits else _STANDS_SECONDS)
+        return stalled_seconds >= (_TURN_SECONDS if waits else _STALLED_SECONDS)
 
     def spared(self, due: list[Slot], now: float) -> list[Slot]:
-        """Return those that may be looked at where a quota may be what they wait for.
+        """Return the partitions that may be looked at, given that they may only be waiting for a quota.
 
-        A look is a fetch like any other: what it takes of the quota is not left for those that copy, and they stand
-        until they get some.
+        A look is a fetch like any other: what it uses up of the quota is missing for those that copy, and they stand
+        still until there is quota again.
         """
         cluster = self._context.source.cluster
         spared: list[Slot] = []
@@ -122,10 +122,10 @@ class EndLooks:
                 self._supervisor.start(self._look(slot, slot.copy.episode, slot.copy.reading.next_offset), slot)
 
     async def _look(self, slot: Slot, episode: int, position: int) -> None:
-        self._stands[slot] = _Stand(episode, position, self._context.now())
+        self._stalls[slot] = _Stall(episode, position, self._context.now())
         try:
             hole = await self._hole(slot, position)
-        except (KafkaError, CorruptRecords) as error:  # what is damaged there the reader meets, too, and names
+        except (KafkaError, CorruptRecords) as error:  # the reader will meet the same damage, and report it
             hole = None
             log.debug("the end of a log not looked at", partition=str(slot.source), why=str(error))
         finally:
@@ -141,7 +141,7 @@ class EndLooks:
         self._begin()
 
     async def _hole(self, slot: Slot, position: int) -> tuple[int, int] | None:
-        """Return up to where the log holds nothing from a position on, and its leader's epoch; None if it may."""
+        """Return the end of the hole that starts at a position, and the leader epoch; None if there may be records."""
         where = slot.source
         leader = self._context.source.cluster.leader(where)
         if leader is None:
@@ -154,20 +154,20 @@ class EndLooks:
             position,
             committed=self._context.committed_only,
             leader_epoch=leader.epoch,
-            read_bytes=1,  # one batch at least comes all the same, and that there is one is all that is asked
+            read_bytes=1,  # at least one batch is returned anyway, and we only want to know whether there is one
         )
         end = fetched.last_stable_offset if self._context.committed_only else fetched.high_watermark
         if fetched.start != fetched.end or end <= position:
             return None
-        # Where no cleaner is known to work, a remote tier may be slow: the leader has to prove that it is none.
+        # Where no cleaner is known to work, a slow remote tier may be the cause: the leader has to prove the hole.
         if not slot.recorded.cleaning.certain and not await ends_in_hole(
             self._context.source, where, position, end, committed=self._context.committed_only
         ):
             return None
-        # What a fetch claims of the log's end is all that tells of this hole: the same leader has to say it elsewhere.
-        # Asked for last: ends only rise.
-        told = await control.list_offsets(connection, [where], control.LATEST, committed=self._context.committed_only)
-        listed = told.get(where)
+        # So far only the log end in a fetch response speaks for this hole: the same leader has to confirm it in another
+        # request. That request comes last, because ends only rise.
+        ends = await control.list_offsets(connection, [where], control.LATEST, committed=self._context.committed_only)
+        listed = ends.get(where)
         if listed is None or listed.error or listed.value < 0:
             return None
         if listed.value < end:
@@ -177,7 +177,7 @@ class EndLooks:
                 broker=leader.node,
                 fetch=end,
                 list_offsets=listed.value,
-                next="look at that broker's log, and at what stands between it and this daemon",
+                next="look at that broker's log, and at what lies between the broker and this daemon",
             )
             return None
         return end, leader.epoch

@@ -1,4 +1,4 @@
-"""What one reader reads: which partitions, from where on, and which of them apart from the rest."""
+"""What one reader reads: which partitions, from which offset, and which of them separately from the rest."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class ReadPlan:
     """The partitions of one reader.
 
     Attributes:
-        slots: Those that are read, by source name.
-        wanted: What the fetch session was told last to read of each.
-        asking_whose: Those of which it has to be found out first who wrote what follows.
-        opening: Those of which a batch is being opened beside the event loop.
-        waits_to_open: Those of which a batch has to be opened once others are done.
+        slots: The partitions that are read, by source name.
+        wanted: What the fetch session was last asked to read of each.
+        asking_whose: Partitions for which it has to be found out first who wrote the next batch.
+        opening: Partitions with a batch that is being opened off the event loop.
+        waits_to_open: Partitions with a batch that has to be opened once others are done.
     """
 
     def __init__(self, context: CopyContext, supervisor: ReadSupervisor) -> None:
@@ -53,19 +53,19 @@ class ReadPlan:
         self._look_at[slot.source] = None
 
     def reads(self, slot: Slot) -> bool:
-        """Return whether it is this very partition that is read, not another one of its name."""
+        """Return whether this very partition is read, and not another one of the same name."""
         return self.slots.get(slot.source) is slot
 
     def look_at(self, *partitions: TopicPartition) -> None:
-        """See with the next request whether these are still to be read, and from where on."""
+        """Check with the next request whether to read these, and from which offset."""
         self._look_at.update(dict.fromkeys(partitions))
 
     def ask_alone(self, *slots: Slot) -> None:
-        """Ask for each of these by itself, after those that wait for that already."""
+        """Fetch each of these alone, after those that already wait for that."""
         self._alone.update(dict.fromkeys(slots))
 
     def next_alone(self) -> Slot | None:
-        """Return the next partition to be asked for by itself, and take it off the list."""
+        """Return the next partition to fetch alone, and take it off the list."""
         while self._alone:
             slot = next(iter(self._alone))
             del self._alone[slot]
@@ -74,7 +74,7 @@ class ReadPlan:
         return None
 
     def make_room_for(self, slot: Slot, claimed_bytes: int) -> None:
-        """Ask for more of a partition whose next batch does not fit in; where that does not help, for it alone."""
+        """Ask for more bytes of a partition whose next batch was cut off; if that does not help, fetch it alone."""
         known_bytes = self._bytes_needed.get(slot, 0)
         if known_bytes < claimed_bytes <= frame_payload_bytes(self._context.line.frames.frame_bytes):
             self._bytes_needed[slot] = claimed_bytes
@@ -82,9 +82,9 @@ class ReadPlan:
             self.ask_alone(slot)
 
     def changes(self) -> tuple[dict[TopicPartition, Wanted], list[TopicPartition]]:
-        """Bring `wanted` up to date; return what changed and what went since the last request.
+        """Bring `wanted` up to date; return what has changed and what is gone since the last request.
 
-        Only partitions that something happened to are looked at: a thousand idle ones cost nothing here.
+        Only partitions that something happened to are examined: a thousand idle ones cost nothing here.
         """
         leader = self._context.source.cluster.leader
         share = frame_payload_bytes(self._context.line.frames.frame_bytes) // len(self.slots)
@@ -100,7 +100,7 @@ class ReadPlan:
                 if self.wanted.pop(where, None) is not None or slot is None:
                     gone.append(where)
                 if slot is not None:
-                    blocked[where] = None  # looked at again with every request, until it wants more
+                    blocked[where] = None  # examined again with every request, until it wants more
                 continue
             reading = slot.copy.reading
             share_bytes = max(bytes_max, self._bytes_needed.get(slot, 0))
@@ -111,12 +111,12 @@ class ReadPlan:
         return changed, gone
 
     def may_be_read(self, slot: Slot) -> bool:
-        """Return whether nothing has to be found out, or done, about what was read last."""
+        """Return whether nothing remains to be found out, or done, about what was read last."""
         if slot in self.asking_whose or slot in self.opening:
             return False
         return slot not in self.waits_to_open or not self._context.opener.is_busy
 
 
 def frame_payload_bytes(frame_bytes: int) -> int:
-    """Return how many bytes of records to ask for, so that the answer around them fits a frame too."""
+    """Return how many bytes of records to ask for, so that the whole response fits into a frame."""
     return frame_bytes - (frame_bytes >> 4)

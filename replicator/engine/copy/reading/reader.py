@@ -1,4 +1,4 @@
-"""Reads one source broker: fetch sessions, long polls, one answer in work while the next is on its way."""
+"""Reads from one source broker: fetch sessions and long polls, one response processed while the next is in flight."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection
 
 _OVERSIZED_LOOKS = 2
-"""Answers too large to be read, each to a request for one partition alone, before that partition stops."""
+"""A partition stops after this many responses that are too large to be read, each to a request for it alone."""
 _SESSION_ERRORS = frozenset({70, 71})
 
 Accepted = list[tuple["Slot", list["Piece"]]]
@@ -34,14 +34,14 @@ Accepted = list[tuple["Slot", list["Piece"]]]
 class SourceReader:
     """The reading side for the partitions that one source broker leads.
 
-    A fetch session tells of a partition only when something of it changes. So each answer also says of all others
-    that were listed in the session when it was asked for: they ended then where they were last told to end.
+    A fetch session reports a partition only when something about it changes. So each response also says about every
+    other partition that the session listed when the request was sent: its end was then still the one last reported.
 
-    It has more attributes than most classes: the state of one long poll (what was asked, when, on which connection,
-    what the session lists) changes together, with each request and each answer.
+    It has more attributes than most classes: the state of one long poll (what was requested, when, on which connection,
+    what the session lists) changes together, with each request and each response.
 
     Attributes:
-        is_crowded: Whether the last answer was too full to hold something of every partition.
+        is_crowded: Whether the last response was too full to hold something of every partition.
     """
 
     def __init__(self, context: CopyContext, supervisor: ReadSupervisor, node: int) -> None:
@@ -69,14 +69,14 @@ class SourceReader:
         self._listed.pop(slot.source, None)
 
     def remove(self, slot: Slot) -> None:
-        """Stop reading it; an answer on its way is ignored."""
+        """Stop reading it; a response that is still in flight is ignored."""
         self._plan.remove(slot)
         self._listed.pop(slot.source, None)
         self._asked_of.pop(slot.source, None)
         self._oversized.pop(slot, None)
 
     def look_at(self, slot: Slot) -> None:
-        """See with the next request whether this partition is still to be read."""
+        """Check with the next request whether to read this partition."""
         self._plan.look_at(slot.source)
 
     @property
@@ -85,23 +85,23 @@ class SourceReader:
         return list(self._plan.slots.values())
 
     def unchanged_at(self, slot: Slot) -> float | None:
-        """Return when the source surely ended where it was last told to end, as the session said nothing since.
+        """Return when the source's end was certainly still the one last reported, as the session has been silent since.
 
-        That is when the last answered request was sent, if the partition was listed by then: an answer may be heard
-        late. None where the session proves nothing.
+        That is the time at which the last answered request was sent, provided that the partition was listed by then;
+        the response may have arrived much later. None if the session proves nothing.
         """
         number, asked_at = self._answered
         listed = self._listed.get(slot.source)
         return asked_at if listed is not None and listed <= number and slot.source in self._plan.wanted else None
 
     def close(self) -> None:
-        """Stop."""
+        """Stop reading and drop the connection."""
         self._link.close()
 
     # -- asking -------------------------------------------------------------------------------------------------
 
     def kick(self) -> None:
-        """Send the next fetch if there is something to read, a frame to read into, and none on its way."""
+        """Send the next fetch if there is something to read, a frame to read into, and no fetch in flight."""
         connection = None if self._asked or not self._plan.slots else self._link.get()
         if connection is None:
             self._context.line.leave(self)
@@ -111,7 +111,7 @@ class SourceReader:
             return
         try:
             asked = self._ask_for_something(connection, frame)
-        except Exception as bug:  # noqa: BLE001 - a callback of the loop: nobody else would hear of it
+        except Exception as bug:  # noqa: BLE001 - a callback of the loop: nobody else would learn about it
             self._context.problems.bug_at_source(self.node, bug)
             asked = False
         if not asked:
@@ -126,7 +126,7 @@ class SourceReader:
         if self._plan.wanted:
             self._ask(connection, changed, gone, frame)
             return True
-        # Nothing to read: no poll for nothing. What has to be forgotten is remembered until the next request.
+        # Nothing to read, so no poll. What the session has to forget is kept for the next request.
         self._plan.look_at(*gone)
         return False
 
@@ -154,7 +154,7 @@ class SourceReader:
             )
         except Exception:
             self._stop_who_cannot_be_asked_for(session, everything)
-            # None of it was told: a session goes on with what it knows, so the next request has to say it.
+            # None of it was sent. The session continues with what it knows, so the next request has to carry it.
             self._plan.look_at(*changed, *gone)
             raise
         for where in gone:
@@ -169,15 +169,15 @@ class SourceReader:
         self._send(connection, body, session, self._asked_of, frame)
 
     def _stop_who_cannot_be_asked_for(self, session: FetchSession, wanted: dict[TopicPartition, Wanted]) -> None:
-        """Stop the partitions that no request can be made for; the others are asked for with the next one."""
+        """Stop the partitions for which no request can be built; the others go out with the next request."""
         for where, want in wanted.items():
             try:
                 session.request_changes({where: want}, (), wait_ms=0, bytes_min=1, bytes_max=1)
-            except Exception as bug:  # noqa: BLE001 - of whatever kind: the request cannot be made
+            except Exception as bug:  # noqa: BLE001 - whatever its type: the request cannot be built
                 self._supervisor.stop_over_bug(self._plan.slots[where], bug)
 
     def _ask_alone(self, connection: Connection, slot: Slot, frame: Frame) -> bool:
-        """Ask for one partition without a session: the broker then gives at least its first batch, however large."""
+        """Fetch one partition without a session: the broker then returns at least one batch, however large."""
         known = self._context.source.cluster.leader(slot.source)
         if known is None:
             return False
@@ -186,7 +186,7 @@ class SourceReader:
             connection.versions.fetch, int(self._context.committed_only), self._context.source.topic_ids, ask_anew=True
         )
         wanted = Wanted(slot.copy.reading.next_offset, known.epoch, slot.copy.reading.last_epoch, bytes_max)
-        # Without a wait: where many are asked one after the other, most have nothing new.
+        # Without a long poll: when many are fetched one after the other, most have nothing new.
         body = session.request({slot.source: wanted}, wait_ms=0, bytes_min=1, bytes_max=bytes_max)
         self._asked = True
         asked = {slot.source: Asked(slot, slot.copy.episode, known.epoch)}
@@ -213,9 +213,9 @@ class SourceReader:
         )
 
     def give_up_what_waits(self) -> None:
-        """Let go of an answer that waits for room which only a target broker could give that owes its own answers.
+        """Drop a response that waits for a frame, when only a target broker that owes us responses could free one.
 
-        Others share this connection: what is asked for next leaves out what is written to that broker.
+        Other partitions share this connection: the next request leaves out those that are written to that broker.
         """
         if self._asked_on is not None and self._asked_on.waits_for_room:
             self._drop_connection()
@@ -238,7 +238,7 @@ class SourceReader:
         self._supervisor.leaders_stale(target=False)
         self.kick()
 
-    # -- answers ------------------------------------------------------------------------------------------------
+    # -- responses ----------------------------------------------------------------------------------------------
 
     def _on_answer(
         self,
@@ -267,15 +267,15 @@ class SourceReader:
             return
         except Exception as bug:  # noqa: BLE001 - a callback of the loop: nothing would be read any more
             self._context.problems.bug_at_source(self.node, bug)
-            self._refuse_frame(CorruptRecords("a fetch answer could not be taken", why=repr(bug)))
+            self._refuse_frame(CorruptRecords("a fetch response could not be processed", why=repr(bug)))
             frame.release()
             return
-        # The next fetch leaves before this answer is rewritten: the broker prepares it meanwhile (RELIABILITY D2).
+        # The next fetch leaves before this response is rewritten: the broker prepares its own meanwhile.
         self.kick()
         for slot, pieces in accepted:
             try:
                 self._carrier.carry_out(slot, pieces, frame)
-            except Exception as bug:  # noqa: BLE001 - one partition stops, the others of the answer go on
+            except Exception as bug:  # noqa: BLE001 - one partition stops, the others of the response continue
                 self._supervisor.stop_over_bug(slot, bug)
         frame.release()
         if not self._asked:
@@ -286,12 +286,12 @@ class SourceReader:
     def _look_for_oversized(
         self, error: AnswerTooLarge, session: FetchSession, asked_of: dict[TopicPartition, Asked]
     ) -> None:
-        """Find the partition whose next batch is larger than any answer that is read: it stops alone.
+        """Find the partition whose next batch makes any response too large to be read: only that partition stops.
 
-        A broker gives one whole batch at least, however large (KIP-74), and the connection has to be given up over it.
-        Of all that was asked for, each partition is asked for by itself.
+        A broker returns at least one whole batch, however large (KIP-74), and the connection has to be dropped over it.
+        So each partition of the request is now fetched alone.
         """
-        self._link.drop()  # a pause before the next one, longer each time
+        self._link.drop()  # with a pause before the next connection, longer each time
         slots = [asked.slot for asked in asked_of.values() if self._plan.reads(asked.slot)]
         if session is self._session:
             self._plan.ask_alone(*slots)
@@ -301,14 +301,14 @@ class SourceReader:
             if looks < _OVERSIZED_LOOKS:
                 self._plan.ask_alone(slot)
                 continue
-            slot.refused.too_large = None  # where it ends was not read
+            slot.refused.too_large = None  # its end offset was not read
             self._supervisor.ended(
                 slot,
                 slot.copy.fault(
                     Reason.BATCH_TOO_LARGE,
-                    f"the source's batch at offset {slot.copy.reading.next_offset}, or right after it, comes in an "
-                    f"answer of {error.claimed_bytes} bytes; at most {ANSWER_BYTES_MAX} are read. Have its records "
-                    "written again in smaller batches; the copy goes on once the log begins after it (retention, "
+                    f"the source's batch at offset {slot.copy.reading.next_offset}, or right after it, comes in a "
+                    f"response of {error.claimed_bytes} bytes; at most {ANSWER_BYTES_MAX} are read. Have its records "
+                    "written again in smaller batches; the copy continues once the log starts after it (retention, "
                     "DeleteRecords)",
                 ),
             )
@@ -329,7 +329,7 @@ class SourceReader:
         for fetched in partitions:
             where = fetched.where
             asked = asked_of.get(where)
-            # By identity: a successor of the same name may be in an episode of the same number.
+            # Compared by identity: a successor of the same name may be in an episode of the same number.
             if asked is None or not self._plan.reads(asked.slot) or not asked.is_present:
                 continue
             slot = asked.slot
@@ -337,21 +337,21 @@ class SourceReader:
                 self._oversized.pop(slot, None)
             try:
                 pieces = self._taking.take(asked, fetched, frame, self._asked_at, alone=alone)
-            except Exception as bug:  # noqa: BLE001 - one partition stops, the others of the answer go on
+            except Exception as bug:  # noqa: BLE001 - one partition stops, the others of the response continue
                 self._supervisor.stop_over_bug(slot, bug)
                 continue
             if pieces:
                 accepted.append((slot, pieces))
             if fetched.start != fetched.end:
                 self._plan.look_at(where)
-        # Only now: of one that stopped with this answer it did not say that nothing changed. Nor did one that is empty
-        # because of a quota, whatever happened (KIP-219).
+        # Only now, because for a partition that stopped with this response, the response is no proof that nothing has
+        # changed. Neither is a response that is empty because of a quota (KIP-219).
         if not alone and not session.throttled:
             self._answered = (self._requests, self._asked_at)
         return accepted
 
     def _drop_connection(self) -> None:
-        """Begin with a new connection, after a pause."""
+        """Start over with a new connection, after a pause."""
         self._session = None
         self._link.drop()
 

@@ -1,7 +1,7 @@
-"""Carries out what the machine decided about an answer: batches are rewritten, merged or encoded anew, and queued.
+"""Carries out what the machine decided about a response: rewrites, merges or re-encodes its batches and queues them.
 
-What has to be opened for that is bounded (`wire.batches.inflate`): by what the event loop can be held up for, by what
-one answer may take, and for what has to be encoded anew by a part of the flow's `in_flight_bytes`.
+What may be opened for that is bounded (`wire.batches.inflate`): by how long the event loop can be held up, by a limit
+per response, and, for batches that have to be re-encoded, by a part of the flow's `in_flight_bytes`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from replicator.wire.transport.stream import Buffer
 
 _ANSWER_OPENED_BYTES_MAX = 16 << 20
-"""What is opened of one answer to merge small batches: more would hold up the event loop. The rest passes as it is."""
+"""How much of one response is opened to merge small batches; more would hold up the event loop. The rest passes."""
 
 
 class Carrier:
-    """Queues what one reader was answered.
+    """Queues what one reader received.
 
     Args:
         context: What the parts of the pump share.
@@ -50,11 +50,11 @@ class Carrier:
         self._opened_bytes = 0
 
     def begin_answer(self) -> None:
-        """Begin with another answer: what may be opened of it counts anew."""
+        """Start with another response: what may be opened is counted from zero again."""
         self._opened_bytes = 0
 
     def carry_out(self, slot: Slot, pieces: list[Piece], frame: Frame) -> None:
-        """Queue what an answer holds of one partition, in order."""
+        """Queue what a response holds of one partition, in order."""
         for piece in pieces:
             if not slot.copy.is_copying():
                 return
@@ -67,7 +67,7 @@ class Carrier:
     async def carry_out_beside(
         self, slot: Slot, pieces: list[Piece], frame: Frame, goes_on: Callable[[], bool]
     ) -> None:
-        """Do the same, and encode anew beside the event loop; until the partition does not go on."""
+        """Do the same, re-encoding off the event loop; stop when the partition does not continue."""
         for piece in pieces:
             if isinstance(piece, Encode):
                 made = await beside(self._building(slot, piece, frame))
@@ -88,11 +88,11 @@ class Carrier:
             else:
                 self._pass(slot, piece, frame)
         except CorruptRecords as damage:
-            # What came before the damaged batch is dropped with it and copied again after the operator's decision.
+            # What precedes the damaged batch is dropped with it, and is copied after the operator's decision.
             self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, str(damage)))
 
     def _pass(self, slot: Slot, passes: Passes, frame: Frame) -> None:
-        """Queue batches that pass; small ones that follow each other as one."""
+        """Queue batches that pass, small neighbours as one batch."""
         batch_bytes_max = slot.copy.limits.batch_bytes_max
         far = is_far(slot.copy.sending.outstanding, slot.proof.moved_at - slot.proof.verified_at)
         for group in groups(passes, batch_bytes_max, far=far):
@@ -106,7 +106,7 @@ class Carrier:
                 self._rewrite(slot, rest, frame)
 
     def _merge(self, slot: Slot, passes: Passes, frame: Frame, batch_bytes_max: int) -> int:
-        """Queue one batch instead of the first of several; return of how many, 0 where that was not possible."""
+        """Queue one batch that replaces the first few; return how many it replaces, 0 if merging is not possible."""
         if self._opened_bytes >= _ANSWER_OPENED_BYTES_MAX:
             return 0
         writer, start = self._context.writers.of(slot.target.topic), passes[0][0].start
@@ -117,14 +117,14 @@ class Carrier:
         except TooLargeToOpen:
             self._opened_bytes += MERGED_OPENED_BYTES_MAX
             return 0
-        # What was opened for nothing, of a batch that did not fit in, took as long as the rest of it would have.
+        # A batch that did not fit was opened in vain; count it as if the limit for the merged batch had been reached.
         self._opened_bytes += opened_bytes if taken == len(passes) else MERGED_OPENED_BYTES_MAX
         size = len(raw)
         if size > batch_bytes_max:
             return 0
         payload: Buffer = raw
         if size <= passes[taken - 1][0].end - start:
-            # Where the small ones stood: the pool goes on bounding memory, by the byte.
+            # Put it where the small ones were: the pool still bounds memory to the byte.
             payload = frame.view[start : start + size]
             payload[:] = raw
         frame.hold()
@@ -145,11 +145,11 @@ class Carrier:
         slot.copy.sending.queue(batches)
 
     def _building(self, slot: Slot, piece: Encode, frame: Frame) -> Callable[[], list[Built]]:
-        """Return the work of encoding records anew, which touches nothing else and may be done in a thread."""
+        """Return a function that re-encodes records; it touches nothing else and may run in a thread."""
         writer = self._context.writers.of(slot.target.topic)
         return partial(
             build_batches,
-            piece.records,  # type: ignore[arg-type] # what `open_batch` gave; opaque in core
+            piece.records,  # type: ignore[arg-type] # what `open_batch` returned; opaque in core
             codec_of(frame.view, piece.header),
             producer_id=writer.producer_id,
             producer_epoch=writer.producer_epoch,
@@ -158,7 +158,7 @@ class Carrier:
         )
 
     def _queue_built(self, slot: Slot, made: list[Built], frame: Frame) -> None:
-        """Queue batches made of an opened one. They hold its frame, so that the pool bounds them as well."""
+        """Queue batches built from an opened one. They hold its frame, so that the pool bounds them as well."""
         bytes_max, shift = slot.copy.limits.batch_bytes_max, slot.copy.shift
         batches = [
             Batch(each.base_offset + shift, each.record_count, each.max_timestamp, len(each.raw), each.raw, frame)
@@ -180,7 +180,7 @@ class Carrier:
 
 
 def opened_at_once(frame: Frame, header: BatchHeader) -> list[RawRecord] | None:
-    """Return the records of a batch, None where opening it takes longer than the event loop may stand.
+    """Return the records of a batch; None if opening it would block the event loop for too long.
 
     Raises:
         CorruptRecords: It is damaged.

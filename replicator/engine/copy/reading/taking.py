@@ -1,4 +1,4 @@
-"""Takes what a fetch answer holds of one partition: its batches, its log's bounds, or why there is nothing."""
+"""Takes what a fetch response holds of one partition: its batches, its log's bounds, or why there is nothing."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _PREFIX = struct.Struct(">qi")
 
 
 class Asked(NamedTuple):
-    """What the session was told to read of a partition: for which object, in which of its episodes, of which leader.
+    """For whom a partition was requested: the object, its episode, and the leader epoch of the request.
 
-    An answer belongs to that object. A successor of the same name may be in an episode of the same number.
+    The response belongs to that object. A successor of the same name may be in an episode of the same number.
     """
 
     slot: Slot
@@ -50,7 +50,7 @@ class Asked(NamedTuple):
 
 
 class _Offered(NamedTuple):
-    """What an answer holds of one partition."""
+    """What a response holds of one partition."""
 
     asked: Asked
     headers: list[BatchHeader]
@@ -59,13 +59,13 @@ class _Offered(NamedTuple):
 
 
 class Taking:
-    """What becomes of the answers of one reader, partition by partition.
+    """Handles the responses of one reader, partition by partition.
 
     Args:
         context: What the parts of the pump share.
         supervisor: The pump.
         plan: What the reader reads.
-        carrier: Carries what was taken to the target.
+        carrier: Queues for the target what was taken.
         kick: Lets the reader ask for more.
     """
 
@@ -84,14 +84,14 @@ class Taking:
         self._kick = kick
 
     def take(self, asked: Asked, fetched: Fetched, frame: Frame, asked_at: float, *, alone: bool) -> list[Piece]:
-        """Take what an answer holds of one partition; return what to carry to the target.
+        """Take what a response holds of one partition; return what to carry to the target.
 
         Args:
-            asked: What was asked of it.
-            fetched: What was answered.
-            frame: Where the answer is.
-            asked_at: Monotonic time at which it was asked for.
-            alone: Whether nothing else was asked for with it.
+            asked: For whom it was requested.
+            fetched: The partition's part of the response.
+            frame: The frame that holds the response.
+            asked_at: Monotonic time at which the request was sent.
+            alone: Whether the request was for this partition only.
         """
         slot = asked.slot
         if fetched.error:
@@ -125,7 +125,7 @@ class Taking:
     def _offer(self, asked: Asked, fetched: Fetched, frame: Frame, *, alone: bool) -> list[Piece]:
         slot, copy = asked.slot, asked.slot.copy
         if fetched.log_start > copy.reading.next_offset:
-            # Offsets that retention took are no holes: the attach reads both logs and names what happened.
+            # Offsets that retention deleted are not holes: the attach reads both logs and reports what happened.
             self._supervisor.ended(slot, slot.copy.settle(f"the source's log now starts at {fetched.log_start}"))
             return []
         try:
@@ -147,14 +147,14 @@ class Taking:
                 frame.hold()
                 self._supervisor.start(self._open_beside(offered, copy.reading.unopened), slot)
             else:
-                # It is read again once it may be opened: an answer that waits would keep its frame from others.
+                # It is read again once it may be opened: a response that waits would keep its frame from others.
                 self._plan.waits_to_open.add(slot)
         return pieces
 
     def _offer_headers(
         self, offered: _Offered, known: tuple[BatchHeader, list[RawRecord]] | None = None
     ) -> list[Piece]:
-        """Let the machine take what is left of an answer; `known` is a batch that was opened for it.
+        """Let the machine take the rest of a response; `known` is a batch that has been opened for it.
 
         Raises:
             CorruptRecords: A batch that had to be opened, or compared, is damaged; nothing was taken.
@@ -176,7 +176,7 @@ class Taking:
         return pieces
 
     async def _open_beside(self, offered: _Offered, header: BatchHeader) -> None:
-        """Take the rest of an answer, whose next batch takes too long to be opened on the event loop."""
+        """Take the rest of a response whose next batch would take too long to open on the event loop."""
         asked, frame = offered.asked, offered.frame
         slot, carrier = asked.slot, self._carrier
 
@@ -204,7 +204,7 @@ class Taking:
             self._supervisor.wake_readers()
 
     def _cannot_be_opened(self, slot: Slot, header: BatchHeader, error: TooLargeToOpen | CorruptRecords) -> None:
-        """Stop a partition at a batch that is damaged, or takes more memory than it may; it cannot pass as it is."""
+        """Stop a partition at a batch that cannot pass unopened, and is damaged or takes too much memory to open."""
         if isinstance(error, CorruptRecords):
             self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, str(error)))
             return
@@ -223,10 +223,10 @@ class Taking:
         return asked.is_present and slot.copy.is_copying() and self._plan.reads(slot)
 
     def _first_batch_cut(self, slot: Slot, fetched: Fetched, frame: Frame, *, alone: bool) -> None:
-        """Take an answer that ends inside its first batch.
+        """Handle a response that ends inside its first batch.
 
-        Brokers do that where other partitions filled the answer first: more is asked for, then this partition alone.
-        A batch that is cut even then claims a length that it does not have.
+        Brokers do that when other partitions filled the response first. So the next request allows more bytes; if that
+        does not help, this partition is fetched alone. A batch that is cut off even then claims a wrong length.
         """
         claimed_bytes = 0
         if fetched.end - fetched.start >= LENGTH_PREFIX_BYTES:
@@ -237,14 +237,14 @@ class Taking:
                 slot.copy.fault(
                     Reason.CORRUPT_BATCH,
                     f"the source's batch at offset {slot.copy.reading.next_offset} claims {claimed_bytes} bytes, "
-                    f"and even an answer of its own holds only {fetched.end - fetched.start} of them",
+                    f"and even a response with nothing else holds only {fetched.end - fetched.start} of them",
                 ),
             )
             return
         self._plan.make_room_for(slot, claimed_bytes)
 
     def _up_to_unknown(self, slot: Slot, headers: list[BatchHeader], origins: Origins) -> list[BatchHeader]:
-        """Return the batches up to the first of which it has to be found out who wrote it; the rest is read again."""
+        """Return the batches before the first one whose writer has to be found out; the rest will be read again."""
         unknown = origins.unknown(header.producer_id for header in headers if header.magic == MAGIC_V2)
         if not unknown:
             return headers
@@ -257,10 +257,10 @@ class Taking:
         try:
             await origins.learn(producer_ids)
         except BugError:
-            raise  # it stops the partition by that name
+            raise  # it stops the partition, with the reason for a bug
         except ReplicatorError as error:
             if slot.copy.is_copying():
-                why = f"whose records follow cannot be told: {error.with_next_step()}"
+                why = f"it is not known who wrote the next records: {error.with_next_step()}"
                 self._rest(slot, why, waits_for(error))
         finally:
             self._plan.asking_whose.discard(slot)
@@ -275,11 +275,11 @@ class Taking:
         outcome = classify_fetch(fetched.error)
         name = error_name(fetched.error)
         if outcome is FetchOutcome.OUT_OF_RANGE:
-            # The log start and end tell which side was left: the attach reads both and names the fault.
+            # Log start and end show whether the offset is below or above the log: the attach reads both.
             self._supervisor.ended(slot, slot.copy.settle(f"{name} at {slot.copy.reading.next_offset}"))
         elif outcome is FetchOutcome.REJECTED:
             why = describe_refusal(self._context.source.cluster.spec, "Fetch", fetched.error, slot.source.topic)
-            self._rest(slot, f"the source refuses to be read: {why}", Reason.WAITING_FOR_ACCESS)
+            self._rest(slot, f"the source refuses to let us read: {why}", Reason.WAITING_FOR_ACCESS)
         else:
             self._supervisor.ended(slot, slot.copy.settle(f"the source answers {name}"))
             self._supervisor.leaders_stale(target=False)

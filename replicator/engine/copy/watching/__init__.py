@@ -1,4 +1,4 @@
-"""What is looked at now and then beside the copy: log starts, strangers on idle mirrors, open transactions.
+"""What is checked from time to time beside the copy: log starts, foreign writes to idle mirrors, open transactions.
 
-Imports the pump, which knows nothing of it. Begin with `target_ends.py`.
+Imports the pump, which does not know this room. Start with `target_ends.py`.
 """

@@ -1,7 +1,7 @@
-"""Looks where logs begin, and lets mirrors begin where their sources do (`follow_log_start`).
+"""Watches log starts, and makes mirrors start where their sources do (`follow_log_start`).
 
-Retention works on both sides by itself. What is followed is a start that was moved by hand (`DeleteRecords`), or by
-settings that differ: each move is logged, and one that is longer than allowed is told instead of made.
+Retention works on each side by itself. What is followed is a log start that was moved by hand (`DeleteRecords`) or
+because settings differ. Each move is logged; one that is longer than allowed is only reported.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ log = get_logger(__name__)
 
 
 class LogStarts:
-    """The starts of one flow's logs."""
+    """Watches the log starts of one flow."""
 
     def __init__(self, flow: FlowSpec, pump: Pump) -> None:
         self._flow = flow
         self._pump = pump
-        self._told: set[Slot] = set()
+        self._warned: set[Slot] = set()
         self._refused: set[str] = set()
 
     async def look(self) -> None:
-        """Read both logs' starts of all partitions that are copied, and follow those that may be followed."""
+        """Read both log starts of all partitions that are copied, and follow those that may be followed."""
         pump = self._pump
         slots = [slot for slot in pump.slots.values() if slot.copy.is_copying()]
         there = await _read(pump.source, [slot.source for slot in slots])
@@ -58,7 +58,7 @@ class LogStarts:
         to = at if slot.copy.track is None else slot.copy.track.offsets.to_target(at)
         length = to - slot.seen.target_start
         if length <= 0:
-            self._told.discard(slot)
+            self._warned.discard(slot)
             return
         if slot.recorded.cleaning.only:
             if slot.target.topic not in self._refused:
@@ -66,12 +66,12 @@ class LogStarts:
                 log.warning(
                     "log start not followed",
                     topic=slot.target.topic,
-                    why="no broker cuts a log that is only compacted (DeleteRecords is refused)",
+                    why="brokers refuse DeleteRecords for a topic that is only compacted",
                 )
             return
         if length > self._flow.follow_log_start_limit:
-            if slot not in self._told:
-                self._told.add(slot)
+            if slot not in self._warned:
+                self._warned.add(slot)
                 log.warning(
                     "log start not followed",
                     partition=str(slot.target),
@@ -100,16 +100,16 @@ class LogStarts:
 
 
 async def _read(side: Side, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
-    """Return what the brokers tell; of what they do not, the next look may."""
+    """Return the log starts that brokers report; a partition that is missing may be in the next look."""
     starts: dict[TopicPartition, int] = {}
     unseen: dict[TopicPartition, str] = {}
     silent: set[int] = set()
     for first in range(0, len(wanted), _ASKED_AT_ONCE):
-        told, untold = await starts_of(
+        known, unknown = await starts_of(
             side, wanted[first : first + _ASKED_AT_ONCE], timeout_seconds=_ANSWER_SECONDS_MAX, silent=silent
         )
-        starts |= told
-        unseen |= untold
+        starts |= known
+        unseen |= unknown
     if unseen:
         where, why = next(iter(unseen.items()))
         log.debug("starts not read", cluster=side.cluster.spec.alias, partitions=len(unseen), first=str(where), why=why)

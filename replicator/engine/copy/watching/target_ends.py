@@ -1,7 +1,7 @@
-"""Looks whether somebody else writes to a mirror that nothing is copied to just now.
+"""Checks whether somebody else writes to a mirror while nothing is being copied to it.
 
-Where batches flow, an answer tells: one that landed further on than it had to. An idle mirror would keep a stranger's
-records unnoticed until the next batch, or until a switch.
+While batches flow, produce responses show it: a batch lands at a higher offset than necessary. In an idle mirror,
+foreign records would stay unnoticed until the next batch, or until a switch.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 _ASKED_AT_ONCE = 500
 _ANSWER_SECONDS_MAX = 5.0
 _UNKNOWN_SECONDS = 15.0
-"""An end that could not be read for this long is told as unknown: a leader that moves takes less."""
+"""An end that could not be read for this long is reported as unknown; a leader change takes less."""
 
 
 class TargetEnds:
-    """The ends of the logs that one flow writes to.
+    """Watches the ends of the logs that one flow writes to.
 
     Args:
-        pump: Which copies.
-        me: This daemon: it looks where it holds the claim, so that nobody else of the flow writes.
+        pump: The pump that writes them.
+        me: This daemon's name. It checks only shards whose claim it holds, as no other daemon of the flow writes there.
     """
 
     def __init__(self, pump: Pump, me: str) -> None:
@@ -34,25 +34,25 @@ class TargetEnds:
         self._unseen_since: dict[Slot, float] = {}
 
     async def look(self) -> None:
-        """Attach every idle partition anew whose log goes on behind our own place: the attach finds out why."""
+        """Attach every idle partition again whose log extends beyond our own place: the attach finds out why."""
         slots = [slot for slot in self._pump.slots.values() if self._is_watched(slot)]
         silent: set[int] = set()
         unseen: dict[Slot, str] = {}
         for first in range(0, len(slots), _ASKED_AT_ONCE):
             unseen |= await self._look_at(slots[first : first + _ASKED_AT_ONCE], silent)
-        self._tell(unseen)
+        self._report(unseen)
 
-    def _tell(self, unseen: dict[Slot, str]) -> None:
-        """Show of which mirrors it is unknown whether somebody else writes to them."""
+    def _report(self, unseen: dict[Slot, str]) -> None:
+        """Report the partitions for which it is unknown whether somebody else writes to them."""
         now, since = self._pump.context.now(), self._unseen_since
         self._unseen_since = {slot: since.get(slot, now) for slot in unseen}
         unknown = [slot for slot, at in self._unseen_since.items() if now - at >= _UNKNOWN_SECONDS]
-        place = f"{self._pump.target.cluster.spec.alias} ends of idle mirrors"
+        subject = f"{self._pump.target.cluster.spec.alias} ends of idle mirrors"
         if not unknown:
-            self._pump.context.problems.is_over(place)
+            self._pump.context.problems.is_over(subject)
             return
-        self._pump.context.problems.by_place[place] = (
-            f"whether somebody else writes to {len(unknown)} idle partitions is unknown: "
+        self._pump.context.problems.by_subject[subject] = (
+            f"it is unknown whether somebody else writes to {len(unknown)} idle partitions: "
             f"the end of {unknown[0].target} cannot be read ({unseen[unknown[0]]})"
         )
 
@@ -62,7 +62,7 @@ class TargetEnds:
         return ours and copy.is_copying() and copy.sending.idle and not copy.limits.others_write
 
     async def _look_at(self, slots: list[Slot], silent: set[int]) -> dict[Slot, str]:
-        """Look at some; return those whose end is not known now, and why."""
+        """Check some partitions; return those whose end is unknown now, and why."""
         before = {slot.target: (slot, slot.copy.episode, slot.copy.target_end) for slot in slots}
         ends, unseen = await ends_of(
             self._pump.target.cluster, before, timeout_seconds=_ANSWER_SECONDS_MAX, silent=silent

@@ -1,4 +1,4 @@
-"""To the target: batches, markers where the source has no record, and the first offset of an empty log.
+"""Writing to the target: batches, markers where the source has no record, and the start offset of an empty log.
 
-Imports the room above only by its contracts (`context`, `ports`, `partition`). Begin with `writer.py`.
+Imports only the contracts of the room above (`context`, `ports`, `partition`). Start with `writer.py`.
 """

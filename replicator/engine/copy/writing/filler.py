@@ -1,13 +1,13 @@
-"""Fills offsets that hold no record on the source, with control markers, which readers skip (docs/CLIENTS.md).
+"""Fills offsets that hold no record on the source with control markers, which readers skip (docs/CLIENTS.md).
 
-One request carries the markers of many partitions, in rounds per target broker.
-Markers are not compare-and-append, so each rule here stands for what the broker does not check:
+There is one round after the other per target broker, and one request carries the markers of many partitions.
+Markers are not compare-and-append, so each rule here replaces a check that the broker does not make:
 
 - nothing of the partition is in flight (`core.copy.machine`), and its place was proven under the claim: nobody else may
   append there;
-- after each round the log's end is read: it tells whether every marker stands, and whether a stranger's does;
-- a lost answer is a doubt: the doubt time is waited out, and the log read again, before the next fill;
-- the epoch of a marker in bulk is the number of the claim: behind a newer holder's marker, older ones are refused.
+- the log end is read after each round: it shows whether every marker is in the log, and whether a foreign one is;
+- a lost response is a doubt: before the next fill, the doubt time is waited out and the log is read again;
+- the epoch of a bulk marker is the claim's number: once a newer holder's marker is in the log, older ones are refused.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection
 
 _MARKERS_MAX = 20_000
-"""Of one request: a broker appended 10,000 a second on three replicas (KAFKA_FACTS K9)."""
+"""Per request: a broker appended 10,000 a second on three replicas (KAFKA_FACTS K9)."""
 _CLUSTER_AUTHORIZATION_FAILED = 31
 _PASSING = (KafkaError, TimedOut, Conflict)
-"""What may go better next time; how much of a fill stands is not known."""
+"""Errors that may pass; how much of a fill was appended is then unknown."""
 
 log = get_logger(__name__)
 
 _Round = dict[Slot, tuple["Fill", int]]
-"""What one request fills: partition to its offsets and the episode."""
+"""What one request fills: for each partition the offsets, and its episode."""
 
 
 class Filler:
-    """The fills on the partitions that one target broker leads."""
+    """Fills the partitions that one target broker leads."""
 
     def __init__(self, context: CopyContext, supervisor: Supervisor, node: int) -> None:
         self.node = node
@@ -56,14 +56,14 @@ class Filler:
         self._busy = False
 
     def add(self, slot: Slot) -> None:
-        """This partition has to be filled next."""
+        """Fill this partition next."""
         self._due[slot] = None
         if not self._busy:
             self._busy = True
             self._supervisor.start(self._run())
 
     def discard(self, slot: Slot) -> None:
-        """This partition has nothing to be filled here any more."""
+        """Fill this partition no more."""
         self._due.pop(slot, None)
 
     async def _run(self) -> None:
@@ -84,7 +84,7 @@ class Filler:
             connection = await self._context.target.cluster.connection(self.node, Purpose.CONTROL)
             slow = route.is_slow(number)
             async with route.turn(slow=slow):
-                work = self._gather(shard, number, route.length_max(slow=slow))  # now: the claim may go in any wait
+                work = self._gather(shard, number, route.length_max(slow=slow))  # last: any wait may cost the claim
                 gathered = list(work)
                 if work:
                     await self._write(connection, shard, number, work, slow=slow)
@@ -93,35 +93,35 @@ class Filler:
         except _PASSING as error:
             self._failed(work, str(error))
             self._context.problems.target(self.node, error.with_next_step())
-        except Exception as error:  # noqa: BLE001 - of one partition, of whatever kind
+        except Exception as error:  # noqa: BLE001 - one partition's, whatever its type
             self._met_bug(gathered, shard, error)
-            self._failed(work, repr(error))  # or their answers would be waited for for ever
+            self._failed(work, repr(error))  # otherwise their responses would be waited for for ever
         else:
             self._suspects.difference_update(gathered)
 
     def _gather(self, shard: Shard, number: int, length_max: int) -> _Round:
-        """Take what may be filled now under that claim, up to a request's size; what may not is let go of."""
+        """Take what may be filled now under that claim, up to a request's size; drop what may not be filled."""
         due, self._due = self._due, {}
         work: _Round = {}
         left = _MARKERS_MAX
         for slot in due:
             try:
                 left -= self._gather_one(slot, shard, number, min(left, length_max), work)
-            except Exception as bug:  # noqa: BLE001 - of this partition, of whatever kind
+            except Exception as bug:  # noqa: BLE001 - this partition's, whatever its type
                 self._supervisor.stop_over_bug(slot, bug)
         return work
 
     def _gather_one(self, slot: Slot, shard: Shard, number: int, length_max: int, work: _Round) -> int:
-        """Take what may be filled of one partition; return how many offsets that is."""
+        """Take what may be filled in one partition; return how many offsets that is."""
         if slot.copy.fill_due() is None:
             return 0
         alone = slot in self._suspects or not self._suspects.isdisjoint(work)
-        if slot.shard is not shard:  # its markers carry another claim's number: in the next round
+        if slot.shard is not shard:  # its markers carry another claim's number: next round
             self._due[slot] = None
         elif not _is_ours(shard, number) or not self._context.producers[shard].guard.may_fill(slot):
             self._supervisor.rest(
                 slot,
-                "offsets without a record come next: they are filled under the claim only",
+                "offsets without a record come next, and they are filled only under the claim",
                 Reason.WAITING_FOR_CLAIM,
             )
         elif slot.proof.read_at < self._context.producers[shard].fill_route.prepared_at:
@@ -175,15 +175,15 @@ class Filler:
             self._supervisor.has_work(slot)
 
     def _refused(self, slot: Slot, episode: int, code: int) -> None:
-        # A leader that lost its place after the append answers that it is not the leader: every refusal is a doubt,
-        # but for the one that comes before anything is looked at.
+        # A leader that lost its leadership after the append responds that it is not the leader. So every refusal is a
+        # doubt, except the one that is decided before anything else is examined.
         doubtful = code != _CLUSTER_AUTHORIZATION_FAILED
         self._settled(slot, slot.copy.fill_failed(episode, f"fill: {error_name(code)}", doubtful=doubtful))
         if doubtful:
             self._supervisor.leaders_stale(source=False)
 
     def _denied(self, work: _Round, error: KafkaError) -> None:
-        """Neither route is allowed, or markers would not be shown: nothing was appended."""
+        """Handle a round in which nothing was appended: neither route is allowed, or the target shows no markers."""
         due, self._due = self._due, {}
         text = f"offsets without a record have to be filled with markers: {error}"
         for slot in due:
@@ -201,7 +201,7 @@ class Filler:
                 self._supervisor.answered(slot, ProduceOutcome.DENIED, ending)
 
     def _met_bug(self, gathered: list[Slot], shard: Shard, bug: Exception) -> None:
-        """Stop the partition that an error of this software belongs to: those of a round are tried alone after it."""
+        """Stop the partition that a bug belongs to; after a round of several, each of them is tried alone first."""
         if len(gathered) > 1:
             bugs.note(bug, partitions=len(gathered))
             self._suspects.update(gathered)

@@ -1,10 +1,10 @@
-"""Brings a target log to the source's start: filler batches up to it, then DeleteRecords (DESIGN: The idea).
+"""Brings a target log to the source's start: filler batches up to that offset, then DeleteRecords (DESIGN: The idea).
 
-A fresh log begins at offset 0 and only records move its end, so a log that is to begin at 120,600,000 is filled with
-empty records up to there and emptied.
-Fillers have their own registered producer id, and sequences that follow from the offset: two daemons that seed the
-same partition cannot put in more than one of them would.
-A crash anywhere is resumed by the next attach, which finds fillers at the end, or an empty log at the right place.
+A new log starts at offset 0, and only records move its end. So a log that has to start at 120,600,000 is filled with
+empty records up to that offset and then emptied.
+Fillers have a registered producer id of their own, and their sequences follow from the offset: two daemons that seed
+the same partition cannot append more than one of them would.
+After a crash at any point, the next attach continues: it finds fillers at the end, or an empty log at the right place.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection
 
 _FILLER_RECORDS_MAX = 100_000
-"""A broker keeps an object per record while it validates a batch (KAFKA_FACTS K13)."""
+"""Bounded because a broker keeps an object per record while it validates a batch (KAFKA_FACTS K13)."""
 _FILLER_BYTES_MAX = 64 << 10
 _SMALL_FILLER_RECORDS = 500
-"""For topics that take small batches only: a few hundred bytes."""
+"""For topics that accept only small batches: a few hundred bytes."""
 _ZSTD = 4
 _IN_FLIGHT_MAX = 5
 _SEEDS_AT_ONCE_MAX = 8
@@ -65,28 +65,28 @@ log = get_logger(__name__)
 class Seeder:
     """Runs seeds for one pump, a few at a time, under the shard's claim.
 
-    A partition is seeded by one task at a time, for as long as it is SEEDING: whoever pauses it ends that one.
+    One task at a time seeds a partition, for as long as it is SEEDING: pausing the partition ends the task.
     """
 
     def __init__(self, context: CopyContext, supervisor: SeedSupervisor) -> None:
         self._context = context
         self._supervisor = supervisor
         self._room = asyncio.Semaphore(_SEEDS_AT_ONCE_MAX)
-        self._at_work: dict[Slot, asyncio.Task[None]] = {}
+        self._tasks: dict[Slot, asyncio.Task[None]] = {}
 
     def begin(self, slot: Slot, offset: int) -> None:
         """Seed a partition so that its log starts and ends at `offset`."""
-        last = self._at_work.get(slot)
-        self._at_work[slot] = self._supervisor.start(self._run(slot, offset, last), slot)
+        last = self._tasks.get(slot)
+        self._tasks[slot] = self._supervisor.start(self._run(slot, offset, last), slot)
 
     def _goes_on(self, slot: Slot) -> bool:
-        """Return whether the partition is still to be seeded, and by the task that asks."""
-        return slot.copy.phase is Phase.SEEDING and self._at_work.get(slot) is asyncio.current_task()
+        """Return whether the partition still has to be seeded, and by the current task."""
+        return slot.copy.phase is Phase.SEEDING and self._tasks.get(slot) is asyncio.current_task()
 
     async def _run(self, slot: Slot, offset: int, last: asyncio.Task[None] | None) -> None:
         try:
             if last is not None:
-                await asyncio.wait({last})  # what it has sent is answered by then
+                await asyncio.wait({last})  # by then everything it has sent is answered
             await self._in_turn(slot, offset)
         except ReplicatorError as error:
             if not self._goes_on(slot):
@@ -103,28 +103,28 @@ class Seeder:
             else:
                 self._supervisor.ended(
                     slot,
-                    slot.copy.fault(Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot go on: {error}"),
+                    slot.copy.fault(Reason.TARGET_REFUSED, f"the seed to offset {offset} cannot continue: {error}"),
                 )
                 return
-        except Exception as error:  # noqa: BLE001 - a task of its own: the partition would be seeded for ever
+        except Exception as error:  # noqa: BLE001 - a separate task: the partition would stay in SEEDING for ever
             self._supervisor.stop_over_bug(slot, error)
             return
         finally:
             slot.seed_eta_seconds = None
             goes_on = self._goes_on(slot)
-            if self._at_work.get(slot) is asyncio.current_task():
-                del self._at_work[slot]
+            if self._tasks.get(slot) is asyncio.current_task():
+                del self._tasks[slot]
         if goes_on:
             self._supervisor.seeded([slot])
 
     async def _in_turn(self, slot: Slot, offset: int) -> None:
-        """Seed once the claim is ours and there is room, unless the partition is not to be seeded any more by then."""
+        """Seed once the claim is ours and there is room, unless the partition need not be seeded any more by then."""
         while self._goes_on(slot):
             if not self._may_write(slot):
-                # Whether the claim is effective also depends on time passing, which no event tells.
+                # A claim also becomes effective by the passage of time, which no event announces.
                 await asyncio.sleep(_CLAIM_POLL_SECONDS)
                 continue
-            async with self._room:  # only now: those that wait for a claim take nobody's place
+            async with self._room:  # only now: those that wait for a claim must not take up room
                 if self._may_write(slot):
                     if slot.recorded.seeded_to < offset:
                         await self._supervisor.remember_seed(slot, offset)
@@ -141,10 +141,10 @@ class Seeder:
             return
         connection = await self._context.target.cluster.connection(leader.node, Purpose.CONTROL)
         answers = await control.list_offsets(connection, [where], control.LATEST, committed=False)
-        told = control.told_of(answers, where, self._context.target.cluster.spec, "ListOffsets")
-        if told.error:
+        answer = control.told_of(answers, where, self._context.target.cluster.spec, "ListOffsets")
+        if answer.error:
             return
-        end = told.value
+        end = answer.value
         if end < offset:
             end = await self._fill(slot, connection, end, offset)
         if end >= offset and self._may_write(slot):
@@ -155,7 +155,7 @@ class Seeder:
     async def _fill(self, slot: Slot, connection: Connection, end: int, offset: int) -> int:
         """Append fillers from `end` to `offset`; return the proven end.
 
-        Any answer but the expected one ends this attempt: the next attach reads the log and goes on from there.
+        Any response other than the expected one ends this attempt: the next attach reads the log and continues there.
         """
         began, first = self._context.now(), end
         small = slot.copy.limits.batch_bytes_max < _FILLER_BYTES_MAX
@@ -164,7 +164,7 @@ class Seeder:
         codec = ProduceCodec(connection.versions.produce, self._context.target.topic_ids, timeout_ms)
         for count in (min(records_max, offset - end), (offset - end) % records_max):
             if count:
-                await beside(partial(_filler, count, _hour()))  # it is remembered
+                await beside(partial(_filler, count, _hour()))  # encoded off the event loop; the cache keeps it
         waiting: list[asyncio.Future[Frame]] = []
         sent = end
         while end < offset:
@@ -213,7 +213,7 @@ def _hour() -> int:
 
 @lru_cache(maxsize=4)
 def _filler(count: int, hour: int) -> bytes:
-    """Return a batch of `count` empty records stamped with the present hour, so that its producer state is guarded."""
+    """Return a batch of `count` empty records with the present hour as their time, so that the guard is on."""
     timestamp_ms = hour * 3_600_000
     record = NewRecord(timestamp_ms, None, None)
     return encode((record for _ in range(count)), compression=_ZSTD)

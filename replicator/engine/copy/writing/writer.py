@@ -1,4 +1,4 @@
-"""Writes to one target broker: one batch per partition per request, several requests in flight, answers in order."""
+"""Writes to one target broker: one batch per partition per request, several requests in flight, ordered responses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicator.core.copy.answers import ProduceOutcome, classify_produce
 from replicator.core.copy.request_limit import RequestLimit
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch
 from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.producer_state import Standing
+from replicator.engine.copy.producer_state import Withheld
 from replicator.engine.copy.writing.filler import Filler
 from replicator.engine.logs.link import Link
 from replicator.engine.logs.refusals import describe_refusal
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 _REQUEST_BYTES = 1 << 20
 """A request is closed once it carries this much; one batch may exceed it."""
 _ASK_SECONDS = 5.0
-"""How long a broker may take to tell its limit before batches are sent on."""
+"""How long a broker may take to report its request limit before batches are sent anyway."""
 
 
 _OWES_SECONDS = 3.0
-"""What is read for a broker that does not answer for longer only keeps frames from the others."""
+"""If a broker has not responded for longer, whatever is read for it only keeps frames from the others."""
 _Sent = tuple["Buffer", int, Slot, Batch, int]
-"""A batch on its way: its bytes and their number (what the codec reads), its partition, itself, and the episode it was
-sent in."""
+"""A batch in flight: its bytes and their number (what the codec reads), its partition, the batch, and the episode in
+which it was sent."""
 _Request = dict[str, dict[int, _Sent]]
 """What one request carries, by topic and partition of the target."""
 
@@ -47,8 +47,8 @@ _Request = dict[str, dict[int, _Sent]]
 class TargetWriter:
     """The writing side for the partitions that one target broker leads.
 
-    A partition is sent over this one connection only, so at most one batch of it per request and at most
-    `IN_FLIGHT_BATCHES_MAX` requests keep it within the five batches a broker can tell repeats of.
+    A partition is sent over this one connection only. With at most one batch of it per request, and at most
+    `IN_FLIGHT_BATCHES_MAX` requests in flight, it stays within the five batches whose repeats a broker recognizes.
     """
 
     def __init__(self, context: CopyContext, supervisor: Supervisor, node: int) -> None:
@@ -66,23 +66,23 @@ class TargetWriter:
         self._connecting_since: float | None = None
 
     def owes(self, now: float) -> bool:
-        """Return whether this broker has owed an answer for so long that nothing more should be read for it.
+        """Return whether this broker has owed a response for so long that nothing more should be read for it.
 
-        One that does not even let itself be connected to owes as well, while something is to be sent.
+        A broker that we cannot even connect to counts as well, while there is something to send.
         """
         since = self._unanswered[0] if self._unanswered else self._connecting_since if self._ready else None
         return since is not None and now - since >= _OWES_SECONDS
 
     def close(self) -> None:
-        """Stop; unanswered batches are reported lost."""
+        """Stop; unanswered batches are reported as lost."""
         self._link.close()
 
     def ready(self, slot: Slot) -> None:
-        """This partition has something to send; `kick` looks at it."""
+        """Note that this partition has something to send; the next `kick` examines it."""
         self._ready[slot] = None
 
     def forget(self, slot: Slot) -> None:
-        """This partition has nothing to send here any more."""
+        """Forget a partition that has nothing to send here any more."""
         self._ready.pop(slot, None)
         self._filler.discard(slot)
 
@@ -143,9 +143,9 @@ class TargetWriter:
                 cut = True
                 break
         for slot in spent:
-            self._look_behind(slot)
+            self._after_batches(slot)
         if cut:
-            self._put_behind([entry[2] for entries in sent.values() for entry in entries.values()])
+            self._put_last([entry[2] for entries in sent.values() for entry in entries.values()])
         self._let_go(unclaimed, stale)
         return sent
 
@@ -155,24 +155,24 @@ class TargetWriter:
                 self._stop_too_large(slot, slot.copy.sending.head_bytes)
 
     def _stop_too_large(self, slot: Slot, size: int) -> None:
-        """Stop a partition whose next batch this broker takes in no request; the others of its connection go on."""
+        """Stop a partition whose next batch fits no request to this broker; others on the connection continue."""
         slot.refused.request_bytes = size
         setting = self._limit.bytes_max
         if setting is not None:
-            told = f"takes requests of {setting} bytes at most ({SOCKET_REQUEST_MAX_BYTES})"
+            why = f"takes requests of {setting} bytes at most ({SOCKET_REQUEST_MAX_BYTES})"
         else:
-            told = f"closes the connection over it; it does not tell its {SOCKET_REQUEST_MAX_BYTES}"
+            why = f"closes the connection over it; it does not report its {SOCKET_REQUEST_MAX_BYTES}"
         self._supervisor.ended(
             slot,
             slot.copy.fault(
                 Reason.RECORD_TOO_LARGE,
-                f"a batch of {size} bytes comes next, and broker {self.node} of the target {told}: raise it there and "
+                f"a batch of {size} bytes comes next, and broker {self.node} of the target {why}: raise it there and "
                 "restart the broker, then `replicator mirror resolve` with `--how accept`",
             ),
         )
 
-    def _look_behind(self, slot: Slot) -> None:
-        """Take a partition that has no batch to send now off the list, unless one only waits for its turn."""
+    def _after_batches(self, slot: Slot) -> None:
+        """Take a partition without a batch to send off the list, unless a batch only waits for its turn."""
         copy = slot.copy
         if copy.sending.drained:
             del self._ready[slot]
@@ -180,8 +180,8 @@ class TargetWriter:
             del self._ready[slot]
             self._filler.add(slot)
 
-    def _put_behind(self, slots: list[Slot]) -> None:
-        """Partitions that had their turn go behind those that had none: none starves."""
+    def _put_last(self, slots: list[Slot]) -> None:
+        """Put partitions that had their turn after those that had none, so that none starves."""
         for slot in slots:
             if slot in self._ready:
                 del self._ready[slot]
@@ -192,17 +192,17 @@ class TargetWriter:
             self._wait_for_claim(slot)
         for slot in stale:
             self._supervisor.ended(
-                slot, slot.copy.settle("its place was proven too long ago to go on from without the claim")
+                slot, slot.copy.settle("without the claim, its place was proven too long ago to continue from it")
             )
 
     def _wait_for_claim(self, slot: Slot) -> None:
-        """Let go of what must not be sent unguarded: it would keep frames from partitions that may go on."""
-        standing = self._context.producers[slot.shard].guard.standing(slot)
-        if standing is Standing.ASKING:
+        """Drop what must not be sent unguarded: it would keep frames from partitions that may continue."""
+        withheld = self._context.producers[slot.shard].guard.why_withheld(slot)
+        if withheld is Withheld.ASKING:
             return
-        detail = "older than the target's memory of producers: copied under the claim only, which is not ours now"
-        if standing is Standing.CROWDED:
-            detail = "old record times follow new ones, and another daemon runs this flow: it must fall behind first"
+        detail = "older than the target's memory of producers: copied only under the claim, which is not ours now"
+        if withheld is Withheld.CROWDED:
+            detail = "old record times follow new ones, and another daemon runs this flow: its places must expire first"
         self._supervisor.rest(slot, detail, Reason.WAITING_FOR_CLAIM)
 
     def _send(self, connection: Connection, sent: _Request) -> None:
@@ -237,17 +237,17 @@ class TargetWriter:
         self.kick()
 
     async def _ask_limit(self) -> None:
-        """Ask the broker how large a request it takes: it closed the connection with some on their way."""
-        told: int | None = None
+        """Ask the broker how large a request it accepts, as it closed the connection with requests in flight."""
+        limit: int | None = None
         try:
             async with asyncio.timeout(_ASK_SECONDS):
                 connection = await self._context.target.cluster.connection(self.node, Purpose.CONTROL)
-                told = await request_bytes_max(connection, self.node)
+                limit = await request_bytes_max(connection, self.node)
         except (KafkaError, TimeoutError):
-            pass  # not told: what is sent shows it
+            pass  # not reported: sending batches one at a time will show it
         finally:
             self._asking = False
-            self._limit.told(told)
+            self._limit.told(limit)
         self.kick()
 
     def _refused(self, error: KafkaError) -> None:
@@ -260,11 +260,11 @@ class TargetWriter:
             self._supervisor.ended(slot, slot.copy.settle(f"broker {self.node} of the target could not be reached"))
         self.kick()
 
-    # -- answers ------------------------------------------------------------------------------------------------
+    # -- responses ----------------------------------------------------------------------------------------------
 
     def _on_answer(self, sent: _Request, sent_at: float, answer: Frame | None, error: KafkaError | None) -> None:
         self._requests -= 1
-        self._unanswered.popleft()  # answers come in the order of the requests, lost ones too
+        self._unanswered.popleft()  # responses come in the order of the requests, and so do losses
         codec = self._codec
         if answer is None or codec is None:
             too_large = None
@@ -286,13 +286,13 @@ class TargetWriter:
             self._context.problems.target_works(self.node)
             self._take(sent, accepted, sent_at)
         self._link.throttle(codec.throttle_seconds)
-        if any(sent.values()):  # the broker left a partition out of its answer: as good as no answer
+        if any(sent.values()):  # the broker left a partition out of its response: the same as no response
             self._lost(sent, None)
         self.kick()
         self._supervisor.wake_readers()
 
     def _take(self, sent: _Request, answered: dict[str, list[Accepted]], sent_at: float) -> None:
-        """Take the usual answer: every batch accepted."""
+        """Take the usual response: every batch accepted."""
         now = self._context.now()
         records = size = batches = held = 0
         frame: Frame | None = None
@@ -341,7 +341,7 @@ class TargetWriter:
             entry[3].owner.release()  # type: ignore[attr-defined] # a wire Frame; opaque in core
 
     def _closer_look(self, entry: _Sent, code: int, base_offset: int, message: str) -> None:
-        """Take an answer that is not simply "accepted, where it was expected"."""
+        """Take a response that is not simply "accepted, where it was expected"."""
         _, _, slot, batch, episode = entry
         outcome = classify_produce(code)
         detail = (
@@ -359,7 +359,7 @@ class TargetWriter:
 
     def _lost(self, sent: _Request, error: KafkaError | None) -> None:
         for _, _, slot, batch, episode in [entry for entries in sent.values() for entry in entries.values()]:
-            ending = slot.copy.lost(batch, episode, str(error or "the broker did not answer for it"))
+            ending = slot.copy.lost(batch, episode, str(error or "the broker's response did not mention it"))
             batch.owner.release()  # type: ignore[attr-defined] # as above
             self._context.books.outcomes[ProduceOutcome.UNKNOWN] += 1
             self._supervisor.answered(slot, ProduceOutcome.UNKNOWN, ending)

@@ -1,4 +1,4 @@
-"""How one flow stands in this daemon."""
+"""The state of one flow in this daemon."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Standing:
-    """How a flow stands in this daemon now: told by what runs it, read by whoever shows or changes it.
+class RunState:
+    """The state of a flow in this daemon: written by what runs it, read by whatever shows or changes it.
 
     Attributes:
-        inputs: What it works with.
+        inputs: What the flow works with.
         found: What its start found.
-        trouble: What its topics, or its start, wait for; None for nothing.
-        ended_because: Why it ended by itself; None while it runs.
-        state_log: What is recorded on the target; None before that was read.
-        parts: What exists once it is up; None before.
-        switches: Its switches; None while it is not known which flow it is.
-        opened: How far an opened side has got its settings back; None before it is up.
+        problem: What its topics, or its start, wait for; None for nothing.
+        ended_because: Why it ended without being stopped; None while it runs.
+        state_log: What is recorded on the target; None until that has been read.
+        parts: Its parts; None until it is up.
+        switches: Its switches; None while the flow's uid is not known.
+        opened: How far the settings of an opened side have been restored; None until the flow is up.
         paused: Whether an operator has paused it.
-        passed_once: Whether its topics were looked at.
+        passed_once: Whether a pass over its topics has been completed.
     """
 
     inputs: FlowInputs
     found: StartFindings
-    trouble: str | None = "starting"
+    problem: str | None = "starting"
     ended_because: str | None = None
     state_log: StateLog | None = None
     parts: Parts | None = None
@@ -57,39 +57,39 @@ class Standing:
         """
         if self.parts is None:
             raise ReplicatorError(
-                f"flow {self.inputs.flow.name!r} is not up", why=self.trouble or "", next_step="replicator flow status"
+                f"flow {self.inputs.flow.name!r} is not up", why=self.problem or "", next_step="replicator flow status"
             )
         return self.parts
 
     def log(self) -> StateLog:
-        """Return what is recorded on the target; the target was opened."""
+        """Return what is recorded on the target; call it only once the target is open."""
         if self.state_log is None:
             raise BugError(f"flow {self.inputs.flow.name} has no state yet")
         return self.state_log
 
     @property
     def uid(self) -> str | None:
-        """The flow's uid; None while nothing tells which flow it is, or it was never begun."""
+        """The flow's uid; None while it cannot be determined, or if the flow was never started."""
         if self.parts is not None:
             return self.parts.identity.uid
         known = self.inputs.between.record(self.state_log.records) if self.state_log is not None else None
         return known.uid if known is not None else None
 
     def asked(self, parts: Parts) -> Asked:
-        """Return what other daemons are asked about."""
+        """Return the flow as it is named in questions to other daemons."""
         return Asked(self.inputs.flow.name, parts.identity.uid)
 
     def met(self, error: ReplicatorError) -> bool:
-        """Take an error that the flow waits for; return whether it is news."""
-        before, self.trouble = self.trouble, self.found.met(error)
-        return self.trouble != before
+        """Note an error that the flow waits to pass; return whether it is new."""
+        before, self.problem = self.problem, self.found.met(error)
+        return self.problem != before
 
     def works(self) -> None:
-        """What the flow waited for is over."""
-        self.trouble = self.found.wrong_cluster = None
+        """Note that the flow waits for nothing any more."""
+        self.problem = self.found.wrong_cluster = None
 
     def site(self, state_log: StateLog, uid: str, copying: Callable[[], Copying | None]) -> Site:
-        """Return where its switches are carried out."""
+        """Return the context in which its switches are carried out."""
         inputs = self.inputs
         inputs.between.hold_source(state_log.records, uid)
         return Site(
