@@ -165,7 +165,7 @@ async def test_what_takes_long_to_be_encoded_anew_is_done_beside_the_loop(
     raw = stored(100, many, hole=1) + stored(5101, zeros(1000)) + stored(5102, zeros(MIB), hole=1) + stored(5104, many)
     one, slot, other = await copied_beside(bench, raw, 11_000)
     # The hole waits to be filled, as there is nobody here to write markers.
-    await one.until(lambda: slot.copy.reading.next_offset == 10_104)
+    await one.until(lambda: slot.copy.reading.next_offset == 10_104 and not slot.copy.sending.outstanding)
     reached = other.copy.reading.next_offset
     await one.until(lambda: other.copy.reading.next_offset > reached)
 
