@@ -13,6 +13,7 @@ from replicator.model.states import Reason
 from tests.copy_world.events import EVENTS, MORE, RARE, attend, begin, up
 from tests.copy_world.home import at_home
 from tests.copy_world.moves import MOVING, mend, quiet_second
+from tests.copy_world.relay import relay
 from tests.copy_world.rules import SOUND, Rules, Violation
 from tests.copy_world.target_log import ALIEN_RECORD
 from tests.copy_world.world import World
@@ -42,7 +43,9 @@ _SHARED = {"write_beside": 16, "append_by_a_flow": 4, "write_alien": 0, "ghost":
 _DOUBTFUL = {"lie": 8, "succeed": 5, "work": 36, "serve": 24, "append_fresh": 16, "append_odd": 3, "pause": 2}
 """Weights where answers of the source are spoiled, and partitions begin anew while one is on its way."""
 _STOPS_ON_LOSS_SHARE = 0.2
-_EVENTS = EVENTS | MOVING
+_EVENTS = EVENTS | MOVING | {"relay": (0, relay)}
+_RELAYED = {"relay": 20, "take_up": 8, "kill": 1, "start": 8}
+"""Weights for shards that are handed over to a daemon that stood still meanwhile."""
 _GAPS = {"append_too_large": 2, "retain": 1, "give_up": 8}
 
 
@@ -218,6 +221,7 @@ def run_history(
     doubtful: bool = False,
     log_end_shown: bool = False,
     moving: bool = False,
+    relayed: bool = False,
 ) -> World:
     """Run one history and the calm after it.
 
@@ -233,10 +237,12 @@ def run_history(
     world.stops_on_loss = moving and chance.random() < _STOPS_ON_LOSS_SHARE
     with at_home(world, seed):
         try:
+            if relayed:
+                kind.weights.update(_RELAYED)
             _run(world, kind, chance, seed, tail_may_stay=tail_may_stay, doubtful=doubtful)
         except (Violation, BugError) as violation:
             told = f"{steps=}, {backlog=}, {tail_may_stay=}, {offsets=!s}, {shared=}, {doubtful=}, {log_end_shown=}"
-            told += f", {moving=}"
+            told += f", {moving=}, {relayed=}"
             raise Violation(f"seed {seed}: {violation}\nrun_history({seed}, {told})") from violation
     return world
 
@@ -313,6 +319,7 @@ def first_violation(
     doubtful: bool = False,
     log_end_shown: bool = False,
     moving: bool = False,
+    relayed: bool = False,
 ) -> str | None:
     """Return how the first of these histories that goes wrong does so, or None."""
     for seed in seeds:
@@ -328,6 +335,7 @@ def first_violation(
                 doubtful=doubtful,
                 log_end_shown=log_end_shown,
                 moving=moving,
+                relayed=relayed,
             )
         except Violation as violation:
             return str(violation)

@@ -6,31 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.engine.copy.partition import Proof
-from replicator.engine.copy.producer_state import PROVEN_SECONDS_MAX, Guard
 from tests.copy_world.events import CONTROL, FETCH, PRODUCE, attend, begin
 from tests.copy_world.home import at_home
 from tests.copy_world.rules import DOUBT_MS, SOUND, Rules, Violation
 from tests.copy_world.target_log import EXPIRY_MS
 from tests.copy_world.world import World
+from tests.property.test_shards_move import MUTANTS
 
 if TYPE_CHECKING:
     from tests.copy_world.daemon import Daemon
 
 
-def _when_verified(proof: Proof) -> float:
-    return proof.verified_at
-
-
-_ANY_PLACE = (
-    Guard,
-    "proven_since",
-    lambda self: 0.0 if self.claim.effective_since() is not None else self._now() - PROVEN_SECONDS_MAX,
-)
-_KEEPS = Rules((_ANY_PLACE,))
-"""Goes on under the claim from any place, however old."""
-_BELIEVES = Rules((_ANY_PLACE, (Proof, "read_at", property(_when_verified, lambda *_: None))))
-"""Takes an acknowledgement for a reading of the log, too: without the other fault, within the first seconds only."""
+_KEEPS, _BELIEVES = (MUTANTS[name][0] for name in list(MUTANTS)[:2])
 
 
 def _works(world: World, daemon: Daemon, *purposes: str) -> None:
