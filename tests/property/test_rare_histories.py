@@ -261,7 +261,7 @@ def test_retention_takes_what_displaced_a_batch_before_it_is_looked_at(
 
         assert (daemon.copy.phase, daemon.copy.shift) == (Phase.COPYING, 1)
         assert [target for target, _ in world.target.data()][-2:] == [4, 5]
-        assert said == ["offsets are identical+1 from 1 on: retention took what stood before that, unseen"]
+        assert said == ["offsets are identical+1 from 1 on: retention removed what was before that, unseen"]
 
 
 def _two_daemons_record_a_difference(rules: Rules) -> World:

@@ -150,7 +150,7 @@ def test_offsets_without_a_batch_end_the_episode_and_are_passed_once_they_are_pr
     assert (fill, copy.reading.next_offset, copy.reading.trust.looks) == (Fill(10, 5), 20, 1)
     assert isinstance(passes, list)
     assert offer(copy, header(22)) == []
-    assert copy.reading.trust.detail.startswith("the source's answer at offset 20 is not believed")
+    assert copy.reading.trust.detail.startswith("the source's response at offset 20 is suspect")
 
 
 def test_a_doubt_waits_for_what_was_taken_before_it() -> None:
@@ -164,7 +164,7 @@ def test_a_doubt_waits_for_what_was_taken_before_it() -> None:
 
     offer(copy, header(30))
     assert copy.phase is Phase.SETTLING
-    assert copy.reading.trust.detail.startswith("the source's answer at offset 15 is not believed")
+    assert copy.reading.trust.detail.startswith("the source's response at offset 15 is suspect")
 
 
 def test_a_doubt_that_the_log_refutes_again_and_again_stops_the_partition() -> None:
@@ -387,7 +387,7 @@ def test_a_batch_above_the_limit_waits_for_everything_before_it() -> None:
 
     assert (copy.phase, copy.reason, copy.acked_offset) == (Phase.FAULTED, Reason.RECORD_TOO_LARGE, 15)
     assert copy.detail is not None
-    assert "offsets 15 to 19 has 1001 bytes, the target topic takes 1000" in copy.detail
+    assert "offsets 15 to 19 has 1001 bytes; the target topic accepts 1000" in copy.detail
 
 
 def test_the_limit_counts_as_last_told() -> None:
@@ -624,7 +624,7 @@ def test_a_hole_above_the_limit_stops_the_partition(*, at_the_end: bool) -> None
         copy.offer([header(111)], (), ANY, unopened, unproven)
 
     assert (copy.phase, copy.reason) == (Phase.FAULTED, Reason.UNSUPPORTED_BATCH)
-    assert copy.detail == ("the source has no record at the next 101 offsets from 10 on, and fill_limit allows 100")
+    assert copy.detail == ("the source has no record at the 101 offsets from 10 on, and fill_limit allows 100")
 
 
 def test_what_is_left_of_a_fill_is_seen_while_a_round_of_it_is_on_its_way() -> None:
@@ -764,7 +764,7 @@ def test_no_attach_while_an_answer_is_outstanding() -> None:
     send(copy)
     copy.settle("why", doubtful=False)
 
-    with pytest.raises(BugError, match="1 answers outstanding"):
+    with pytest.raises(BugError, match="1 responses outstanding"):
         copy.attach_again()
 
 
