@@ -162,7 +162,7 @@ async def test_each_broker_has_settings_of_its_own(west: Kafka) -> None:
             told = await admin.each_broker_configs(SETTINGS)
         assert {broker: (values or {}).get(name) for broker, values in told.items()} == wanted
         memory = producer_memory(told)
-        assert (memory.shortest_ms, memory.differs, memory.is_told) == (86_400_000, True, True)
+        assert (memory.shortest_ms, memory.differs, memory.is_complete) == (86_400_000, True, True)
     finally:
         change(AlterConfigOpType.DELETE, None)
         await admin.close()

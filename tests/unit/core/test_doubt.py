@@ -61,8 +61,8 @@ def test_too_little_proves_nothing(bases: list[int]) -> None:
     [
         ([header(90), header(102), header(104)], "contradict each other"),
         ([header(90), header(-3)], "contradict each other"),
-        ([header(90), header(998)], "offsets 998 to 1002, and ends at 1000"),
-        ([header(90), header(95, epoch=6)], "claims leader epoch 6, its leader is in 5"),
+        ([header(90), header(998)], "offsets 998 to 1002, but the log ends at 1000"),
+        ([header(90), header(95, epoch=6)], "claims leader epoch 6, its leader is at 5"),
     ],
 )
 def test_what_the_log_itself_cannot_hold_is_named(headers: list[BatchHeader], why: str) -> None:

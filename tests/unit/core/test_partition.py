@@ -178,7 +178,7 @@ def test_a_doubt_that_the_log_refutes_again_and_again_stops_the_partition() -> N
         copy.resume(Resume(10, 10, NOW), 0)
 
     assert whys[:-1] == [None] * (DOUBTS_MAX - 1)
-    assert "3 times, and its log shows nothing of the kind" in str(whys[-1])
+    assert "3 times, and each time its log showed nothing of the kind" in str(whys[-1])
 
 
 def test_what_the_log_itself_cannot_hold_stops_the_partition() -> None:
@@ -200,7 +200,7 @@ def test_a_batch_that_begins_below_the_end_of_the_one_before_is_doubted() -> Non
     answer(copy, batch, ProduceOutcome.ACCEPTED)
     assert offer(copy, header(14)) == []
     assert copy.phase is Phase.SETTLING
-    assert copy.reading.trust.detail.endswith("its first batch begins at 14, and the one before ended after that")
+    assert copy.reading.trust.detail.endswith("its first batch begins at 14, below the end of the batch before it")
 
     copy.attach_again()
     assert copy.reading.trust.looked(Sound()) is None

@@ -247,7 +247,7 @@ class TargetWriter:
             pass  # not told: what is sent shows it
         finally:
             self._asking = False
-            self._limit.told(told)
+            self._limit.reported(told)
         self.kick()
 
     def _refused(self, error: KafkaError) -> None:
