@@ -333,7 +333,7 @@ async def read_once(
         KafkaError: The broker refuses.
     """
     version = connection.versions.fetch
-    session = FetchSession(version, int(committed), side.topic_ids, ask_anew=True)
+    session = FetchSession(version, int(committed), side.topic_ids, sessionless=True)
     body = session.request(
         {where: Wanted(offset, leader_epoch, -1, read_bytes)}, wait_ms=wait_ms, bytes_min=1, bytes_max=read_bytes
     )
