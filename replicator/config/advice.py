@@ -20,7 +20,7 @@ def advice(spec: Spec) -> Iterator[str]:
             likely = "email" if "@" in rule.identity else "dns"
             yield (
                 f"daemon.access[{number}].identity {rule.identity!r} has no kind: it matches DNS names, e-mail"
-                f" addresses and IP addresses, never about URIs or common names; write {likely}:{rule.identity}"
+                f" addresses and IP addresses, never URIs or common names; write {likely}:{rule.identity}"
             )
     daemon = spec.daemon
     if daemon.http_public and is_loopback(daemon.http[0]):

@@ -345,7 +345,7 @@ def _uncommitted_tail(target: TargetLog, tail: Tail) -> Wait | None:
         return None
     return Wait(
         Reason.WAITING_FOR_TAIL,
-        f"the broker remembers our sequence {entry.last_sequence}, the committed log ends at {tail.last_sequence}",
+        f"the broker remembers our sequence {entry.last_sequence}, the committed log ends with {tail.last_sequence}",
     )
 
 

@@ -311,7 +311,7 @@ def test_waiting_says_why_and_stays() -> None:
     copy.wait(Reason.WAITING_FOR_TAIL, "a tail")
     assert (copy.phase, copy.reason, copy.detail) == (Phase.ATTACHING, Reason.WAITING_FOR_TAIL, "a tail")
 
-    with pytest.raises(BugError, match="waits while"):
+    with pytest.raises(BugError, match="cannot wait while"):
         copying().wait(Reason.WAITING_FOR_TAIL, "a tail")
 
 
@@ -849,7 +849,7 @@ def test_more_answers_than_requests_are_a_bug() -> None:
     send(copy)
     answer(copy, batch, ProduceOutcome.ACCEPTED)
 
-    with pytest.raises(BugError, match="more answers"):
+    with pytest.raises(BugError, match="more responses"):
         answer(copy, batch, ProduceOutcome.ACCEPTED)
 
 
