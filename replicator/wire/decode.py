@@ -172,7 +172,7 @@ class _Scalars(_List):
         super().__init__(field.name, item_bytes_min, flexible=flexible, optional=optional)
 
     def read(self, values: dict[str, Any], data: Data, at: int, budget: _Budget) -> int:
-        """Read it into `values`; return the position behind."""
+        """Read it into `values`; return the position after it."""
         count, at = self.count(data, at)
         if count is None:
             values[self.name] = None
@@ -200,7 +200,7 @@ class _Messages(_List):
         super().__init__(field.name, self._shape.bytes_min, flexible=flexible, optional=optional)
 
     def read(self, values: dict[str, Any], data: Data, at: int, budget: _Budget) -> Generator[None, None, int]:
-        """Read it into `values`; return the position behind."""
+        """Read it into `values`; return the position after it."""
         shape = self._shape
         count, at = self.count(data, at)
         if count is None:

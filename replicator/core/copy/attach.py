@@ -73,7 +73,7 @@ def decide(
     known = mapping or Mapping(Place(target.end, target.end), mapped=False)
     if known.place is None:
         return _place_lost(target, source)
-    stand = _Stand(
+    case = _Case(
         target,
         source,
         known.place,
@@ -82,21 +82,21 @@ def decide(
         mapped=known.mapped,
         others_write=policy.others_write,
     )
-    beyond = stand.is_beyond_source(ours=ours or mapping is not None, surplus_allowed=policy.surplus_allowed)
+    beyond = case.is_beyond_source(ours=ours or mapping is not None, surplus_allowed=policy.surplus_allowed)
     if beyond is not None:
         return beyond
     unfinished = _unfinished(target, seeded_to)
     if unfinished is not None:
         return unfinished
-    if stand.tail is None and not ours and mapping is None:
+    if case.tail is None and not ours and mapping is None:
         return _unseen_tail(target, by_sequence=not policy.surplus_allowed) or _begin(
             target, source, begin_at, mapped=policy.mapped
         )
-    return _go_on(writer, stand, policy, begin_at, ours=ours or mapping is not None)
+    return _go_on(writer, case, policy, begin_at, ours=ours or mapping is not None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Stand:
+class _Case:
     """A partition that holds data of ours, or will: its place, and the tail that proves it."""
 
     target: TargetLog
@@ -282,7 +282,7 @@ def _begin(target: TargetLog, source: SourceLog, begin_at: int, *, mapped: bool)
     if mapped:
         text = "its offsets are mapped from the start"
         return Remap(Place(begin_at, target.end), mapped=True, text=text, fresh=True)
-    straight = _Stand(target, source, Place(target.end, target.end), None, None, mapped=False)
+    straight = _Case(target, source, Place(target.end, target.end), None, None, mapped=False)
     if target.start <= begin_at < target.end:
         # Markers of ours, written before the partition could be recorded as active: the source has no record there.
         return _refuse_marker(source) or straight.resume()
@@ -305,34 +305,34 @@ def _refuse_marker(source: SourceLog) -> Fault | None:
     )
 
 
-def _go_on(writer: Writer, stand: _Stand, policy: Policy, begin_at: int, *, ours: bool) -> Decision:
+def _go_on(writer: Writer, case: _Case, policy: Policy, begin_at: int, *, ours: bool) -> Decision:
     """Decide for a target log that holds data, or once held some."""
-    target, tail = stand.target, stand.tail
+    target, tail = case.target, case.tail
     if tail is not None and tail.producer_id == writer.filler_id:
         return SeedTo(max(target.end, begin_at))
     # Also in what was taken over, which is not compared: our last sequence has to be seen somewhere.
     seen = target.tail if target.tail is not None and target.tail.producer_id == writer.producer_id else None
-    by_sequence = not (policy.surplus_allowed or stand.mapped or stand.shift)
+    by_sequence = not (policy.surplus_allowed or case.mapped or case.shift)
     waits = _unseen_tail(target, by_sequence=by_sequence) if seen is None else _uncommitted_tail(target, seen)
     if waits is not None:
         return waits
-    overtaken = _gap(stand, policy, ours=ours)
+    overtaken = _gap(case, policy, ours=ours)
     if isinstance(overtaken, Fault):
         return overtaken
-    mismatch = None if tail is None else _match(tail, stand)
-    return mismatch or _remap(stand, policy) or stand.resume(overtaken)
+    mismatch = None if tail is None else _match(tail, case)
+    return mismatch or _remap(case, policy) or case.resume(overtaken)
 
 
-def _remap(stand: _Stand, policy: Policy) -> Remap | Fault | None:
+def _remap(case: _Case, policy: Policy) -> Remap | Fault | None:
     """Return the place that must be recorded first, if it differs from the recorded one."""
-    better = stand.better_place
-    if better != stand.place and better.source < stand.place.source and not policy.surplus_allowed:
-        return _refuse_marker(stand.source)
-    if policy.wants_mapping and policy.may_be_mapped and not stand.mapped:
+    better = case.better_place
+    if better != case.place and better.source < case.place.source and not policy.surplus_allowed:
+        return _refuse_marker(case.source)
+    if policy.wants_mapping and policy.may_be_mapped and not case.mapped:
         return Remap(
             better, mapped=True, text="offsets without a record cannot be filled: from now on they are left out"
         )
-    if better == stand.place:
+    if better == case.place:
         return None
     surplus = better.target - better.source
     text = f"the target holds {surplus} surplus markers" if surplus else "identical again"
@@ -354,13 +354,13 @@ def _only_marked(entry: Entry) -> bool:
     return entry.last_sequence < 0
 
 
-def _match(tail: Tail, stand: _Stand) -> Fault | None:
+def _match(tail: Tail, case: _Case) -> Fault | None:
     """Log matching: does the source still hold what we wrote last?
 
     The stored epoch counts only where the source holds no record to compare with. It is recorded only now and then, so
     it may be older than the tail's epoch; then it ends below the tail although nothing was lost.
     """
-    source = stand.source
+    source = case.source
     if source.content is not None:
         if source.content == tail.content:
             return None
@@ -368,32 +368,32 @@ def _match(tail: Tail, stand: _Stand) -> Fault | None:
     misplaced = not_proven_by(source, tail.last_offset)
     if misplaced is not None:
         return misplaced
-    if not source.compacted and stand.tail_source >= source.start:
+    if not source.compacted and case.tail_source >= source.start:
         return Fault(
             Reason.SOURCE_TRUNCATED, f"the source no longer has the record at offset {tail.last_offset} of the target"
         )
     # Compare the tail, not the place: between the two there may be a gap that was given up, over many epochs.
-    if source.epoch_end is not None and source.epoch_end <= stand.tail_source:
+    if source.epoch_end is not None and source.epoch_end <= case.tail_source:
         return Fault(
             Reason.SOURCE_TRUNCATED,
-            f"on the source, a leader epoch ends at {source.epoch_end}, but offset {stand.tail_source} was copied from "
+            f"on the source, a leader epoch ends at {source.epoch_end}, but offset {case.tail_source} was copied from "
             "it: the source has lost that history",
         )
     return None
 
 
-def _gap(stand: _Stand, policy: Policy, *, ours: bool) -> Fault | int:
+def _gap(case: _Case, policy: Policy, *, ours: bool) -> Fault | int:
     """Return the end of missing source offsets that were given up, 0 for none; or the fault of an overtaken log."""
-    place, start = stand.place.source, stand.source.start
+    place, start = case.place.source, case.source.start
     if place >= start or not ours:
         return 0
     if any(first <= place and start <= end for first, end in policy.given_up):
         return start
-    return _overtaken(stand)
+    return _overtaken(case)
 
 
-def _overtaken(stand: _Stand) -> Fault:
-    place, start = stand.place.source, stand.source.start
+def _overtaken(case: _Case) -> Fault:
+    place, start = case.place.source, case.source.start
     return Fault(
         Reason.OVERTAKEN_BY_RETENTION,
         f"the source now starts at {start}, the copy is at {place}: {start - place} offsets are gone",

@@ -107,7 +107,7 @@ class TargetLog:
     log_end: int | None = None
 
 
-class Standing(enum.Enum):
+class TailPosition(enum.Enum):
     """Where the target's last record belongs, if the source has no record to compare it with.
 
     `AS_RECORDED`: where the map says, as far as the source shows. `FURTHER_ON`: markers that are not the source's lie
@@ -132,7 +132,7 @@ class SourceLog:
     `compacted`: records may vanish from inside this log.
     `log_end` is the leader's log end (OffsetForLeaderEpoch of its present epoch), read only if the log claims to be
     empty and to start above 0; None if unknown.
-    `standing` says where the target's last record belongs if there is no `content` to compare it with.
+    `tail_position` says where the target's last record belongs if there is no `content` to compare it with.
     """
 
     start: int
@@ -144,7 +144,7 @@ class SourceLog:
     unfilled: int | None = None
     compacted: bool = False
     log_end: int | None = None
-    standing: Standing = Standing.AS_RECORDED
+    tail_position: TailPosition = TailPosition.AS_RECORDED
 
 
 @dataclass(frozen=True, slots=True)

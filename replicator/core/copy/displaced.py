@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.copy.attach_facts import Fault, Remap, SourceLog, Standing
+from replicator.core.copy.attach_facts import Fault, Remap, SourceLog, TailPosition
 from replicator.core.offsets.offset_map import Place
 from replicator.model.states import Reason
 
@@ -44,9 +44,9 @@ def not_proven_by(source: SourceLog, last_offset: int) -> Fault | None:
         source: What the source shows about it.
         last_offset: Offset of the last record on the target.
     """
-    if source.standing is Standing.AS_RECORDED:
+    if source.tail_position is TailPosition.AS_RECORDED:
         return None
-    if source.standing is Standing.FURTHER_ON:
+    if source.tail_position is TailPosition.FURTHER_ON:
         why = "what precedes it is further on than on the source"
     else:
         why = f"the markers before it belong to source offsets below the source's start {source.start}"

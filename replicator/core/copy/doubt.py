@@ -73,7 +73,7 @@ class Gaps(NamedTuple):
     ranges: tuple[tuple[int, int], ...]
 
 
-class Lie(NamedTuple):
+class Impossible(NamedTuple):
     """What the log itself holds there is impossible; `detail` says it in words."""
 
     detail: str
@@ -83,7 +83,7 @@ class Unseen(NamedTuple):
     """The response shows too little: read more, or read again."""
 
 
-Verdict = Sound | Gaps | Lie | Unseen
+Verdict = Sound | Gaps | Impossible | Unseen
 
 
 def sound_length(headers: Sequence[BatchHeader]) -> int:
@@ -111,13 +111,15 @@ def judge(headers: Sequence[BatchHeader], offset: int, edges: Edges) -> Verdict:
     """
     believed = sound_length(headers)
     if believed < len(headers):
-        return Lie(f"the batches at offset {headers[believed].base_offset} contradict each other in the source's log")
+        return Impossible(
+            f"the batches at offset {headers[believed].base_offset} contradict each other in the source's log"
+        )
     at = next((index for index, header in enumerate(headers) if header.next_offset > offset), None)
     if at is None:
         return Unseen()
-    lie = _beyond(headers[at], edges)
-    if lie is not None or headers[at].base_offset <= offset:
-        return lie or Sound(headers[at].base_offset < offset)
+    impossible = _beyond(headers[at], edges)
+    if impossible is not None or headers[at].base_offset <= offset:
+        return impossible or Sound(headers[at].base_offset < offset)
     if at + 1 == len(headers) and headers[at].next_offset < edges.end:
         return Unseen()
     # No batch follows the last one to show where it belongs, unless the log ends there.
@@ -127,15 +129,15 @@ def judge(headers: Sequence[BatchHeader], offset: int, edges: Edges) -> Verdict:
     return Gaps(tuple(dict.fromkeys(gaps)))
 
 
-def _beyond(header: BatchHeader, edges: Edges) -> Lie | None:
+def _beyond(header: BatchHeader, edges: Edges) -> Impossible | None:
     """Return what is impossible about a batch of the log itself; None if nothing is."""
     if header.next_offset > edges.end:
-        return Lie(
+        return Impossible(
             f"the source's log holds a batch that claims offsets {header.base_offset} to {header.next_offset - 1}, "
             f"but the log ends at {edges.end}"
         )
     if edges.epoch_is_above(header) and not edges.ignores_epoch(header):
-        return Lie(
+        return Impossible(
             f"the source's batch at offset {header.base_offset} claims leader epoch {header.leader_epoch}, "
             f"its leader is at {edges.leader_epoch}; `--how skip` copies it without that epoch, and loses nothing"
         )

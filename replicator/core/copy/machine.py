@@ -123,7 +123,7 @@ class PartitionCopy(Lifecycle):
             BugError: The machine never waited at a marker at or above that offset.
         """
         if not self.reading.hold.ever_reached(offset):
-            raise BugError(f"{self.where}: told to go on at {offset}, and never held there")
+            raise BugError(f"{self.where}: go_on at {offset}, but it never held there")
         if offset != self.held_at:
             return False
         self.reading.hold.let_pass(offset)

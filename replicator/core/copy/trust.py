@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.doubt import DOUBTS_MAX, Doubt, Gaps, Lie, Sound
+from replicator.core.copy.doubt import DOUBTS_MAX, Doubt, Gaps, Impossible, Sound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ class Trust:
         doubted = self.doubted
         if doubted is None:
             return None
-        if isinstance(verdict, Lie):
+        if isinstance(verdict, Impossible):
             why: str | None = verdict.detail
         elif isinstance(verdict, Sound) and doubted.times >= DOUBTS_MAX:
             why = f"{doubted.detail}; {doubted.times} times, and each time its log showed nothing of the kind"

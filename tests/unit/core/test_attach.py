@@ -18,8 +18,8 @@ from replicator.core.copy.attach_facts import (
     Role,
     SeedTo,
     SourceLog,
-    Standing,
     Tail,
+    TailPosition,
     TargetLog,
     Wait,
     Writer,
@@ -319,14 +319,21 @@ def test_a_displaced_batch_is_recorded_unless_a_stranger_stands_before_it() -> N
 
 
 @pytest.mark.parametrize(
-    ("standing", "says"),
-    [(Standing.FURTHER_ON, "is further on than on the source"), (Standing.UNPROVEN, "below the source's start 7")],
+    ("tail_position", "says"),
+    [
+        (TailPosition.FURTHER_ON, "is further on than on the source"),
+        (TailPosition.UNPROVEN, "below the source's start 7"),
+    ],
 )
-def test_a_last_record_that_need_not_belong_where_it_stands_stops_the_copy(standing: Standing, says: str) -> None:
+def test_a_last_record_that_need_not_belong_where_it_stands_stops_the_copy(
+    tail_position: TailPosition, says: str
+) -> None:
     """Whatever else is known of that log: the cleaner may take records of it, and surplus markers are allowed."""
     policy = Policy(may_be_mapped=True, surplus_allowed=True)
     source = replace(SOURCE, start=7, content=None, compacted=True)
-    decision = decide(WRITER, TARGET, replace(source, standing=standing), ours=True, begin_at=0, policy=policy)
+    decision = decide(
+        WRITER, TARGET, replace(source, tail_position=tail_position), ours=True, begin_at=0, policy=policy
+    )
 
     assert reason_of(decision) is Reason.SOURCE_TRUNCATED
     assert isinstance(decision, Fault)

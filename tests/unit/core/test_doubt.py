@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.copy.doubt import Edges, Gaps, Lie, Sound, Unseen, judge, sound_length
+from replicator.core.copy.doubt import Edges, Gaps, Impossible, Sound, Unseen, judge, sound_length
 from replicator.model.batch import LENGTH_PREFIX_BYTES, BatchHeader
 
 EDGES = Edges(1000, 5)
@@ -69,7 +69,7 @@ def test_what_the_log_itself_cannot_hold_is_named(headers: list[BatchHeader], wh
     """The disk of the source is damaged."""
     found = judge(headers, 95, EDGES)
 
-    assert isinstance(found, Lie)
+    assert isinstance(found, Impossible)
     assert why in found.detail
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume
-from replicator.core.copy.doubt import DOUBTS_MAX, Edges, Gaps, Lie, Sound
+from replicator.core.copy.doubt import DOUBTS_MAX, Edges, Gaps, Impossible, Sound
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill, Piece
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch, Ending, Phase, TargetLimits
@@ -187,7 +187,7 @@ def test_what_the_log_itself_cannot_hold_stops_the_partition() -> None:
     offer(copy, header(15))
     copy.attach_again()
 
-    assert copy.reading.trust.looked(Lie("it cannot be")) == "it cannot be"
+    assert copy.reading.trust.looked(Impossible("it cannot be")) == "it cannot be"
     assert copy.reading.trust.doubted is None
     assert copy.reading.trust.looked(Sound()) is None
 
