@@ -16,7 +16,7 @@ class Damaged:
         size_bytes: Size of its value.
         what: What kind of record it would be.
         why: Why it cannot be read.
-        clearing: What clearing it means.
+        clearing: What clearing it would mean.
         guarded: Whether clearing it loses more than is rewritten automatically: then the key must be given twice.
     """
 

@@ -104,7 +104,7 @@ class Lifecycle:
 
     @property
     def target_end(self) -> int:
-        """The target's end as proven by answers."""
+        """The target's end as proven by responses."""
         return self.acked_offset if self.track is None else self.track.acked.target
 
     @property

@@ -54,7 +54,7 @@ class ProducerMemory:
 
     @property
     def differs(self) -> bool:
-        """Whether brokers remember for different times."""
+        """Whether brokers remember producers for different times."""
         return len(set(self.by_broker.values())) > 1
 
     @property

@@ -102,7 +102,7 @@ def prove(frame: memoryview, header: BatchHeader) -> None:
     """Verify the checksum of a batch; a message of magic 0 or 1 passes.
 
     Raises:
-        CorruptRecords: They do not match.
+        CorruptRecords: The checksum does not match the bytes.
     """
     if header.magic == MAGIC_V2 and crc32c(frame[header.start + CHECKED_AT : header.end]) != header.crc:
         raise CorruptRecords(

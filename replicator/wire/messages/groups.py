@@ -75,7 +75,7 @@ class Groups:
         self.cluster = cluster
         self._nodes: dict[str, int] = {}
 
-    # -- which there are --------------------------------------------------------------------------------------------
+    # -- listing ----------------------------------------------------------------------------------------------------
 
     async def listed(self) -> dict[str, Listed]:
         """Return every group that this user may see. A group that moves to another broker meanwhile may be missing."""

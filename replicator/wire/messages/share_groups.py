@@ -38,7 +38,7 @@ async def offers_share_offsets(cluster: Cluster) -> bool:
     """Return whether the cluster's brokers support reading and setting start offsets.
 
     Raises:
-        KafkaError: None can be reached.
+        KafkaError: No broker can be reached.
     """
     versions = (await cluster.any_connection()).versions
     return versions.offers(_DESCRIBE_OFFSETS, 0) and versions.offers(_ALTER_OFFSETS, 0)

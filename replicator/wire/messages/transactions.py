@@ -126,7 +126,7 @@ async def init_producer_id(cluster: Cluster, transactional_id: str) -> ProducerI
 
 
 class Transaction:
-    """One transaction: begun by construction after `init_producer_id`, ended once.
+    """One transaction: it begins when it is constructed, after `init_producer_id`, and ends once.
 
     Raises (every method):
         Conflict: A newer epoch of this transactional id exists: someone else changed the state meanwhile.

@@ -93,7 +93,7 @@ class PlainStream:
         return False
 
     def expect(self, size: int) -> None:
-        """Set SO_RCVLOWAT: fewer, larger reads while a big answer arrives."""
+        """Set SO_RCVLOWAT: fewer, larger reads while a large response arrives."""
         if size != self._low_water:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
             self._low_water = size
