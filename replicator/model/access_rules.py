@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class AccessRole(enum.StrEnum):
-    """What somebody may do. Each role includes OBSERVE."""
+    """What somebody may do. Each role includes `observe`."""
 
     OBSERVE = "observe"
     REPLICATE = "replicate"
