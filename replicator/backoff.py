@@ -1,4 +1,4 @@
-"""How long to wait before the next try of something that failed: longer each time, within a bound, spread at random."""
+"""How long to wait before something that failed is tried again: longer each time, bounded, with random jitter."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _RETRYING = Retrying()
 class Backoff:
     """The pauses between the attempts at something that is retried until it succeeds.
 
-    Each is drawn uniformly from the upper half of a bound that doubles with every failure (tenacity's
-    `wait_exponential`), so that those who failed together do not come back together.
+    Each pause is drawn uniformly from the upper half of a bound that doubles with every failure (tenacity's
+    `wait_exponential`), so that clients that failed together do not come back together.
 
     Args:
         shortest_seconds: Lower bound of every pause.
-        longest_seconds: Upper bound; half of it is the lower bound once it is reached.
-        free_failures: The first failures that are retried at once.
+        longest_seconds: Upper bound of every pause; half of it is the lower bound once it is reached.
+        free_failures: How many failures in a row are retried at once.
     """
 
     def __init__(self, shortest_seconds: float, longest_seconds: float, *, free_failures: int = 0) -> None:

@@ -1,6 +1,6 @@
 """Passwords and tokens, read again at each use, so that a rotated one needs no restart.
 
-Blocking: a coroutine calls it in a thread. No message carries a byte of a secret.
+These functions block: a coroutine calls them in a thread. No message contains any part of a secret.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_password(cluster: ClusterSpec) -> str:
 
 
 def read_token(cluster: ClusterSpec) -> str:
-    """Return the current bearer token: a file's text, or the first line its command prints.
+    """Return the current bearer token: a file's text, or the first line that its command prints.
 
     The command is run without a shell.
 
@@ -67,7 +67,7 @@ def read_token(cluster: ClusterSpec) -> str:
         return token
     # Nothing of the original error is kept: it carries the command's output.
     raise AuthenticationFailed(
-        f"the token command of cluster {cluster.alias!r} gave no token",
+        f"the token command of cluster {cluster.alias!r} returned no token",
         cluster=cluster.alias,
         why=f"{program}: {why}",
         next_step=f"run {program} by hand as this user",

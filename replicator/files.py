@@ -121,7 +121,7 @@ def _check(path: Path, found: os.stat_result, what: str, kind: int) -> None:
     """Return if it is of this kind, and nobody but this user or root can write to it.
 
     Raises:
-        StoreError: It is not so; says what helps.
+        StoreError: It is not; the error says what helps.
     """
     if stat.S_IFMT(found.st_mode) != kind:
         wanted = "directory" if kind == stat.S_IFDIR else "regular file"

@@ -1,4 +1,4 @@
-"""What is allowed in a flow file and may mean something else than its author thinks. `validate` shows it."""
+"""What is allowed in a flow file but may not mean what its author thinks. `validate` shows it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def advice(spec: Spec) -> Iterator[str]:
-    """Yield one sentence for each thing to look at."""
+    """Yield one sentence for each thing to check."""
     for number, rule in enumerate(spec.daemon.access):
         if split(rule.identity)[0] is None:
             likely = "email" if "@" in rule.identity else "dns"
             yield (
-                f"daemon.access[{number}].identity {rule.identity!r} has no kind: it is about DNS names, e-mail"
-                f" addresses and IP addresses, never about URIs or common names; write {likely}:{rule.identity}"
+                f"daemon.access[{number}].identity {rule.identity!r} has no kind: it matches DNS names, e-mail"
+                f" addresses and IP addresses, never URIs or common names; write {likely}:{rule.identity}"
             )
     daemon = spec.daemon
     if daemon.http_public and is_loopback(daemon.http[0]):
         yield "daemon.http_public has no effect on loopback: everything is shown there"
     elif daemon.http_public:
         yield (
-            f"daemon.http_public: whoever reaches {format_address(daemon.http)} reads the names of flows, topics and"
-            " groups in /metrics and /readyz, in plain text"
+            f"daemon.http_public: anybody who reaches {format_address(daemon.http)} can read the names of flows, topics"
+            " and groups in /metrics and /readyz, in plain text"
         )

@@ -1,7 +1,7 @@
-"""The tree against the shape: every mistake at once, and a sound rest that further rules can judge.
+"""Checks the tree against the shape: notes every mistake at once, and leaves a sound rest that further rules can judge.
 
-pydantic stops at the first rule that needs a sound value. So what it refuses is noted, cut out of the tree,
-and the rest is validated again: the rules of `lint` then still see everything else.
+pydantic stops at the first rule that needs a sound value. So whatever it refuses is noted and cut out of the tree, and
+the rest is validated again: then the rules of `lint` still see everything else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from replicator.config.yaml_positions import Node
 from replicator.model.units import shown
 
 PASSES_MAX = 12
-"""Cutting can reach at most from the deepest key up to a whole flow; each pass goes up one level."""
+"""Cutting goes at most from the deepest key up to a whole flow; each pass goes up one level."""
 _STAND_INS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     ((), {"version": 1, "clusters": {}, "flows": {}}),
     (("clusters", "*"), {"bootstrap": "unknown:1"}),
@@ -36,11 +36,11 @@ _FROM_VARIABLE = "the variable's value"
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What is sound in a file.
+    """The sound part of a file.
 
     Attributes:
         shape: The sound part.
-        tree: The same with places.
+        tree: The same with lines and columns.
         cut: Paths whose value (or absence) was already found wrong.
     """
 
@@ -90,7 +90,7 @@ def _locate(tree: Node, path: Iterable[Key]) -> tuple[Node, int]:
 
 
 def _to_cut(tree: Node, error: Any) -> KeyPath:
-    """Return the path to cut: the wrong value, or what cannot be without the missing one."""
+    """Return the path to cut: the wrong value, or the mapping that cannot do without the missing one."""
     node = _locate(tree, _steps(error))[0]
     key = error["loc"][-1]
     if error["type"] == "missing" and any(_fits(place, node.path) and key in keys for place, keys in _STAND_INS):
@@ -125,7 +125,7 @@ def _stand_in(node: Node) -> Node:
 
 
 def _grow(plain: Any, path: KeyPath, beside: Node) -> Node:
-    """Return nodes for a plain value, at the place of the mapping it belongs to."""
+    """Return nodes for a plain value, at the line and column of the mapping that it belongs to."""
     value = plain
     if isinstance(plain, dict):
         value = {key: _grow(one, (*path, key), beside) for key, one in plain.items()}
@@ -135,7 +135,7 @@ def _grow(plain: Any, path: KeyPath, beside: Node) -> Node:
 
 
 def _note(tree: Node, errors: list[Any], mistakes: Mistakes) -> set[KeyPath]:
-    """Note every error; return the paths of keys that were meant by misspelt ones."""
+    """Note every error; return the paths of keys that misspelt keys were meant to be."""
     meant: set[KeyPath] = set()
     for error in errors:
         if error["type"] == "extra_forbidden":
@@ -168,7 +168,7 @@ def shape_at(loc: Iterable[Key]) -> type[Shape]:
     shape: type[Shape] = FileShape
     skip = False
     for step in loc:
-        if skip:  # an alias or a flow's name, whatever it is called
+        if skip:  # an alias or the name of a flow, which may be any word
             skip = False
             continue
         if step in _BY_TAG:
@@ -222,7 +222,7 @@ def _missing(error: Any) -> str:
 
 
 def _what(node: Node) -> str:
-    """Name a wrong value of a key that holds one word; one from the environment may be a misplaced secret."""
+    """Name a wrong value of a key that holds one word; a value from the environment may be a misplaced secret."""
     if isinstance(node.value, list | dict) or node.value is None:
         return _kind(node)
     return _FROM_VARIABLE if node.substituted else repr(node.value)

@@ -1,4 +1,4 @@
-"""The sound shape of a file as the values every other package reads."""
+"""Converts the sound shape of a file into the values that every other package reads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from replicator.model.spec import (
 
 
 def to_spec(shape: FileShape, path: Path) -> Spec:
-    """Return the file's meaning; relative paths were resolved before."""
+    """Return the file's meaning; relative paths have been resolved already."""
     return Spec(
         path=path,
         daemon=_daemon(shape.daemon, path.parent),

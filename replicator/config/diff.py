@@ -14,11 +14,11 @@ class Plan:
     """The difference between two flow files, by name.
 
     Attributes:
-        flows_added: Flows only the new file has.
-        flows_removed: Flows only the old file has.
+        flows_added: Flows that only the new file has.
+        flows_removed: Flows that only the old file has.
         flows_changed: Flows whose own keys differ.
-        clusters_changed: Clusters both files have, with different keys.
-        flows_affected: Flows with the same keys of which a cluster changed; they reconnect.
+        clusters_changed: Clusters that both files have, with different keys.
+        flows_affected: Flows with unchanged keys whose source or target cluster changed; they reconnect.
         restart_because: Keys that a running daemon cannot change (``daemon.http``).
     """
 
@@ -36,12 +36,12 @@ class Plan:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing a daemon acts on differs."""
+        """Whether nothing differs that a daemon acts on."""
         return self == Plan()
 
 
 def diff(old: Spec, new: Spec) -> Plan:
-    """Return what changes from `old` to `new`; the order is that of the files."""
+    """Return what changes from `old` to `new`, in the order of the files."""
     old_flows = {flow.name: flow for flow in old.flows}
     new_flows = {flow.name: flow for flow in new.flows}
     flows_changed = _changed(old_flows, new_flows)

@@ -1,4 +1,4 @@
-"""A file and what it includes, as one tree."""
+"""Reads a file and its includes as one tree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INCLUDED_KEYS = ("clusters", "flows", "include")
 
 
 def read_tree(path: Path, environ: Mapping[str, str], mistakes: Mistakes) -> Node | None:
-    """Return the whole file with variables replaced and includes merged; None where it cannot be read.
+    """Return the whole file with variables replaced and includes merged; None if it cannot be read.
 
     Raises:
         ConfigError: The file itself is missing or unreadable.
@@ -53,7 +53,7 @@ class _Reader:
         """Return one file's tree, or None with the mistake noted.
 
         Raises:
-            OSError: It cannot be read, or is no regular file.
+            OSError: It cannot be read, or is not a regular file.
         """
         start = Mark(str(path), 1, 1)
         self.mistakes.files.append(start.file)
@@ -73,7 +73,7 @@ class _Reader:
         return root if root is None else interpolate(root, self.environ, self.mistakes)
 
     def merge(self, root: Node, file: Node, depth: int) -> None:
-        """Take clusters and flows out of `file`, then out of all it includes."""
+        """Take clusters and flows from `file`, then from all its includes."""
         for section in ("clusters", "flows"):
             node = file.child(section)
             if node is not None and isinstance(node.value, dict):
@@ -150,10 +150,10 @@ class _Reader:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """Return which file it is, whatever links lead to it.
+    """Return the identity of a file, whatever links lead to it.
 
     Raises:
-        OSError: There is none.
+        OSError: There is no such file.
     """
     found = path.stat()
     return found.st_dev, found.st_ino

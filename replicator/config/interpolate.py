@@ -1,6 +1,6 @@
 """``${VAR}``, ``${VAR:-default}``, ``${VAR:?message}`` and ``$$`` in string values.
 
-Values are put in after the YAML was parsed, so a variable can never add keys. A key is never substituted.
+Values are inserted after the YAML is parsed, so a variable can never add keys. A key is never substituted.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _one(match: re.Match[str], environ: Mapping[str, str]) -> str:
 
 
 def interpolate(root: Node, environ: Mapping[str, str], mistakes: Mistakes) -> Node:
-    """Return the tree with all references replaced; what cannot be replaced is noted and left as it is."""
+    """Return the tree with all references replaced; one that cannot be replaced is noted and left as it is."""
 
     def change(node: Node) -> Node:
         if not isinstance(node.value, str) or "$" not in node.value:

@@ -1,6 +1,6 @@
-"""Read a flow file, and the files it includes, or say everything that is wrong with them.
+"""Reads a flow file and the files that it includes, or reports everything that is wrong with them.
 
-Three stages, each over the whole file, so that one run shows all mistakes:
+There are three stages, each over the whole file, so that one run shows all mistakes:
 YAML and variables (tree), the shape of each key (`check`), and rules that join keys (`lint`).
 """
 
@@ -25,7 +25,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Spec:
     """Return the meaning of a flow file.
 
     Args:
-        path: The file; relative paths in it are relative to the file they are written in.
+        path: The file; a relative path in it is relative to the file that contains it.
         environ: The variables that ``${VAR}`` may use.
 
     Raises:
@@ -61,7 +61,7 @@ def _load(path: Path, environ: Mapping[str, str]) -> tuple[Checked, Spec]:
 
 
 def _absolute(node: Node) -> Node:
-    """Resolve a path against the file it is written in."""
+    """Resolve a path relative to the file that contains it."""
     key = node.path[-1] if node.path else None
     if not isinstance(node.value, str) or not node.value or not isinstance(key, str) or node.failed:
         return node

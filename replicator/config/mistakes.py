@@ -1,4 +1,4 @@
-"""One mistake, all mistakes, and how they are written."""
+"""One mistake, all mistakes, and how they are displayed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ KeyPath = tuple[Key, ...]
 PROBLEMS_MAX = 200
 """A generated file can be wrong everywhere; nobody reads more than this at once."""
 TEXT_CHARS_MAX = 1000
-"""Of one mistake: it goes to the log at SIGHUP, and may quote a value of any length."""
+"""The most for one mistake: it goes to the log at SIGHUP, and may quote a value of any length."""
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _KEY_CHARS_MAX = 100
 
 
 class Mark(NamedTuple):
-    """A place in a file; line and column count from 1."""
+    """A position in a file; line and column count from 1."""
 
     file: str
     line: int
@@ -29,7 +29,7 @@ class Mark(NamedTuple):
 
 
 def key_path(path: KeyPath) -> str:
-    """Return ``flows.east-to-west.topics.include[1]``; a key that holds other signs is quoted."""
+    """Return ``flows.east-to-west.topics.include[1]``; a key with other characters is quoted."""
     text = ""
     for key in path:
         if isinstance(key, int):
@@ -49,7 +49,7 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing that is wrong, where, and what would be right."""
+    """One thing that is wrong, where it is, and what would be right."""
 
     mark: Mark
     path: KeyPath
@@ -74,7 +74,7 @@ class Mistakes:
         self.found.append(Mistake(mark, path, text))
 
     def lines(self) -> list[str]:
-        """Return every mistake as one line, in reading order, each once; no key or value in them acts on a terminal."""
+        """Return every mistake as one line, in reading order, each once, and safe to print on a terminal."""
         files = list(dict.fromkeys([*self.files, *(mistake.mark.file for mistake in self.found)]))
         ordered = sorted(self.found, key=lambda m: (files.index(m.mark.file), m.mark.line, m.mark.column))
         lines = list(dict.fromkeys(printable(str(mistake)) for mistake in ordered))

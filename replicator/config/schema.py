@@ -1,4 +1,4 @@
-"""The flow file's JSON Schema, in the draft 7 that editors' YAML language servers speak."""
+"""The flow file's JSON Schema, in draft 7, which editors' YAML language servers support."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FOREIGN = frozenset({"discriminator"})
 
 
 def schema() -> dict[str, Any]:
-    """Return the schema of a flow file; included files hold its `clusters` and `flows`."""
+    """Return the schema of a flow file; included files have its `clusters` and `flows`."""
     generated = FileShape.model_json_schema(by_alias=True)
     definitions = generated.pop("$defs")
     return {

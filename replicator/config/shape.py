@@ -41,12 +41,12 @@ from replicator.model.spec import Isolation, LoopGuard, Offsets, Start
 
 
 def _default(as_written: object) -> Any:
-    """Give a default the way a file would write it; it is parsed like any other value."""
+    """Return a default as a file would write it; it is parsed like any other value."""
     return Field(default=as_written)
 
 
 class Shape(BaseModel):
-    """Base of all mappings: unknown keys are mistakes, a key without a value counts as not written."""
+    """Base of all mappings: unknown keys are mistakes, a key without a value counts as absent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
@@ -280,7 +280,7 @@ class VerifyShape(Shape):
     """Upper bound of what it reads per second, from both sides together."""
 
 
-# As many attributes as a flow has keys in the file: to group them here would group them there.
+# One attribute per key that a flow has in the file: grouping them here would group the keys as well.
 class FlowShape(Shape):
     """A directed copy between two clusters."""
 

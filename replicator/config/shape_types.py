@@ -1,4 +1,4 @@
-"""The kinds of values a flow file holds, as pydantic types with their JSON Schema and their way back to text."""
+"""The kinds of values in a flow file, as pydantic types with their JSON Schema and their conversion back to text."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _hidden_arguments(command: tuple[str, ...]) -> list[str]:
 
 
 def _or_variable(schema: dict[str, Any], pattern: str) -> WithJsonSchema:
-    """Let an editor accept ``${VAR}`` wherever the loader does."""
+    """Return a schema that lets an editor accept ``${VAR}`` wherever the loader does."""
     return WithJsonSchema({**schema, "pattern": f"{pattern}|{_VARIABLE}"})
 
 
@@ -211,7 +211,7 @@ Regex = Annotated[Text, AfterValidator(_regex)]
 Replacement = Annotated[Text, AfterValidator(_replacement)]
 
 UNION_TAGS = ("<text>", "<prefix>", "<regex>")
-"""Steps that pydantic adds to a place inside a pattern; they are in no file."""
+"""Steps that pydantic adds to the path of a pattern; no file contains them."""
 PATTERN_ALLOWED = "allowed: plain text (a glob), {prefix: ...} or {regex: ...}"
 
 

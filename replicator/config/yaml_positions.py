@@ -1,8 +1,8 @@
-"""YAML 1.2 as a tree that remembers line and column of every key and value.
+"""Parses YAML 1.2 into a tree that keeps the line and column of every key and value.
 
-The tree is built from ruamel's events rather than from its documents: explicit tags, repeated keys and
-aliases are visible there, scalars are resolved by YAML 1.2's core schema alone (``no`` and ``1:30`` stay
-text, whatever a ``%YAML`` directive says), and a hostile file is refused before it is expanded.
+The tree is built from ruamel's events rather than from its documents: events show explicit tags, repeated keys and
+aliases. Scalars are resolved by YAML 1.2's core schema alone (``no`` and ``1:30`` stay text, whatever a ``%YAML``
+directive says), and a hostile file is refused before it is expanded.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _CONSTANTS: dict[str, bool | None] = {
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One value with its place.
+    """One value with its position.
 
     Attributes:
-        mark: Where the value stands.
-        key_mark: Where its key stands; for a list entry and the root, the same as `mark`.
+        mark: Where the value is.
+        key_mark: Where its key is; for a list entry and the root, the same as `mark`.
         path: Keys and indices from the root.
         value: A scalar, a list of nodes or a mapping of nodes.
         substituted: Whether the text came (in part) from the environment.
-        failed: Whether it should have, and could not; already noted, so not judged again.
+        failed: Whether a substitution failed; that is already noted, so the value is not judged again.
         weight: How many nodes this one holds, itself included.
     """
 
@@ -71,7 +71,7 @@ class Node:
         return None
 
     def plain(self) -> Any:
-        """Return the value without places."""
+        """Return the value without positions."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -180,7 +180,7 @@ class _Builder:
                 self._mistakes.add(mark, (*path, key), "merge keys are not YAML 1.2; repeat the keys")
             elif key in children:
                 first = children[key].key_mark.line
-                self._mistakes.add(mark, (*path, key), f"the key is there twice; first on line {first}")
+                self._mistakes.add(mark, (*path, key), f"the key appears twice; first on line {first}")
             else:
                 children[key] = child
         return children
@@ -206,7 +206,7 @@ def _resolve(text: str) -> Scalar:
 
 
 def parse(text: str, file: str, mistakes: Mistakes) -> Node | None:
-    """Return the tree of one YAML document, or None where it cannot be read; mistakes are noted."""
+    """Return the tree of one YAML document, or None if it cannot be read; mistakes are noted."""
     start = Mark(file, 1, 1)
     try:
         events = YAML(typ="rt", pure=True).parse(io.StringIO(text))

@@ -1,4 +1,4 @@
-"""What the outside asks of a daemon, answered by the flow that it is about (`control.port.ControlPort`)."""
+"""Passes requests from outside to the flow that they are about (`control.port.ControlPort`)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DaemonControl:
 
     Args:
         instance: The daemon's name.
-        flows: What it runs.
+        flows: The flows that it runs.
     """
 
     def __init__(self, instance: str, flows: Flows) -> None:
@@ -90,7 +90,7 @@ class DaemonControl:
         return await self._flows.runner(flow).operations.resolve(order, dry_run=dry_run, alone=alone)
 
     async def whole_snapshot(self, flow: str | None) -> DaemonStatus:
-        """Return the same with what other daemons copy; see `ControlPort.whole_snapshot`."""
+        """Return the snapshot with what other daemons copy; see `ControlPort.whole_snapshot`."""
         status = await self.snapshot()
         wanted = [one for one in status.flows if flow in {None, one.flow}]
         whole = await asyncio.gather(*(self._whole(one) for one in wanted))
@@ -107,7 +107,7 @@ class DaemonControl:
         return await self._flows.runner(flow).operations.translate(questions, reverse=reverse, alone=alone)
 
     async def translate_time(self, flow: str, question: TimeQuestion) -> Sequence[Translation]:
-        """Translate a moment of the source; see `ControlPort.translate_time`."""
+        """Translate a point in time on the source; see `ControlPort.translate_time`."""
         return await self._flows.runner(flow).operations.translate_time(question)
 
     async def translate_group(self, flow: str, group: str, *, reverse: bool) -> Sequence[Translation]:
@@ -115,11 +115,11 @@ class DaemonControl:
         return await self._flows.runner(flow).operations.translate_group(group, reverse=reverse)
 
     async def rehearse(self, flow: str) -> Report:
-        """Look whether a flow could be moved; see `ControlPort.rehearse`."""
+        """Check whether a flow could be moved; see `ControlPort.rehearse`."""
         return await self._flows.runner(flow).operations.rehearse()
 
     def reverse_of(self, flow: str) -> str:
-        """Return the flow that goes the other way; see `ControlPort.reverse_of`."""
+        """Return the flow in the opposite direction; see `ControlPort.reverse_of`."""
         return self._flows.runner(flow).reverse_name
 
     async def forget(self, flow: str, topic: str | None, *, may: Callable[[str], None], dry_run: bool) -> Forgotten:
@@ -134,7 +134,7 @@ class DaemonControl:
         return await forget_flow(clusters, flow, ours=ours, silence_seconds=silence, may=may, dry_run=dry_run)
 
     async def damaged(self, flow: str, *, may: Callable[[str | None], None]) -> Damage:
-        """Return what cannot be read of a flow; see `ControlPort.damaged`."""
+        """Return a flow's records that cannot be read; see `ControlPort.damaged`."""
         return await damage_of(self._flows.spec.clusters, flow, may=may)
 
     async def clear_damaged(self, flow: str, order: Clearing, *, may: Callable[[str | None], None]) -> Damaged:
@@ -185,7 +185,7 @@ class DaemonControl:
 
 
 async def _status_of(runner: FlowRunner) -> FlowStatus:
-    """Return what a flow shows; one that cannot tell takes nobody's status and metrics along."""
+    """Return a flow's status; a flow that fails here does not take down the status and metrics of the others."""
     try:
         return await runner.picture.status()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Which coordinator a process asks, and whether it is one itself."""
+"""Which coordinator a process uses, and whether it is one itself."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Coordination:
     """How a daemon reaches its coordinator.
 
     Attributes:
-        port: The coordinator it asks.
-        embedded: The coordinator that this process is, None where it only asks others.
-        store: What the embedded one keeps its leases in.
+        port: The coordinator that it uses.
+        embedded: The coordinator inside this process, None if it only uses others.
+        store: Where the embedded coordinator keeps its leases.
     """
 
     port: LeasePort
@@ -41,7 +41,7 @@ class Coordination:
     store: LeaseStore | None = None
 
     async def close(self) -> None:
-        """Let go of the store, or of the connections."""
+        """Close the store, or the connections."""
         if self.store is not None:
             await self.store.close()
         if isinstance(self.port, RemoteLeases):
@@ -49,7 +49,7 @@ class Coordination:
 
 
 def own_endpoint(daemon: DaemonSpec) -> Endpoint:
-    """Return where a daemon answers, and how its like are trusted: with the certificates it serves with."""
+    """Return where a daemon answers, and how it trusts other daemons: with the certificates of its own servers."""
     tls = daemon.tls
     ca, cert, key = (tls.ca_file, tls.cert_file, tls.key_file) if tls is not None else (None, None, None)
     return Endpoint(format_address(daemon.rpc), ca, cert, key)
@@ -61,13 +61,14 @@ def open_coordination(spec: Spec, known_dead: str | None = None, *, alone: bool 
     Args:
         spec: The flow file.
         known_dead: A daemon that is known to have ended.
-        alone: Whether this process is a coordinator only: then it is one whatever `endpoints` says.
+        alone: Whether this process is only a coordinator: then it is one whatever `endpoints` says.
 
     Raises:
         StoreError: Its store cannot be opened.
     """
     timing, own = spec.coordinator, spec.daemon.rpc
-    # All daemons may have one file: who is named first is the coordinator. One that asked itself would never end.
+    # All daemons may share one file: the first endpoint is the coordinator. A daemon that asked itself would loop
+    # forever.
     if timing.endpoints and timing.endpoints[0] != own and timing.store != "etcd" and not alone:
         how = replace(own_endpoint(spec.daemon), timeout_seconds=_seconds_per_try(timing))
         others = [one for one in timing.endpoints if one != own]
@@ -92,7 +93,7 @@ def _seconds_per_try(timing: CoordinatorSpec) -> float:
 
 
 def _on_disk(spec: Spec) -> LeaseStore:
-    """Return the file of leases; without one, they are kept in memory: a copy must not wait for a cache."""
+    """Return the leases on disk; if that fails, keep them in memory: a copy must not wait for a cache."""
     try:
         return SqliteLeases(spec.daemon.state_dir)
     except StoreError as error:

@@ -1,4 +1,4 @@
-"""One daemon: runs the flows of a file, serves status and control, reloads, and drains on the way out."""
+"""One daemon: runs the flows of a file, serves status and control, reloads, and drains when it ends."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Daemon:
         spec: The file.
 
     Attributes:
-        flows: What it runs.
-        control: What its servers ask.
+        flows: The flows that it runs.
+        control: Answers the requests of its servers.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -65,7 +65,7 @@ class Daemon:
         self._rpc: RpcServer | None = None
 
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT, whatever becomes of the flows.
+        """Run until SIGTERM or SIGINT, whatever happens to the flows.
 
         Raises:
             ReplicatorError: A server cannot listen, or the state directory cannot be used.
@@ -74,7 +74,7 @@ class Daemon:
         loop.set_exception_handler(LoopErrors(self.flows.end_over))
         with EndingSignals(loop, self._stopping.set):
             loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came while we were loaded comes now
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one sent while we were loading arrives now
             prepare_state_dir(self.flows.spec.daemon.state_dir)
             lock = StateDirLock(self.flows.spec.daemon.state_dir, self._instance)
             me = Me(self._instance, format_address(self.flows.spec.daemon.rpc), lock.predecessor)
@@ -134,7 +134,7 @@ class Daemon:
         await self.flows.stop()
 
     async def _until_stopped(self, serving: asyncio.Task[None]) -> None:
-        """Wait for a signal; a flow that ends by itself is its supervisor's business alone."""
+        """Wait for a signal; a flow that ends by itself concerns only its supervisor."""
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -147,7 +147,7 @@ class Daemon:
         self._reload_task = watched(asyncio.get_running_loop().create_task(self._reload()))
 
     async def _reload(self) -> None:
-        """Take the file anew; one with mistakes changes nothing."""
+        """Reload the file; one with mistakes changes nothing."""
         async with self._reloading:
             try:
                 new = await asyncio.to_thread(load, self.flows.spec.path, os.environ)  # a disk may hang
@@ -162,7 +162,7 @@ class Daemon:
 
 
 def _open_store(state_dir: Path) -> Store:
-    """Open the file of events; where its disk is full, go on without: copying must not wait for a cache."""
+    """Open the event store; if its disk is full, continue without one: copying must not wait for a cache."""
     try:
         store = SqliteStore(state_dir)
     except StoreFull as error:
@@ -174,8 +174,8 @@ def _open_store(state_dir: Path) -> Store:
 
 
 def _quietly(close: Callable[[], None]) -> None:
-    """Close something on the way out: whatever it meets, the rest is closed as well."""
+    """Close something at the end: whatever fails here, the rest is closed as well."""
     try:
         close()
-    except Exception as error:  # noqa: BLE001 - a full disk, most likely; there is nobody left to tell but the log
+    except Exception as error:  # noqa: BLE001 - a full disk, most likely; only the log is left to report it to
         log.warning("not closed", what=getattr(close, "__qualname__", str(close)), why=str(error))

@@ -1,4 +1,4 @@
-"""The flows of a daemon: begun, found by name, exchanged for those of a file that was read again, and ended."""
+"""The flows of a daemon: starts them, finds them by name, replaces them after a reload, and stops them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Shared(NamedTuple):
     Attributes:
         me: The daemon.
         store: Where events are kept.
-        leases: Who grants leases.
-        peers: How other daemons are asked.
+        leases: The coordinator that grants leases.
+        peers: Connections to other daemons.
     """
 
     me: Me
@@ -38,15 +38,15 @@ class Shared(NamedTuple):
 
 
 class Flows:
-    """Those flows of a file that run in this daemon, each with its supervisor.
+    """The flows of a file that run in this daemon, each with its supervisor.
 
     Args:
         spec: The file.
-        stopping: Set once the daemon ends: from then on no flow begins.
+        stopping: Set once the daemon ends: from then on no flow starts.
 
     Attributes:
-        spec: The file as it was taken last.
-        reload_ok: Whether it could be taken when it was read last.
+        spec: The file as last accepted.
+        reload_ok: Whether the last reload was accepted.
         stopping: As given.
         supervisors: By flow.
     """
@@ -64,10 +64,10 @@ class Flows:
         return [flow for flow in self.spec.flows if site is None or flow.target == site]
 
     def runner(self, flow: str) -> FlowRunner:
-        """Return a flow as it runs here.
+        """Return a flow that runs here.
 
         Raises:
-            UsageError: It does not.
+            UsageError: It does not run here.
         """
         supervisor = self.supervisors.get(flow)
         if supervisor is None:
@@ -77,27 +77,27 @@ class Flows:
         return supervisor.runner
 
     def begin(self, shared: Shared) -> None:
-        """Begin all flows that run here; called once."""
+        """Start all flows that run here; called once."""
         self._shared = shared
         self._begin_missing(shared)
 
     def end_over(self, flow: str, error: BaseException) -> None:
-        """End a flow over an error that its callbacks or stray tasks met; nothing for one that does not run here."""
+        """End a flow because of an error in its callbacks or stray tasks; does nothing if it does not run here."""
         supervisor = self.supervisors.get(flow)
         if supervisor is not None:
             supervisor.runner.end_over(error)
 
     async def take(self, new: Spec) -> bool:
-        """Take another file: end what changed or is gone, and begin what is new.
+        """Switch to another file: stop flows that changed or are gone, and start those that are new.
 
         Returns:
-            Whether it was taken: not where the daemon began to end meanwhile.
+            Whether it took effect; False if the daemon started to end meanwhile.
         """
         plan = diff(self.spec, new)
         self.reload_ok = True
         if plan.restart_needed:
             log.warning("a restart is needed for some of it", keys=plan.restart_because)
-        # Those that have ended are begun again: what stopped them may be mended.
+        # Flows that have ended are started again: their cause may be fixed.
         ended = {name for name, one in self.supervisors.items() if one.runner.ended_because is not None}
         changed = {*plan.flows_removed, *plan.flows_changed, *plan.flows_affected}
         gone = (changed & self.supervisors.keys()) | ended
@@ -111,11 +111,11 @@ class Flows:
         return True
 
     async def stop(self) -> None:
-        """End all of them, within bounded time."""
+        """Stop all of them, within bounded time."""
         await asyncio.gather(*(self._stop(name) for name in list(self.supervisors)))
 
     async def _stop(self, name: str) -> None:
-        """End a flow; a reload and a signal may want it at the same time."""
+        """Stop a flow; a reload and a signal may do so at the same time."""
         supervisor = self.supervisors[name]
         await supervisor.stop()
         if self.supervisors.get(name) is supervisor:
@@ -149,5 +149,5 @@ class Flows:
 
 
 def _reverse_of(spec: Spec, flow: FlowSpec) -> FlowSpec | None:
-    """Return the flow with both clusters swapped that belongs to a flow, whichever of the two names the other."""
+    """Return the flow with both clusters swapped that belongs to `flow`, whichever of the two names the other."""
     return next((one for one in spec.flows if flow.name == one.reverse_of or one.name == flow.reverse_of), None)

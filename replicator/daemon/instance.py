@@ -1,4 +1,4 @@
-"""Who this daemon is, and that nobody else has its state directory."""
+"""The daemon's name, and the lock that keeps others out of its state directory."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ _NAME_BYTES_MAX = 512
 
 
 def new_instance() -> str:
-    """Return a name that no other daemon has, and no earlier start of this one had."""
+    """Return a name that no other daemon has, nor any earlier start of this one."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 def prepare_state_dir(path: Path) -> None:
-    """Make the state directory, for this user only, and forbid core dumps (they would hold secrets).
+    """Create the state directory, for this user only, and forbid core dumps (they would contain secrets).
 
     Raises:
-        StoreError: It cannot be made, or others can write to it.
+        StoreError: It cannot be created, or others can write to it.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     make_private(path)
 
 
 class StateDirLock:
-    """Holds a state directory for one daemon, until the process ends however it does.
+    """Holds a state directory for one daemon until the process ends, in whatever way.
 
     Args:
         directory: The state directory.
         instance: This daemon.
 
     Attributes:
-        predecessor: The daemon that held it before: it has surely ended, so nobody has to wait for its leases to end.
-            None where there was none, or the file was lost.
+        predecessor: The daemon that held it before. It has certainly ended, so nobody has to wait for its leases to
+            expire. None if there was none, or the file was lost.
 
     Raises:
-        ReplicatorError: Another daemon has it, or the file cannot be written, or is not this user's alone.
+        ReplicatorError: Another daemon holds it, or the file cannot be written, or others can write to it.
     """
 
     def __init__(self, directory: Path, instance: str) -> None:
@@ -69,11 +69,11 @@ class StateDirLock:
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, instance.encode(), 0)
         except OSError:
-            # A full disk. Without a name our successor waits out a TTL, which is all it is for.
+            # A full disk. Without the name our successor waits for one TTL; the name only saves that wait.
             os.ftruncate(self._file, 0)
 
     def close(self) -> None:
-        """Close it; safe to call twice."""
+        """Release the lock; safe to call twice."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -1,4 +1,4 @@
-"""How this process takes memory from the system, and gives it back."""
+"""How this process takes memory from the system, and returns it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _MMAP_THRESHOLD = -3
 _LARGE_BYTES = 1 << 20
 _COLLECT_EVERY_SECONDS = 60.0
 _TRACKED_MAX = 100_000
-"""Objects that are looked through within ten milliseconds or so."""
+"""The collector scans this many objects within ten milliseconds or so."""
 _GC_THRESHOLDS = (20_000, 20, 50)
 
 
 def settle_memory() -> None:
-    """Let large blocks be mapped, and collections leave out what was imported.
+    """Map large blocks, and exclude imported objects from garbage collection.
 
-    That lives for ever, and the hot path makes no cycles: full collections would only walk it.
+    Those live forever, and the hot path creates no cycles: full collections would only scan them in vain.
     """
     map_large_blocks()
     gc.freeze()
@@ -27,13 +27,13 @@ def settle_memory() -> None:
 
 
 def map_large_blocks() -> bool:
-    """Have glibc map each block of a megabyte or more by itself, so that the system has it back once it is freed.
+    """Make glibc map each block of a megabyte or more by itself, so that the system gets it back once it is freed.
 
-    By default the first of them that is freed raises that threshold to its size, up to 32 MiB. From then on blocks of
-    that size come from the heap, where a small block that is still in use above a freed one keeps all of it.
+    By default, the first such block that is freed raises that threshold to its size, up to 32 MiB. From then on blocks
+    of that size come from the heap, where one small block in use above a freed block keeps all of it.
 
     Returns:
-        Whether the C library could be told; others than glibc cannot.
+        Whether the C library accepted the setting; only glibc does.
     """
     try:
         return bool(ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BYTES))
@@ -42,12 +42,12 @@ def map_large_blocks() -> bool:
 
 
 async def collect_while_few() -> NoReturn:
-    """Collect garbage of all ages once a minute, while there is little to look through; until cancelled.
+    """Run a full collection once a minute, while there are few objects to scan; until cancelled.
 
-    The collector itself gets to the oldest after thousands of collections: half an hour and longer. Until then what a
-    lost connection leaves behind in rings (frames of errors, half of them in libraries) adds up, and scatters over the
-    memory what comes after it. With very many partitions one collection would hold up the event loop: then it is left
-    to Python. What was imported is frozen, and not counted.
+    The collector itself gets to the oldest generation only after thousands of collections: half an hour and longer.
+    Until then the reference cycles that lost connections leave behind (frames of errors, half of them in libraries)
+    add up, and fragment the memory for what comes after them. With very many partitions one collection would hold up
+    the event loop; then it is left to Python. Imported objects are frozen, and not counted.
     """
     while True:
         await asyncio.sleep(_COLLECT_EVERY_SECONDS)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first one asks the daemon to end, and ends it in any case; the second one ends it at once."""
+"""SIGTERM and SIGINT: the first asks the daemon to end, with a time limit; the second ends it at once."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _LAST_SECONDS = 9.5
-"""Whoever sends SIGTERM kills after 10 s at the earliest; the way down is bounded well below."""
+"""After SIGTERM, SIGKILL follows after 10 s at the earliest; the shutdown is bounded well below that."""
 _SIGNALLED = 128
 
 log = get_logger(__name__)
 
 
 class EndingSignals:
-    """Handlers for as long as the context lasts.
+    """Installs handlers for as long as the context lasts.
 
-    These are Python's own handlers, not the loop's: they run as well while the loop is held up by something.
+    These are Python's own handlers, not the loop's: they also run while something holds up the loop.
 
     Args:
         loop: Runs `stop`.
@@ -48,7 +48,7 @@ class EndingSignals:
             signal.signal(number, handler)
 
     def _met(self, number: int, _: FrameType | None) -> None:
-        # The second one finds the system's own way: it ends the process at once, whatever that is doing.
+        # A second signal meets the system's default: it ends the process at once, whatever that is doing.
         for each in _ENDING:
             self._before.pop(each, None)
             signal.signal(each, signal.SIG_DFL)
@@ -57,7 +57,7 @@ class EndingSignals:
 
 
 def _end_at_last(number: int, seconds: float = _LAST_SECONDS) -> None:
-    """End the process if it has not ended by itself; what hangs in a library or on a disk cannot hold it."""
+    """End the process if it has not ended by itself: nothing that hangs in a library or on a disk can prevent that."""
     threading.Event().wait(seconds)
     log.error("ended without waiting any longer", seconds=seconds, signal=signal.Signals(number).name)
     sys.stderr.flush()

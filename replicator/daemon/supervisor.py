@@ -1,4 +1,7 @@
-"""Keeps one flow running: one that ends by itself is told, counted and begun again after a pause, and ends alone."""
+"""Keeps one flow running: if it ends by itself, that is logged and counted, and it is started again after a pause.
+
+Other flows are not affected.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,13 @@ if TYPE_CHECKING:
 
 _PAUSE_SECONDS = (1.0, 60.0)
 _CALM_SECONDS = 300.0
-"""What has run for this long has nothing to do with the failure before it."""
+"""If a flow has run for this long, its next failure has nothing to do with the previous one."""
 _STOP_SECONDS = 6.0
 _GRACE_SECONDS = 0.5
-"""The flow's own bound is that much shorter: it says what it leaves."""
+"""The flow's own bound is shorter by this: it can still report what it leaves unfinished."""
 _CANCEL_SECONDS = 0.5
 _CLOSE_SECONDS = 0.5
-"""To stop, to cancel and to close, together, stays below the time after which whoever sent SIGTERM kills."""
+"""Stopping, cancelling and closing together stay below the time after which SIGKILL follows SIGTERM."""
 
 log = get_logger(__name__)
 
@@ -34,11 +37,11 @@ class FlowSupervisor:
     """Runs one flow of a daemon until it is stopped.
 
     Args:
-        name: The flow's.
-        make: Returns the flow at rest; called for every start.
+        name: Name of the flow.
+        make: Returns a runner that is not started yet; called for every start.
 
     Attributes:
-        runner: The flow as it runs, or as it ended last.
+        runner: The running flow, or the one that ended last.
     """
 
     def __init__(self, name: str, make: Callable[[], FlowRunner]) -> None:
@@ -50,16 +53,16 @@ class FlowSupervisor:
         self._ending: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin; called once."""
+        """Start; called once."""
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._run(), name=self._name, context=in_flow(self._name))
 
     def end_over(self, bug: BaseException) -> None:
-        """Let the flow end over an error that its callbacks or stray tasks met; it is begun again like any other."""
+        """End the flow because of an error in its callbacks or stray tasks; it is started again as after any other."""
         self.runner.end_over(bug)
 
     async def stop(self) -> None:
-        """End the flow for good, within bounded time; whoever calls it meanwhile waits for the same end."""
+        """Stop the flow for good, within bounded time; concurrent calls wait for the same end."""
         if self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._end(), context=in_flow(self._name))
         await asyncio.shield(self._ending)
@@ -72,7 +75,7 @@ class FlowSupervisor:
             if now() - began >= _CALM_SECONDS:
                 self._backoff.reset()
             pause = self._backoff.next_seconds()
-            self._tell(ended, pause)
+            self._report(ended, pause)
             await asyncio.sleep(pause)
             await within(_CLOSE_SECONDS, self.runner.close(), f"the connections of flow {self._name}")
             before, self.runner = self.runner, self._make()
@@ -88,11 +91,11 @@ class FlowSupervisor:
             if task is None or task.cancelling():
                 raise
             return self.runner.ended_over(BugError("the flow was cancelled from within"))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this flow's alone
+        except Exception as error:  # noqa: BLE001 - any kind: it concerns only this flow
             return self.runner.ended_over(error)
         return self.runner.ended_over(BugError("the flow ended without a reason"))
 
-    def _tell(self, ended: BaseException, pause_seconds: float) -> None:
+    def _report(self, ended: BaseException, pause_seconds: float) -> None:
         cause = first_cause(ended)
         again = round(pause_seconds, 1)
         if isinstance(cause, ReplicatorError) and not isinstance(cause, BugError):

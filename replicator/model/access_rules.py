@@ -1,4 +1,4 @@
-"""Who may do what with a daemon, by the name in a client certificate."""
+"""Who may do what on a daemon, by the name in a client certificate."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 
 class AccessRole(enum.StrEnum):
-    """What somebody may do. Each includes to observe."""
+    """What somebody may do. Each role includes `observe`."""
 
     OBSERVE = "observe"
     REPLICATE = "replicate"
-    """Take leases, and ask other daemons of a flow about the partitions they copy: daemons of a flow. No orders."""
+    """For daemons of a flow: take leases, and ask other daemons about the partitions that they copy. No orders."""
     OPERATE = "operate"
     """Pause and resume, resolve faults, switch over and fail back."""
     FAILOVER = "failover"
-    """Open a target whose source is lost, or a source whose target is."""
+    """Open a target whose source is lost, or a source whose target is lost."""
 
 
 class IdentityKind(enum.StrEnum):
-    """Which field of a certificate a name comes from: the same text means another party in each of them."""
+    """Which field of a certificate a name comes from: the same text means a different party in each field."""
 
     DNS = "dns"
     EMAIL = "email"
@@ -44,10 +44,10 @@ class AccessRule:
     """Somebody's roles.
 
     Attributes:
-        identity: `KIND:GLOB`, about names of one kind. A glob without a kind is about DNS names, e-mail addresses and
-            IP addresses, never about URIs or common names.
-        roles: What it may do.
-        flows: With which flows; globs.
+        identity: `KIND:GLOB`, which matches names of one kind. A glob without a kind matches DNS names, e-mail
+            addresses and IP addresses, never URIs or common names.
+        roles: What they may do.
+        flows: On which flows; globs.
     """
 
     identity: str

@@ -1,4 +1,4 @@
-"""One rule of a cluster's authorizer, as Kafka's requests have it."""
+"""One rule of a cluster's authorizer, with the values of Kafka's requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOPIC, GROUP, TRANSACTIONAL_ID = "TOPIC", "GROUP", "TRANSACTIONAL_ID"
 
 
 class Rule(NamedTuple):
-    """A rule; every field is Kafka's own word for it."""
+    """A rule; every field has Kafka's own name for its value."""
 
     kind: str
     name: str
@@ -27,7 +27,7 @@ class Rule(NamedTuple):
     permission: str
 
     def covers(self, kind: str, name: str) -> bool:
-        """Return whether it is about that resource."""
+        """Return whether it applies to that resource."""
         if self.kind != kind:
             return False
         if self.pattern == PREFIXED:
@@ -36,11 +36,11 @@ class Rule(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether each of its words is one of ours: those of a newer Kafka are numbers."""
+        """Whether this version knows all its values: those of a newer Kafka appear as numbers."""
         return not (self.pattern.isdecimal() or self.operation.isdecimal() or self.permission.isdecimal())
 
     def text(self) -> str:
-        """Return it as it is recorded."""
+        """Return the rule in its recorded form."""
         return json.dumps(list(self))
 
     def __str__(self) -> str:
@@ -49,5 +49,5 @@ class Rule(NamedTuple):
 
 
 def parse(text: str) -> Rule:
-    """Return a rule that was recorded."""
+    """Return a rule from its recorded form."""
     return Rule(*json.loads(text))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 
 class Phase(enum.StrEnum):
-    """What a line is about.
+    """What kind of line it is.
 
-    INTENT is written before a change is made, OUTCOME after it, REFUSED where it was not allowed, TORN where the log
-    found that its last line was written by half.
+    INTENT is written before a change, OUTCOME after it, REFUSED if it was not allowed, and TORN if the log found that
+    its last line was only half written.
     """
 
     INTENT = "intent"
@@ -26,20 +26,20 @@ class AuditEntry:
     Attributes:
         seq: Its number, from 1, without gaps.
         at: When (RFC 3339, UTC), by this machine's clock.
-        phase: What it is about.
-        call: What binds an outcome to its intent: the seq of the intent; 0 on the intent itself.
-        actor: Who asked.
-        actor_known_by: `certificate`, or `caller` where nothing but the caller's word says so (loopback).
-        peer: The address the call came from.
+        phase: What kind of line it is.
+        call: Links an outcome to its intent: the seq of the intent; 0 on the intent itself.
+        actor: Who made the call.
+        actor_known_by: `certificate`, or `caller` if only the caller itself says so (loopback).
+        peer: The address that the call came from.
         method: The call.
-        flow: Of which flow; empty for none.
-        topic: Of which source topic; empty for none.
+        flow: The flow; empty for none.
+        topic: The source topic; empty for none.
         reason: Why, in the actor's words.
-        before: What was so before.
-        after: What is wanted (intent), or is so now (outcome).
+        before: The state before the change.
+        after: The state that is wanted (intent), or that now holds (outcome).
         outcome: `ok` or `failed` on an outcome, else empty.
         error: What went wrong, or why it was refused.
-        previous: SHA-256 of the bytes of the line before, in hexadecimal; zeros on the first line.
+        previous: SHA-256 of the bytes of the previous line, in hexadecimal; zeros on the first line.
     """
 
     seq: int

@@ -32,7 +32,7 @@ HEADER = struct.Struct(">qiibIhiqqqhii")
 
 
 class BatchHeader(NamedTuple):
-    """One header: the wire's own fields in its order, and `start`, the batch's place in the buffer it was read from."""
+    """One header: the fields in wire order, and `start`, the batch's position in the buffer that it was read from."""
 
     base_offset: int
     length: int
@@ -56,12 +56,12 @@ class BatchHeader(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Position after the batch, in the buffer it was read from."""
+        """Position after the batch, in the buffer that it was read from."""
         return self.start + self.length + LENGTH_PREFIX_BYTES
 
     @property
     def next_offset(self) -> int:
-        """Offset after the last one this batch covers."""
+        """Offset after the last one that this batch covers."""
         return self.base_offset + self.last_offset_delta + 1
 
     @property
@@ -86,7 +86,7 @@ def sequence_after(sequence: int, records: int) -> int:
 
 
 class Unpacked(Protocol):
-    """A record of a batch that was opened; what else it holds is opaque here."""
+    """A record of an opened batch; everything but its offset is opaque here."""
 
     @property
     def offset(self) -> int:

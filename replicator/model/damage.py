@@ -1,4 +1,4 @@
-"""Records of `replicator.state` that cannot be read, as an operator is told of them."""
+"""Records of `replicator.state` that cannot be read, as an operator sees them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """One of them.
+    """One record that cannot be read.
 
     Attributes:
-        cluster: Where it stands.
+        cluster: The cluster that it is on.
         key: Its key, in hex.
-        offset: Where on the topic.
-        size_bytes: Of its value.
-        what: What it would have been.
+        offset: Its offset in the topic.
+        size_bytes: Size of its value.
+        what: What kind of record it would be.
         why: Why it cannot be read.
-        clearing: What clearing it means.
-        guarded: Whether clearing it loses more than is written anew by itself: it takes the key a second time.
+        clearing: What clearing it would mean.
+        guarded: Whether clearing it loses more than is rewritten automatically: then the key must be given twice.
     """
 
     cluster: str
@@ -32,11 +32,11 @@ class Damaged:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What cannot be read of a flow.
+    """The records of a flow that cannot be read.
 
     Attributes:
-        records: At most a thousand.
-        left_out: How many there are beside these.
+        records: At most a thousand of them.
+        left_out: How many more there are.
         unasked: Clusters that could not be asked.
     """
 
@@ -47,12 +47,12 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Clearing:
-    """An order to clear one.
+    """An order to clear one record.
 
     Attributes:
-        cluster: Where it stands.
+        cluster: The cluster that it is on.
         key: Its key, in hex.
-        offset: Where it stood when it was shown.
+        offset: Its offset when it was shown.
         confirm: The key once more, or empty.
     """
 

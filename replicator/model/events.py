@@ -1,4 +1,4 @@
-"""What an operator wants of a flow, and the state changes that happened to it."""
+"""What an operator wants a flow to do, and the flow's changes of state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Desired(enum.StrEnum):
-    """What an operator wants a flow to do; kept on the target, so it survives a restart."""
+    """What an operator wants a flow to do; recorded on the target, so it survives a restart."""
 
     ACTIVE = "ACTIVE"
     PAUSED = "PAUSED"

@@ -1,4 +1,4 @@
-"""What becomes of a mirror or a flow whose records are removed from `replicator.state`."""
+"""The removal of a mirror's or a flow's records from `replicator.state`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What is removed, or was.
+    """What will be removed, or was removed.
 
     Attributes:
-        records: How many records of `replicator.state`; 0 where there were none.
+        records: How many records of `replicator.state`; 0 if there were none.
         removed: What they were about, in words.
-        left_behind: What stays on the clusters, in words.
+        left_behind: What remains on the clusters, in words.
     """
 
     records: int = 0

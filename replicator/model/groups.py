@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class GroupKind(enum.StrEnum):
-    """What kind of group a broker says it is (KIP-848, KIP-932, KIP-1071); UNKNOWN is one of a newer broker."""
+    """The kind of a group as its broker reports it (KIP-848, KIP-932, KIP-1071); UNKNOWN is a kind of newer brokers."""
 
     CLASSIC = "classic"
     CONSUMER = "consumer"
@@ -18,7 +18,7 @@ class GroupKind(enum.StrEnum):
 
 
 IDLE_STATES = frozenset({"", "Empty", "Dead"})
-"""States of a group without members, as ListGroups names them; an empty text stands for a group that is not there."""
+"""States of a group without members, as ListGroups names them; an empty text means that the group does not exist."""
 
 
 class Listed(NamedTuple):
@@ -26,7 +26,7 @@ class Listed(NamedTuple):
 
     Attributes:
         kind: What kind it is.
-        state: Kafka's name of its state (Stable, Empty, ...).
+        state: Kafka's name for its state (Stable, Empty, ...).
     """
 
     kind: GroupKind
@@ -39,12 +39,12 @@ class Listed(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """What a group committed of one partition.
+    """What a group committed for one partition.
 
     Attributes:
         offset: The next record to read.
         metadata: Whatever the client added, kept verbatim.
-        leader_epoch: Of the last record read, -1 for none. It means something on its own cluster only.
+        leader_epoch: Leader epoch of the last record read, -1 for none. It is meaningful only on its own cluster.
     """
 
     offset: int
@@ -53,41 +53,41 @@ class Committed(NamedTuple):
 
 
 class GroupState(enum.StrEnum):
-    """How the target stands to the source: of one partition of a group, or the worst of its partitions.
+    """How the target compares with the source, for one partition of a group or for the worst of its partitions.
 
-    IN_STEP stands where the target has what the last round wanted, the others say why it has not.
+    IN_STEP: the target has what the last round wanted. The others say why it does not.
     """
 
     IN_STEP = "in_step"
     WAITING = "waiting"
-    """The next round writes it: mirrors have not passed yet what the source held when the commit was read."""
+    """The next round writes it: mirrors have not yet passed the end that the source had when the commit was read."""
     NOT_TRANSLATED = "not_translated"
-    """The committed offset has no place on the target (yet)."""
+    """The committed offset has no counterpart on the target (yet)."""
     ACTIVE_ON_TARGET = "active_on_target"
-    """The group has members on the target: it is theirs."""
+    """The group has members on the target: its offsets belong to them."""
     CHANGED_ON_TARGET = "changed_on_target"
-    """Somebody else committed there: it is theirs."""
+    """Somebody else committed there: the offset belongs to them."""
     GONE_ON_SOURCE = "gone_on_source"
-    """The source does not know the commit any more; the target's is left, and is not renewed."""
+    """The source no longer has the commit; the target's stays, and is not renewed."""
     REFUSED = "refused"
-    """The target does not take it."""
+    """The target does not accept it."""
     UNSUPPORTED = "unsupported"
-    """One of the clusters does not offer what this kind of group needs."""
+    """One of the clusters does not support what this kind of group needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupPartition:
-    """One partition of a group. Offsets are next records; None is unknown, or not there.
+    """One partition of a group. Offsets are next records; None means unknown, or absent.
 
     Attributes:
         topic: Name on the source.
         target_topic: Name on the target.
         partition: The same on both.
-        state: How the target stands to the source.
+        state: How the target compares with the source.
         source_offset: What the group last committed on the source.
-        target_offset: What stands on the target.
-        reread_records: Offsets the group would read again if the target took over now.
-        detail: Why, where there is more to say.
+        target_offset: The committed offset on the target.
+        reread_records: Offsets that the group would read again if the target took over now.
+        detail: Why, if there is more to say.
     """
 
     topic: str
@@ -109,12 +109,12 @@ class GroupStatus:
         group: Id of the group, the same on both sides.
         kind: What kind it is on the source.
         state: The worst state of its partitions.
-        source_state: Kafka's name of its state on the source, None where it is not there.
-        target_state: The same on the target.
+        source_state: Kafka's name for its state on the source, None if it does not exist there.
+        target_state: The same for the target.
         checkpoint_age_seconds: Age of the commits that were last applied, None before the first time.
         reread_records: Sum over the partitions, None as soon as one is unknown.
         detail: What holds it back, in words.
-        unmirrored: Commits of topics that this flow does not mirror: they are left alone.
+        unmirrored: Commits for topics that this flow does not mirror: they are left alone.
         partitions: Its partitions; empty in a list.
     """
 
@@ -133,17 +133,17 @@ class GroupStatus:
 
 @dataclass(frozen=True, slots=True)
 class GroupOutcome:
-    """What a last round did for one group, as a switch reports it.
+    """What the last round did for one group, as a switch reports it.
 
     Attributes:
         group: Its id.
         state: The worst state of its partitions.
-        exact: Whether all that it had committed on the source stands on the target, as far as is known.
+        exact: Whether all its commits on the source are on the target, as far as is known.
         written: How many partitions were written.
-        reread_records: Offsets it will read again as far as is known, None where that cannot be told.
-        cut_records: Offsets by which less was written than it had committed, since they were never replicated.
+        reread_records: Offsets that it will read again as far as is known, None if that is unknown.
+        cut_records: Offsets by which its commits were lowered because those records were never replicated.
         detail: What keeps it from being exact.
-        partitions: Where it stands.
+        partitions: The group's position per partition.
     """
 
     group: str

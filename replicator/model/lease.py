@@ -1,4 +1,4 @@
-"""Leases: who should work on which shard of a flow, as values (DESIGN: The path of a shard)."""
+"""Leases as values: who should work on which shard of a flow (DESIGN: The path of a shard)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Member:
         instance: Its name, new with every start.
         address: Where its control service answers.
         beat: Number of its sign of life; rises with each call.
-        leaving: Whether it is on its way out and takes nothing more.
+        leaving: Whether it is about to end and takes no more leases.
     """
 
     instance: str
@@ -39,7 +39,7 @@ class Lease:
         shard: Its number, from 0.
         epoch: Rises with each new holder, and is above every claim seen on the state topic.
         holder: The daemon, empty for nobody.
-        successor: Who is to take it over from the holder, empty for nobody.
+        successor: The daemon that takes it over from the holder, empty for nobody.
     """
 
     shard: int
@@ -50,7 +50,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class LeaseTable:
-    """All leases of one flow; members in order of their names, leases in order of shards."""
+    """All leases of one flow; members in order of names, leases in order of shards."""
 
     flow_uid: str
     flow: str = ""
@@ -68,20 +68,20 @@ class LeaseTable:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a daemon says with every call about leases.
+    """What a daemon sends with every call about leases.
 
     Attributes:
         flow_uid: The flow.
         flow: Its name, for people.
         instance: The daemon.
         address: Where its control service answers.
-        shards: How many shards its file gives the flow.
-        floors: Per shard, the highest claim number or lease epoch seen on the state topic: they are the judge, should
-            the coordinator's store be older than they are.
+        shards: Number of shards of the flow according to the daemon's file.
+        floors: Per shard, the highest claim number or lease epoch seen on the state topic. They decide if the
+            coordinator's store is older than they are.
         held: Per shard, the epoch under which the daemon holds its lease.
-        busy: Shards that another daemon is seen at work on, with no intent to stop.
-        source_cluster_id: The cluster that the flow reads; empty: not known, or a daemon of an older version.
-        target_cluster_id: The cluster that it writes.
+        busy: Shards that another daemon is seen working on, with no intent to stop.
+        source_cluster_id: The cluster that the flow reads; empty if unknown, or from a daemon of an older version.
+        target_cluster_id: The cluster that the flow writes to.
     """
 
     flow_uid: str
@@ -98,12 +98,12 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Which flow a uid belongs to, as the first daemon of it told: the name is what roles are about.
+    """Which flow a uid belongs to, as its first daemon reported it: roles are granted by that name.
 
     Attributes:
         flow: Its name.
-        source_cluster_id: The cluster it reads; empty while no daemon has told.
-        target_cluster_id: The cluster it writes.
+        source_cluster_id: The cluster that it reads; empty while no daemon has reported it.
+        target_cluster_id: The cluster that it writes to.
     """
 
     flow: str
@@ -113,7 +113,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class LeaseAnswer:
-    """What a coordinator answers.
+    """The answer of a coordinator.
 
     Attributes:
         table: All leases of the flow, after the call.

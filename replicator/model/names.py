@@ -18,7 +18,7 @@ class TopicPartition(NamedTuple):
 
 
 def state_transactional_id(flow_uid: str) -> str:
-    """Return the transactional id of compare-and-set changes to the state topic."""
+    """Return the transactional id for compare-and-set changes to the state topic."""
     return f"replicator.{flow_uid}.state"
 
 
@@ -33,21 +33,21 @@ def filler_transactional_id(flow_uid: str) -> str:
 
 
 def fill_transactional_id(flow_uid: str) -> str:
-    """Return the transactional id whose producer id the markers of fills carry, under the number of the claim."""
+    """Return the transactional id whose producer id the markers of fills carry, with the claim's number as epoch."""
     return f"replicator.{flow_uid}.fill"
 
 
 def fill_route_transactional_id(flow_uid: str, shard: int) -> str:
     """Return the transactional id of the transactions that write markers where the bulk route is not allowed.
 
-    One of its own: epochs of its producer rise with each transaction, those in bulk with each claim. And one for each
-    shard, as their holders would fence each other otherwise.
+    It is separate because its producer's epoch rises with each transaction, the one of the bulk route with each claim.
+    There is one per shard because the holders would otherwise fence each other.
     """
     return f"replicator.{flow_uid}.fill-route" + (f".{shard}" if shard else "")
 
 
 def way_back_transactional_id(flow_uid: str) -> str:
-    """Return the transactional id, on the flow's source, whose producer marks it where a switch is taken back."""
+    """Return the transactional id, on the flow's source, whose producer marks the source when a switch is undone."""
     return f"replicator.{flow_uid}.way-back"
 
 

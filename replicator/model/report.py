@@ -22,9 +22,9 @@ class Check:
 
     Attributes:
         level: How bad it is.
-        name: What was looked at, a word or two.
+        name: What was checked, a word or two.
         text: What was found.
-        fix: What helps: a command or an action; empty if nothing is to be done.
+        fix: What helps: a command or an action; empty if there is nothing to do.
     """
 
     level: Level
@@ -48,7 +48,7 @@ class Report:
     sections: tuple[Section, ...]
 
     def count(self, level: Level) -> int:
-        """Return how many findings are of that level."""
+        """Return how many findings have that level."""
         return sum(check.level is level for section in self.sections for check in section.checks)
 
     @property
@@ -57,7 +57,7 @@ class Report:
         return self.count(Level.FAIL) == 0
 
     def failures(self) -> Iterable[Check]:
-        """Return the red ones."""
+        """Return the red findings."""
         return (check for section in self.sections for check in section.checks if check.level is Level.FAIL)
 
 

@@ -1,4 +1,4 @@
-"""How an operator resolves a fault, and what is shown of that before it is carried out and after."""
+"""How an operator resolves a fault, and what is shown of that before and after it is carried out."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ class How(enum.StrEnum):
     ACCEPT = "accept"
 
 
-ANEW = frozenset({How.RESEED, How.RECREATE})
-"""Two names of one thing: the target topic is deleted, created and copied anew."""
+FROM_SCRATCH = frozenset({How.RESEED, How.RECREATE})
+"""Two names for one thing: the target topic is deleted, created again and copied from scratch."""
 ALLOWED: Mapping[Reason, frozenset[How]] = {
-    Reason.OVERTAKEN_BY_RETENTION: ANEW | {How.SKIP},
-    Reason.SOURCE_TRUNCATED: ANEW | {How.ACCEPT},
-    Reason.SOURCE_RECREATED: ANEW | {How.ACCEPT},
-    Reason.TARGET_MISSING: ANEW,
-    Reason.TARGET_RECREATED: ANEW,
-    Reason.FOREIGN_WRITER: ANEW | {How.ACCEPT},
+    Reason.OVERTAKEN_BY_RETENTION: FROM_SCRATCH | {How.SKIP},
+    Reason.SOURCE_TRUNCATED: FROM_SCRATCH | {How.ACCEPT},
+    Reason.SOURCE_RECREATED: FROM_SCRATCH | {How.ACCEPT},
+    Reason.TARGET_MISSING: FROM_SCRATCH,
+    Reason.TARGET_RECREATED: FROM_SCRATCH,
+    Reason.FOREIGN_WRITER: FROM_SCRATCH | {How.ACCEPT},
     Reason.OTHER_OWNER: frozenset({How.ACCEPT}),
-    Reason.CONTENT_MISMATCH: ANEW | {How.ACCEPT},
+    Reason.CONTENT_MISMATCH: FROM_SCRATCH | {How.ACCEPT},
     Reason.RECORD_TOO_LARGE: frozenset({How.SKIP, How.ACCEPT}),
     Reason.BATCH_TOO_LARGE: frozenset({How.SKIP, How.ACCEPT}),
-    Reason.TOMBSTONES_MAY_BE_LOST: ANEW | {How.ACCEPT},
-    Reason.CORRUPT_BATCH: ANEW | {How.SKIP},
-    Reason.INTERNAL_ERROR: ANEW,
+    Reason.TOMBSTONES_MAY_BE_LOST: FROM_SCRATCH | {How.ACCEPT},
+    Reason.CORRUPT_BATCH: FROM_SCRATCH | {How.SKIP},
+    Reason.INTERNAL_ERROR: FROM_SCRATCH,
 }
-"""What helps against which fault."""
+"""Which resolutions apply to which fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an operator wants of one mirror.
+    """An operator's order for one mirror.
 
     Attributes:
         topic: Its source topic.
         how: What to do.
         partitions: The partitions; empty: all that have stopped.
-        actor: Who wants it.
-        why: What the operator says about it.
-        digest: Of the plan that was confirmed; None: whatever the facts are now.
+        actor: Who ordered it.
+        why: The operator's reason.
+        digest: Digest of the plan that was confirmed; None: act on the facts as they are now.
     """
 
     topic: str
@@ -61,7 +61,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What is gone, or stays on one side only: offsets from `first` up to `end`."""
+    """Offsets from `first` up to `end` that are gone, or remain on one side only."""
 
     partition: int
     first: int
@@ -69,7 +69,7 @@ class Loss:
     text: str
 
     def __str__(self) -> str:
-        """Return it as logs and histories tell it."""
+        """Return it as it appears in logs and histories."""
         return f"{self.partition}: {self.first} to {self.end}, {self.text}"
 
 
@@ -79,10 +79,10 @@ class Resolution:
 
     Attributes:
         how: What the operator wants.
-        reasons: Why the mirror stands still; empty where it does not, and nothing is to be done.
-        steps: One sentence for each thing that is done, in order.
+        reasons: Why the mirror has stopped; empty if it has not, and there is nothing to do.
+        steps: One sentence for each step, in order.
         losses: What it costs.
-        digest: A short name of exactly this plan: given back with the order, nothing else is carried out.
+        digest: A short name for exactly this plan: if it is sent back with the order, nothing else is carried out.
     """
 
     how: str

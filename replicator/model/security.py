@@ -1,4 +1,4 @@
-"""How to reach one cluster: values shared by the YAML loader, the wire package and the admin package."""
+"""How to reach one cluster: values that the YAML loader, the wire package and the admin package share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Protocol(enum.StrEnum):
 
 
 class Mechanism(enum.StrEnum):
-    """SASL mechanisms that are spoken."""
+    """Supported SASL mechanisms."""
 
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
@@ -101,5 +101,5 @@ class ClusterSpec:
 
     @property
     def doubt_seconds(self) -> float:
-        """How long a request of ours may still take effect after its connection was closed (DESIGN: doubt time)."""
+        """How long a request of ours may still take effect after its connection is closed (DESIGN: doubt time)."""
         return self.request_timeout_seconds + self.doubt_margin_seconds

@@ -15,7 +15,7 @@ from replicator.model.security import ClusterSpec
 
 HTTP_ADDRESS = ("127.0.0.1", 8480)
 RPC_ADDRESS = ("127.0.0.1", 7443)
-"""Where a daemon answers, and where the command line looks for one, unless told otherwise."""
+"""Default addresses where a daemon answers, and where the command line looks for one."""
 
 
 class Isolation(enum.StrEnum):
@@ -55,7 +55,7 @@ class SideName(enum.StrEnum):
 
     @property
     def other(self) -> SideName:
-        """The other one."""
+        """The other side."""
         return SideName.TARGET if self is SideName.SOURCE else SideName.SOURCE
 
 
@@ -77,12 +77,12 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which names are meant: at least one include matches and no exclude does."""
+    """Which names are selected: at least one include matches and no exclude does."""
 
     include: tuple[Pattern, ...]
     exclude: tuple[Pattern, ...] = ()
     _hash: int = field(init=False, repr=False, compare=False)
-    """It is a key for each name that is asked about, and may hold thousands of patterns."""
+    """Cached: a selection is part of a lookup key for each name, and may have thousands of patterns."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_hash", hash((self.include, self.exclude)))
@@ -93,7 +93,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """How a source topic is called on the target: a prefix, or a regex with its replacement, or neither."""
+    """The name of a source topic on the target: by a prefix, or a regex with its replacement, or neither."""
 
     prefix: str | None = None
     regex: str | None = None
@@ -102,7 +102,7 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class TopicConfigs:
-    """Which topic configs are not copied, and which are set to a value of ours."""
+    """Which topic configs are not copied, and which get a value from the flow file."""
 
     exclude: tuple[str, ...] = ()
     override: tuple[tuple[str, str], ...] = ()
@@ -110,7 +110,7 @@ class TopicConfigs:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one flow. `bytes_per_second` None is unlimited."""
+    """Bounds of one flow. `bytes_per_second` None means unlimited."""
 
     in_flight_bytes: int = 64 << 20
     bytes_per_second: int | None = None
@@ -118,7 +118,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """What the operator wants to be warned about."""
+    """Limits beyond which the operator wants a warning."""
 
     rpo_seconds: float = 30.0
     lag_records: int = 50_000
@@ -134,7 +134,7 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class GroupSync:
-    """Which consumer groups follow, and how often a round is made. Without an include none does."""
+    """Which consumer groups follow, and the time between rounds. Without an include, none does."""
 
     groups: Selection = field(default_factory=lambda: Selection((Pattern(PatternKind.GLOB, "*"),)))
     every_seconds: float = 5.0
@@ -152,8 +152,8 @@ class AclPolicy:
 class FlowSpec:
     """One flow: a directed copy between two clusters with its policy.
 
-    It has an attribute for each key of a flow in the file. One that is the reverse of another stands by until the other
-    one was switched over.
+    It has an attribute for each key of a flow in the file. A flow that is the reverse of another stands by until the
+    other one has been switched over.
     """
 
     name: str
@@ -211,8 +211,8 @@ class DaemonSpec:
 class CoordinatorSpec:
     """Who coordinates, and the timing of claims and leases.
 
-    `store` is `sqlite` (in the state directory), `etcd`, or `memory` (lost at exit). `endpoints` are those of etcd
-    where that is the store, else other coordinators, which are then asked instead of an embedded one.
+    `store` is `sqlite` (in the state directory), `etcd`, or `memory` (lost at exit). `endpoints` are those of etcd if
+    that is the store, else other coordinators, which are then used instead of an embedded one.
     """
 
     lease_ttl_seconds: float = 10.0
@@ -233,7 +233,7 @@ class Spec:
     flows: tuple[FlowSpec, ...]
 
     def cluster(self, alias: str) -> ClusterSpec:
-        """Return the cluster of that alias.
+        """Return the cluster with that alias.
 
         Raises:
             KeyError: No such cluster; the loader has already refused such a file.
@@ -244,7 +244,7 @@ class Spec:
         raise KeyError(alias)
 
     def flow(self, name: str) -> FlowSpec:
-        """Return the flow of that name.
+        """Return the flow with that name.
 
         Raises:
             KeyError: No such flow.

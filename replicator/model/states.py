@@ -1,4 +1,4 @@
-"""The states a user sees, and which of them may follow which."""
+"""The states that a user sees, and which may follow which."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class FlowState(enum.StrEnum):
     """State of a whole flow."""
 
     STARTING = "STARTING"
-    """Not every topic was looked at yet."""
+    """Not every topic has been examined yet."""
     ACTIVE = "ACTIVE"
     UNREACHABLE = "UNREACHABLE"
-    """It should copy, and its source or its target does not answer."""
+    """It should copy, but its source or its target does not answer."""
     FAULTED = "FAULTED"
-    """It ended by itself, and is begun again after a pause; its reason says what there is to mend."""
+    """It ended by itself, and is started again after a pause; its reason says what to fix."""
     PAUSED = "PAUSED"
     DRAINING = "DRAINING"
     FENCED = "FENCED"
@@ -40,19 +40,19 @@ class PartitionPhase(enum.StrEnum):
     """What one daemon does about a partition now."""
 
     ATTACHING = "attaching"
-    """Its logs are read, or its log on the target is being made to begin where the source's does."""
+    """Its logs are being read, or the target's log is being made to start where the source's does."""
     COPYING = "copying"
     WAITING = "waiting"
-    """It goes on by itself; its reason says what it waits for."""
+    """It continues by itself; its reason says what it waits for."""
     STOPPED = "stopped"
-    """Nothing goes on without somebody: faulted, paused, switched, or without a right; its reason says which."""
+    """It needs somebody to act: faulted, paused, switched, or without a right; its reason says which."""
 
 
 class Reason(enum.StrEnum):
     """Why a mirror or partition is FAULTED (or waits): the names of CONTRACTS section 3, and the waits.
 
-    The first block stops a partition until `mirror resolve`.
-    The second block is named while the replicator waits and goes on by itself.
+    A reason of the first block stops a partition until `mirror resolve`.
+    One of the second block is shown while the replicator waits, and continues by itself.
     """
 
     OVERTAKEN_BY_RETENTION = "overtaken_by_retention"
@@ -114,14 +114,14 @@ MIRROR_TRANSITIONS: dict[MirrorState, frozenset[MirrorState]] = {
     MirrorState.FAULTED: frozenset({MirrorState.PENDING, MirrorState.ACTIVE, MirrorState.STOPPED}),
     MirrorState.STOPPED: frozenset({MirrorState.PENDING}),
 }
-"""PENDING stands for every (re-)attach: nothing is sent until the target's log has been read."""
+"""PENDING is the state of every (re-)attach: nothing is sent until the target's log has been read."""
 
 
 def check_mirror_transition(before: MirrorState, after: MirrorState) -> MirrorState:
     """Return `after`, or raise.
 
     Raises:
-        BugError: The table has no such step.
+        BugError: The table has no such transition.
     """
     if after is not before and after not in MIRROR_TRANSITIONS[before]:
         raise BugError(f"illegal mirror transition {before} -> {after}")

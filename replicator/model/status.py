@@ -1,7 +1,7 @@
 """Immutable snapshots of what the daemon knows, and their JSON shape (CONTRACTS section 2).
 
 One snapshot is taken per reader; metrics, HTTP, gRPC and the command line all read the same values.
-``None`` stands for *unknown* and is never replaced by 0.
+``None`` means *unknown* and is never replaced by 0.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ SCHEMA_VERSION = 1
 class PartitionStatus:
     """One partition of a mirror. Every offset is the *next* record to read or write.
 
-    It has an attribute for each field of the message of its name, which are the keys of its JSON.
+    It has an attribute for each field of the message of the same name; they are also the keys of its JSON.
 
-    `open_transaction_seconds` is for how long an open transaction of the source has been seen to hold up what is
-    behind it, None where none does. Where the flow verifies continuously, every record below `verified_through` was
-    compared, `verify_differences` of them differed, and `verified_age_seconds` ago all that was on the target then had
+    `open_transaction_seconds` says for how long an open transaction of the source has been holding up the records
+    after it, None if none does. If the flow verifies continuously, every record below `verified_through` was compared,
+    `verify_differences` of them differed, and `verified_age_seconds` ago everything that was on the target then had
     been compared (None before the first time).
-    `phase` is what the daemon does about it that works on it; None from one that does not.
-    `source_end` is as it was seen `source_seen_age_seconds` ago; `lag_records` is None where that is too long ago to
-    say that nothing is behind. `rpo_seconds` is as in `FlowStatus`, of this partition alone.
+    `phase` is what the daemon that works on the partition is doing about it; None from a daemon that does not.
+    `source_end` is the end seen `source_seen_age_seconds` ago; `lag_records` is None if that is too long ago to say
+    that nothing is behind. `rpo_seconds` is as in `FlowStatus`, for this partition alone.
     """
 
     partition: int
@@ -65,9 +65,9 @@ class MirrorStatus:
 
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
-    """One shard of a flow, as the asked daemon sees it.
+    """One shard of a flow, as the answering daemon sees it.
 
-    `holder` works on it as far as is known; `epoch` is that of the asked daemon's own lease, None where it has none.
+    `holder` works on it as far as is known; `epoch` is that of the answering daemon's own lease, None if it has none.
     """
 
     shard: int
@@ -78,9 +78,9 @@ class ShardStatus:
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
-    """A broker that a flow cannot do without now: it leads partitions of it, or was the last to.
+    """A broker that a flow needs now: it leads partitions of the flow, or was their last leader.
 
-    `up` is whether it answers, None while that is not known.
+    `up` says whether it answers, None while that is unknown.
     """
 
     broker: int
@@ -89,11 +89,11 @@ class BrokerStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """One cluster of a flow, as the asked daemon sees it.
+    """One cluster of a flow, as the answering daemon sees it.
 
-    `up` is whether any broker answers, None while that is not known, or not looked at; `answered_age_seconds` is the
-    age of the last answer of any of them. `trouble` says which brokers in use do not answer, and why, and what has no
-    leader. `brokers` are those in use.
+    `up` says whether any broker answers, None while that is unknown or was not checked; `answered_age_seconds` is the
+    age of the last answer of any of them. `trouble` says which brokers in use do not answer and why, and which
+    partitions have no leader. `brokers` are those in use.
     """
 
     cluster: str
@@ -105,9 +105,9 @@ class ClusterStatus:
 
 @dataclass(frozen=True, slots=True)
 class FlowTotals:
-    """Counters since the daemon started; they only grow.
+    """Counters since the daemon started; they never decrease.
 
-    `last_progress_ms` is the wall-clock time (Unix, milliseconds) of the last accepted append, None before it.
+    `last_progress_ms` is the wall-clock time (Unix, milliseconds) of the last accepted append, None before the first.
     """
 
     records_total: int = 0
@@ -125,7 +125,7 @@ class FlowTotals:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A topic of the source that a pattern of the flow would mean; `why` says why it is not copied."""
+    """A topic of the source that a pattern of the flow matches; `why` says why it is not copied."""
 
     topic: str
     why: str
@@ -133,13 +133,13 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class FlowStatus:
-    """One flow, with all its mirrors: an attribute for each field of the message of its name, as in its JSON.
+    """One flow, with all its mirrors: an attribute for each field of the message of the same name, as in its JSON.
 
-    `rpo_seconds` is now less the latest time at which the source end observed *then* had been reached on the
-    target; it grows while the source is unseen. `remote` is True where another daemon runs the flow: of its state, too,
-    nothing is known then. `totals` is None where not all daemons that copy it told theirs.
+    `rpo_seconds` is now less the latest time whose source end, as observed at that time, has been reached on the
+    target; it grows while the source is unseen. `remote` is True if another daemon runs the flow: then its state is
+    unknown as well. `totals` is None unless all daemons that copy it have reported theirs.
     `coordinator_answers` is None before the first call. `left_out` has the first of `left_out_total` topics (None
-    before the first look), and `origins_unknown` says why it is not known which topics are copies, where it is not.
+    before the first look). `origins_unknown`, if set, says why it is not known which topics are copies.
     """
 
     flow: str

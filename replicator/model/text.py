@@ -1,4 +1,4 @@
-"""Text of others (group ids, client ids, a broker's words) as people may read it: nothing in it acts on a terminal."""
+"""Makes text from others (group ids, a broker's words) safe to display: nothing in it acts on a terminal."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import shlex
 from typing import Final
 
 SAID_CHARS_MAX: Final = 300
-"""How much is kept of one text that another party sent."""
+"""How much of a text from another party is kept."""
 _LINE_BREAK = re.compile(r"(\n)")
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    r"""Return the text with what a terminal would act upon as escapes: ``\x1b``, ``\n``, ``\u202e`` (turns direction).
+    r"""Return the text with everything escaped that a terminal acts on: ``\x1b``, ``\n``, ``\u202e`` (text direction).
 
-    With `lines` its line breaks stay: for texts of ours of several lines, which put names in by `printable` without.
+    With `lines`, line breaks stay: for our own texts of several lines, whose inserted names went through `printable`.
     """
     if text.isprintable():
         return text
@@ -24,15 +24,15 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 def said(text: str, chars_max: int = SAID_CHARS_MAX) -> str:
-    """Return another party's words fit to be kept: `printable`, in one line, and cut at `chars_max`, which is said."""
+    """Return another party's words in one `printable` line, cut at `chars_max` with a note of the full length."""
     kept = printable(text[:chars_max])
     return kept if len(text) <= chars_max else f"{kept}... ({len(text):,} characters)"
 
 
 def command(*words: str) -> str:
-    """Return a command line that a shell reads as exactly these words, fit to be shown.
+    """Return a command line that a shell reads as exactly these words, safe to display.
 
-    A word that holds what a terminal would act upon is written as ``$'...'``, which bash, zsh and ksh read.
+    A word with something that a terminal acts on is written as ``$'...'``, which bash, zsh and ksh read.
     """
     return " ".join(shlex.quote(word) if word.isprintable() else _ansi_c(word) for word in words)
 
@@ -46,5 +46,5 @@ def _ansi_c_sign(sign: str) -> str:
         return f"\\{sign}"
     if sign.isprintable():
         return sign
-    code = ord(sign)  # \x is a byte there, and a character here
+    code = ord(sign)  # for the shell, \x is a byte; here the code is a character
     return f"\\x{code:02x}" if code < 0x80 else f"\\U{code:08x}"  # noqa: PLR2004  # ASCII

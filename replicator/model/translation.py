@@ -1,4 +1,4 @@
-"""What is asked of offset translation, and what is answered."""
+"""Questions to offset translation, and its answers."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from dataclasses import dataclass
 
 
 class TranslationState(enum.StrEnum):
-    """What an answer is worth. The first two give an offset, the others give none."""
+    """What an answer is worth. The first two come with an offset, the others without."""
 
     EXACT = "exact"
-    """Reading the other side from there gives the copy of the first record at or after the asked offset."""
+    """Reading the other side from there returns the copy of the first record at or after the given offset."""
     BELOW_LOG_START = "below_log_start"
     """The other side does not go back that far (any more): the offset is where its log starts."""
     NOT_YET_REPLICATED = "not_yet_replicated"
-    """The asked source offset lies beyond what is copied."""
+    """The given source offset lies beyond what is copied."""
     BEYOND_TARGET_END = "beyond_target_end"
-    """The asked target offset lies beyond the target's end."""
+    """The given target offset lies beyond the target's end."""
     BELOW_MAP = "below_map"
-    """It lies below the first place that is known: what stood there was taken over, or there were too many runs."""
+    """It lies below the first known place: those records were taken over, or the map had too many runs."""
     NOT_ATTACHED = "not_attached"
-    """The daemon has not looked at this partition since it started."""
+    """The daemon has not attached this partition since it started."""
     FAULTED = "faulted"
     """The partition stopped because one of its logs is not the one that was copied."""
     SOURCE_UNSEEN = "source_unseen"
-    """The source cannot be asked now where the moment stands in its log."""
+    """The source does not answer now, so nobody knows where that time lies in its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetQuestion:
-    """One offset of one partition: of the source, or where the direction is reversed of the target.
+    """One offset of one partition: on the source, or on the target if the direction is reversed.
 
     An offset is always the *next* record to read, as in a committed offset.
     """
@@ -41,7 +41,7 @@ class OffsetQuestion:
 
 @dataclass(frozen=True, slots=True)
 class TimeQuestion:
-    """A moment of a source topic: Unix time in milliseconds; `partition` None stands for all of them."""
+    """A point in time in a source topic: Unix time in milliseconds; `partition` None means all partitions."""
 
     topic: str
     time_ms: int
@@ -56,11 +56,11 @@ class Translation:
         topic: Name on the source.
         target_topic: Name on the target.
         partition: The same on both.
-        source_offset: What was asked, or the answer where the direction is reversed; None where there is none.
-        target_offset: The answer, or what was asked.
+        source_offset: The given offset, or the answer if the direction is reversed; None if there is none.
+        target_offset: The answer, or the given offset if the direction is reversed; None if there is none.
         state: What the answer is worth.
         behind_records: By how many offsets the question lies beyond what is copied; None for other states.
-        detail: The same in words, where there is more to say.
+        detail: The same in words, if there is more to say.
     """
 
     topic: str
@@ -74,5 +74,5 @@ class Translation:
 
     @property
     def is_translated(self) -> bool:
-        """Whether there is an offset to go on at."""
+        """Whether there is an offset to continue at."""
         return self.source_offset is not None and self.target_offset is not None

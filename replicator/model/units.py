@@ -26,7 +26,7 @@ SIZE_ALLOWED = "allowed: bytes as an integer, or a number with B, KB, MB, GB, TB
 DURATION_ALLOWED = "allowed: a whole number with ms, s, m or h (500ms, 5s, 2m, 1h)"
 ADDRESS_ALLOWED = "allowed: host:port (kafka-1:9092, 127.0.0.1:9092, [::1]:9092)"
 DIGITS_MAX = 15
-"""Longer numbers are no sizes or durations of this world; the bound keeps int() cheap."""
+"""No real size or duration has more digits; the bound keeps int() cheap."""
 SHOWN_MAX = 60
 
 _NUMBER_UNIT = re.compile(r"([0-9]+)\s*([A-Za-z]*)", re.ASCII)
@@ -36,7 +36,7 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?", re.ASCII)
 
 def shown(text: str) -> str:
     """Return a value as a message may quote it: short, and without the user:password part of a URL."""
-    # Word by word: a search for what ends with an `@` begins anew at each character, 20 s for 60 kB without one.
+    # Word by word: a search for text that ends with `@` restarts at each character, 20 s for 60 kB without one.
     text = _WORD.sub(_without_user, text)
     return repr(text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "...")
 
@@ -109,7 +109,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """Return a span as people read it, not exact: `3.2s`, `1m35s`, `2h03m` or `4d06h`."""
+    """Return a time span for people, not exact: `3.2s`, `1m35s`, `2h03m` or `4d06h`."""
     if seconds < 60:  # noqa: PLR2004  # a minute
         return f"{seconds:.1f}s"
     minutes, rest = divmod(int(seconds), 60)
@@ -145,7 +145,7 @@ def parse_time_ms(text: str) -> int:
 
 
 def parse_address(value: object) -> tuple[str, int]:
-    """Return (host, port) from ``host:port``; an IPv6 host stands in brackets.
+    """Return (host, port) from ``host:port``; an IPv6 host is in brackets.
 
     Raises:
         ValueError: Not of that form, or the port is outside 1 to 65535.
@@ -201,7 +201,7 @@ def format_bootstrap(addresses: Iterable[tuple[str, int]]) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host can only be this machine; a name other than localhost is taken as remote."""
+    """Return whether a host can only be this machine; a name other than localhost counts as remote."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

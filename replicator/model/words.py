@@ -1,4 +1,4 @@
-"""Words that daemons of several versions say to each other: one of a newer version is shown, and is none of ours."""
+"""Words that daemons of different versions exchange: one of a newer version can be shown, but equals none of ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ W = TypeVar("W", bound=enum.StrEnum)
 
 
 def read_word(kind: type[W], text: str) -> W:
-    """Return a word as it was said; one of a newer version is kept as it is, and equals no member."""
+    """Return a received word; one of a newer version is kept as it is, and equals no member."""
     try:
         return kind(text)
     except ValueError:
@@ -19,5 +19,5 @@ def read_word(kind: type[W], text: str) -> W:
 
 
 def is_known(word: enum.StrEnum) -> bool:
-    """Return whether this version has a word."""
+    """Return whether this version knows a word."""
     return word._value_ in type(word)._value2member_map_

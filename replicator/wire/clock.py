@@ -1,4 +1,4 @@
-"""What time it is on a cluster: the controllers' leader says when it last fetched from itself, which is now.
+"""What time it is on a cluster: the active controller reports when it last fetched from itself, which is now.
 
 DescribeQuorum (KIP-595, timestamps since version 1, KIP-836) needs Describe on the cluster; LeaderState of Kafka's raft
 package fills in the present time for the leader itself.
@@ -21,18 +21,18 @@ DESCRIBE_QUORUM: Final = 55
 _METADATA_TOPIC: Final = TopicName("__cluster_metadata")
 
 
-def tells_time(connection: Connection) -> bool:
-    """Return whether brokers of this version tell it at all: none with a ZooKeeper does, nor one before Kafka 3.3."""
+def offers_time(connection: Connection) -> bool:
+    """Return whether brokers of this version report it: none with ZooKeeper does, nor any before Kafka 3.3."""
     return connection.versions.offers(DESCRIBE_QUORUM, 1)
 
 
 async def controller_time_ms(connection: Connection) -> int | None:
-    """Return the wall clock of the controllers' leader (Unix, ms); None where the cluster does not tell.
+    """Return the wall clock of the active controller (Unix, ms); None if the cluster does not report it.
 
     Raises:
         KafkaError: The connection failed.
     """
-    if not tells_time(connection):
+    if not offers_time(connection):
         return None
     request = DescribeQuorumRequest(
         topics=(TopicData(topic_name=_METADATA_TOPIC, partitions=(PartitionData(partition_index=i32(0)),)),)

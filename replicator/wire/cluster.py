@@ -1,4 +1,4 @@
-"""The view of one cluster: brokers, topic ids, leaders, and one connection per broker and purpose."""
+"""Our view of one cluster: brokers, topic ids, leaders, and one connection per broker and purpose."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from replicator.core.topics.selection import legal_topic_name
 from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, WrongCluster
 from replicator.model.names import TopicPartition
 from replicator.wire.decode import KEEP_ALL, Keep
-from replicator.wire.faults import refused, untold
+from replicator.wire.faults import missing_answer, refused
 from replicator.wire.metadata import check_metadata
 from replicator.wire.topology import Leader, Topic, described, metadata_request
 from replicator.wire.transport.connections import Connections, none_reached
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection
 
 _GONE_SECONDS = 1.0
-"""How long a topic has to be unknown before it is called gone."""
+"""How long a topic must be unknown before it counts as gone."""
 
 
 class Purpose(enum.StrEnum):
@@ -39,18 +39,18 @@ class Purpose(enum.StrEnum):
     FETCH = "fetch"
     PRODUCE = "produce"
     LOOK = "look"
-    """A second opinion on what another connection answered."""
+    """A second opinion on a response that came over another connection."""
 
 
 class Cluster:
-    """One cluster, seen from here.
+    """One cluster, as seen from here.
 
     Only facts that brokers sent are kept; `refresh` replaces them.
 
     Attributes:
-        concerns: Of which topics anything is kept when all are described; of every one unless it is set.
+        concerns: Which topics are kept when all are described; every one unless this is set.
         seen: When its brokers last answered.
-        another: That another cluster answers than the one that is meant, None while none does.
+        another: The error if another cluster answers than the expected one, None while that is not the case.
     """
 
     def __init__(self, spec: ClusterSpec) -> None:
@@ -65,54 +65,54 @@ class Cluster:
         self.seen = ClusterSeen()
         self._connections = Connections(spec, self._prove)
         self.another: WrongCluster | None = None
-        self._meant: str | None = None
+        self._expected: str | None = None
         self._wrong: Callable[[str], WrongCluster] | None = None
 
-    def mean(self, cluster_id: str, wrong: Callable[[str], WrongCluster]) -> None:
-        """Use no connection to another cluster from now on: each new one is asked for its cluster before anything else.
+    def pin(self, cluster_id: str, wrong: Callable[[str], WrongCluster]) -> None:
+        """From now on, use no connection to another cluster: each new one is asked for its cluster id first.
 
-        A cluster that was rebuilt takes the address of the one before within seconds, between any two requests. What is
-        read there, or changed, is never of the one that is meant.
+        A rebuilt cluster takes over the address of the old one within seconds, between any two requests. So nothing is
+        ever read from, or changed on, any cluster but the expected one.
 
         Args:
-            cluster_id: Of the one that is meant.
-            wrong: Returns the error for the id of another one.
+            cluster_id: Id of the expected cluster.
+            wrong: Returns the error for the id of another cluster.
         """
-        if self._meant == cluster_id:
+        if self._expected == cluster_id:
             return
-        self._meant, self._wrong, self.another = cluster_id, wrong, None
+        self._expected, self._wrong, self.another = cluster_id, wrong, None
         if self.cluster_id not in {None, cluster_id}:
             self._connections.drop()
 
     async def prove(self) -> None:
-        """Return if the cluster that is meant answers, or none in particular is meant.
+        """Return if the expected cluster answers, or none in particular is expected.
 
         Raises:
             WrongCluster: Another one answers.
             KafkaError: None answers.
         """
-        if self._meant is not None:
+        if self._expected is not None:
             await self.refresh([])
 
     def _check(self, cluster_id: str | None) -> None:
-        """Return if this is the cluster that is meant.
+        """Return if this is the expected cluster.
 
         Raises:
             WrongCluster: It is not.
         """
-        if self._meant is None or self._wrong is None:
+        if self._expected is None or self._wrong is None:
             return
-        if cluster_id != self._meant:
+        if cluster_id != self._expected:
             self.another = self._wrong(str(cluster_id))
             raise self.another
         self.another = None
 
     async def open(self) -> None:
-        """Reach the cluster and check that it is the one that was meant.
+        """Reach the cluster and check that it is the one in the flow file.
 
         Raises:
             WrongCluster: Another cluster answers at this address.
-            KafkaError: None answers, or it refuses the login.
+            KafkaError: None answers, or the login is refused.
         """
         await self.refresh([])
         expected = self.spec.cluster_id
@@ -125,7 +125,7 @@ class Cluster:
             )
 
     def close(self) -> None:
-        """Close every connection, for good: none is opened any more."""
+        """Close every connection for good: no new one is opened."""
         self._connections.close()
 
     def leader(self, where: TopicPartition) -> Leader | None:
@@ -135,9 +135,9 @@ class Cluster:
         return leader if leader is not None and leader.node in self.brokers else None
 
     def away(self, where: TopicPartition) -> tuple[int, ...] | None:
-        """Return the brokers with a replica of a partition that nobody leads which the cluster does not list now.
+        """Return those brokers with a replica of a leaderless partition that the cluster does not list now.
 
-        None where somebody leads it, or nothing is known of it.
+        None if the partition has a leader, or nothing is known about it.
         """
         topic = self.topics.get(where.topic)
         known = topic.leaders.get(where.partition) if topic else None
@@ -147,28 +147,28 @@ class Cluster:
         return tuple(sorted(node for node in replicas if node not in self.brokers))
 
     def leaderless_because(self, where: TopicPartition) -> str:
-        """Return that nobody leads a partition now, with the brokers that might and are away."""
+        """Return the sentence that a partition has no leader now, with the brokers that could lead it but are away."""
         away = self.away(where) or ()
-        told = "broker {} is away" if len(away) == 1 else "brokers {} are away"
-        why = f": {told.format(', '.join(map(str, away)))}" if away else ""
+        text = "broker {} is away" if len(away) == 1 else "brokers {} are away"
+        why = f": {text.format(', '.join(map(str, away)))}" if away else ""
         return f"{self.spec.alias} has no leader for it now{why}"
 
     async def refresh(self, topics: Iterable[str] | None) -> dict[str, int]:
-        """Ask for brokers and topics anew.
+        """Refresh brokers and topics.
 
         Args:
-            topics: Names to describe (an empty list: brokers only), or None for every topic that is of concern.
-                No topic is ever created by asking.
+            topics: Names to describe (an empty list: brokers only), or None for every topic of concern.
+                The request never creates a topic.
 
         Returns:
             The names that could not be described, with Kafka's error code.
 
         Raises:
-            WrongCluster: Another cluster answers than the one that is meant.
+            WrongCluster: Another cluster answers than the expected one.
             KafkaError: No broker answers.
         """
         if topics is None:
-            async with self._describing_all:  # of a large cluster that takes 60 MB: not twice at once
+            async with self._describing_all:  # for a large cluster this takes 60 MB: not twice at once
                 return await self._describe(None, {MetadataResponseTopic: self._is_of_concern})
         return await self._describe(tuple(topics), KEEP_ALL)
 
@@ -182,10 +182,10 @@ class Cluster:
         return self._take_topics(answer.topics, topics, names or ())
 
     async def operations(self) -> int:
-        """Return what this user may do to the cluster, as a bit field (`core.acl.rights`); its brokers are learnt anew.
+        """Return what this user may do to the cluster, as a bit field (`core.acl.rights`); this refreshes its brokers.
 
         Raises:
-            WrongCluster: Another cluster answers than the one that is meant.
+            WrongCluster: Another cluster answers than the expected one.
             KafkaError: No broker answers.
         """
         answer = await self._asked(metadata_request((), operations=True))
@@ -194,7 +194,7 @@ class Cluster:
 
     async def _asked(self, request: MetadataRequest, keep: Keep = KEEP_ALL) -> MetadataResponse:
         answer = await (await self.any_connection()).call(request, MetadataResponse, keep=keep)
-        check_metadata(self.spec, answer)  # first: another cluster's id stands in errors, and in what they advise
+        check_metadata(self.spec, answer)  # first: the next check puts the other cluster's id into errors and advice
         self._check(answer.cluster_id)
         return answer
 
@@ -203,12 +203,12 @@ class Cluster:
         self.controller_id = int(answer.controller_id)
         self.cluster_id = answer.cluster_id
         self._connections.forget_others({*self.brokers, *self.spec.bootstrap})
-        # What a connection that is still there has noted goes on to count.
+        # What a connection that is still open has noted continues to count.
         connected = {node for node, _ in self._connections.there() if isinstance(node, int)}
         self.seen.forget_others(connected.union(self.brokers))
 
     def _is_of_concern(self, topic: MetadataResponseTopic) -> bool:
-        """Return whether a topic is described here; also one whose name is refused for what it is."""
+        """Return whether a topic is kept; also one with an illegal name, which is refused for it later."""
         name = str(topic.name)
         return self.concerns(name) or not legal_topic_name(name)
 
@@ -220,16 +220,16 @@ class Cluster:
             self.topics.pop(name, None)
         missing = next((name for name in names if name not in described and name not in failed), None)
         if missing is not None:
-            raise untold(self.spec, "Metadata", missing)
+            raise missing_answer(self.spec, "Metadata", missing)
         self.topics.update(described)
         self.topic_ids.update({name: topic.topic_id for name, topic in described.items()})
         return failed
 
     async def describe(self, name: str) -> Topic | None:
-        """Return a topic as it is now, or None where the cluster has none of that name.
+        """Return a topic as it is now, or None if the cluster has none of that name.
 
         Raises:
-            KafkaError: The cluster cannot be asked, or refuses the answer.
+            KafkaError: The cluster cannot be asked, or refuses.
         """
         failed = await self.refresh([name])
         code = failed.get(name)
@@ -242,11 +242,11 @@ class Cluster:
     async def existing(self, names: Iterable[str]) -> dict[str, Topic]:
         """Return topics as they are now, without those that are gone.
 
-        Gone is what every broker that answers says it does not know. What cannot be described for any other reason (a
-        right that was taken away, a broker that is loading) may hold anything.
+        A topic is gone if every broker that answers says it does not know it. One that cannot be described for any
+        other reason (a right that was taken away, a broker that is loading) may hold anything.
 
         Raises:
-            KafkaError: The cluster cannot be asked, or does not tell of one of them now.
+            KafkaError: The cluster cannot be asked, or cannot describe one of them now.
         """
         wanted = sorted(set(names))
         if not wanted:
@@ -263,13 +263,13 @@ class Cluster:
                 cluster=self.spec.alias,
                 code=int(ErrorCode.unknown_topic_or_partition),
                 api="Metadata",
-                why="one broker does not know it, and another tells of it",
+                why="one broker does not know it, another one does",
                 retryable=True,
             )
         return {name: self.topics[name] for name in wanted if name not in failed}
 
     async def gone(self, names: Iterable[str]) -> list[str]:
-        """Return which of these topics no broker knows any more; what cannot be described now is not gone.
+        """Return the topics that no broker knows any more; one that cannot be described now does not count as gone.
 
         Raises:
             KafkaError: The cluster cannot be asked.
@@ -279,7 +279,7 @@ class Cluster:
         return sorted(await self._unknown_to_all(unknown))
 
     async def _unknown_to_all(self, names: Iterable[str]) -> set[str]:
-        """Ask every broker that can be reached, a moment later: one that has just started may not know a topic yet."""
+        """Ask every reachable broker, a moment later: one that has just started may not know a topic yet."""
         unknown = set(names)
         if unknown:
             await asyncio.sleep(_GONE_SECONDS)
@@ -295,7 +295,7 @@ class Cluster:
         return unknown
 
     async def ids_shown(self, names: Iterable[str]) -> dict[str, frozenset[bytes]]:
-        """Return the topic ids that brokers tell for these names now: one that lags behind tells of a deleted topic.
+        """Return the topic ids that brokers report for these names now: one that lags behind reports a deleted topic's.
 
         Raises:
             KafkaError: A broker refuses.
@@ -318,7 +318,7 @@ class Cluster:
         return {name: frozenset(ids) for name, ids in shown.items()}
 
     async def connection(self, node: int, purpose: Purpose) -> Connection:
-        """Return the open connection to a broker for a purpose, making it where there is none.
+        """Return the open connection to a broker for a purpose; open one if there is none.
 
         Raises:
             KafkaError: The broker is unknown or cannot be reached.
@@ -329,17 +329,17 @@ class Cluster:
         return await self._connections.get((node, purpose), address, f"broker {node}", self.seen.broker(node))
 
     async def _prove(self, connection: Connection) -> None:
-        """Return if a new connection leads to the cluster that is meant."""
-        if self._meant is not None:
+        """Return if a new connection leads to the expected cluster."""
+        if self._expected is not None:
             answer = await connection.call(metadata_request(()), MetadataResponse)
             check_metadata(self.spec, answer)
             self._check(answer.cluster_id)
 
     async def leader_connection(self, where: TopicPartition, purpose: Purpose = Purpose.CONTROL) -> Connection:
-        """Return the open connection to who leads a partition; where nobody is known to, it is described anew.
+        """Return the open connection to the leader of a partition; if none is known, refresh the topic first.
 
         Raises:
-            KafkaError: Nobody leads it now, or its leader cannot be reached.
+            KafkaError: It has no leader now, or the leader cannot be reached.
         """
         leader = self.leader(where)
         if leader is None:
@@ -358,13 +358,13 @@ class Cluster:
     async def any_connection(self) -> Connection:
         """Return a connection to any broker: an open one that answers, else a known broker, else a bootstrap address.
 
-        One to a frozen broker stays open, too: it comes last. Those that carry long polls are none of them: what is
-        asked there waits for the poll to end. An address that is no Kafka, or whose certificate or login fails, is
-        passed over.
+        A connection to a frozen broker stays open as well: it comes last. Connections that carry long polls are never
+        used: a request there would wait for the poll to end. An address that does not speak Kafka, or whose certificate
+        or login fails, is passed over.
 
         Raises:
-            WrongCluster: Another cluster answers than the one that is meant.
-            KafkaError: None can be reached; with the reason of each bootstrap address.
+            WrongCluster: Another cluster answers than the expected one.
+            KafkaError: None can be reached; with the reason for each bootstrap address.
         """
         there = self._connections.there()
         asked = {node: one for (node, purpose), one in there.items() if purpose is Purpose.CONTROL}

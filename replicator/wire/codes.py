@@ -1,4 +1,4 @@
-"""Kafka's error codes, by name: what a broker answers with, for whoever looks closer than `faults` does."""
+"""Kafka's error codes by name, for callers that look closer than `faults` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading Kafka's flexible encoding by hand, with every length bounded by what is left.
+"""Reads Kafka's flexible encoding by hand, with every length bounded by what is left.
 
 Only the two hot messages (Fetch and Produce) are decoded this way; all others go through kio.
 """
@@ -11,7 +11,7 @@ from replicator.errors import CorruptRecords
 
 _VARINT_BYTES_MAX = 5
 _VARINTS_KEPT = 1 << 10
-"""Of 250 bytes each. With sixteen times as many the cache still grew, by 1 MB in ten minutes, after half an hour."""
+"""Each takes 250 bytes. With sixteen times as many, the cache still grew after half an hour, by 1 MB in ten minutes."""
 _MORE = 0x80
 _LOW_BITS = 0x7F
 _TWO_BYTES_END, _THREE_BYTES_END = 1 << 14, 1 << 21
@@ -19,7 +19,7 @@ _TWO_BYTES_END, _THREE_BYTES_END = 1 << 14, 1 << 21
 
 @lru_cache(maxsize=_VARINTS_KEPT)
 def uvarint(number: int) -> bytes:
-    """Return `number` as an unsigned varint; sizes of batches repeat, so the last ones are remembered."""
+    """Return `number` as an unsigned varint; batch sizes repeat, so the last results are cached."""
     if number < _TWO_BYTES_END:
         return bytes((number & _LOW_BITS | _MORE, number >> 7)) if number > _LOW_BITS else bytes((number,))
     if number < _THREE_BYTES_END:
@@ -36,7 +36,7 @@ def read_uvarint(buffer: bytearray | bytes | memoryview, position: int) -> tuple
     """Return (value, position after it).
 
     Raises:
-        CorruptRecords: It does not end within 5 bytes.
+        CorruptRecords: The varint does not end within 5 bytes.
         IndexError: The buffer ends inside it.
     """
     value = buffer[position]
@@ -65,7 +65,7 @@ def read_length(buffer: bytearray | bytes | memoryview, position: int, end: int)
     """Read a compact length (encoded plus one); return (length or -1 for null, position after it).
 
     Raises:
-        CorruptRecords: More than is left before `end`.
+        CorruptRecords: It is more than is left before `end`.
     """
     encoded, position = read_uvarint(buffer, position)
     if encoded - 1 > end - position:

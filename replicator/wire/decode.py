@@ -1,10 +1,10 @@
-"""Typed answers out of bytes that nobody vouches for: kio's message types, read by a bounded reader of our own.
+"""Typed responses from untrusted bytes: kio's message types, read by a bounded reader of our own.
 
-kio's own reader makes room for as many elements as an answer claims, in native code: a count of 2^32 aborts the
-process. Here each count and length is held against the bytes that are there, and what an answer may become in memory
-has a bound. The shape of a message is taken from kio's dataclasses (KIP-482 for tagged fields).
+kio's own reader allocates as many elements as a response claims, in native code: a count of 2^32 aborts the process.
+Here each count and length is checked against the bytes that are there, and the memory that a response may take is
+bounded. The shape of a message comes from kio's dataclasses (KIP-482 for tagged fields).
 
-Reading is a generator that pauses every few kilobytes, so that a large answer need not hold up the event loop.
+Reading is a generator that pauses every few kilobytes, so that a large response does not hold up the event loop.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from kio.static.protocol import Entity
 
 MEMORY_BYTES_MAX: Final = 512 << 20
-"""What one answer may become in memory, roughly; one element of two bytes may become an object of 200."""
+"""The memory that one response may take, roughly; one element of two bytes may become an object of 200."""
 PIECE_BYTES: Final = 16 << 10
-"""After how much of an answer reading pauses: less than 10 ms of work."""
+"""Reading pauses after this much of a response: less than 10 ms of work."""
 SCALARS_MAX: Final = 100_000
 """Elements in one list of numbers or strings, which is read in one go: replicas of a partition, mechanisms."""
 _OBJECT_BYTES = 256
@@ -38,13 +38,13 @@ _CORRELATION_BYTES = 4
 _MORE = 0x80
 
 Keep = Mapping[type, Callable[[Any], bool]]
-"""By type of a message in a list: whether an element is wanted."""
+"""By message type of list elements: whether an element is wanted."""
 KEEP_ALL: Final[Keep] = {}
 R = TypeVar("R", bound="Entity")
 
 
 class _Budget:
-    """What is left of the memory for one answer, where reading paused last, and which elements are kept."""
+    """The rest of the memory for one response, where reading last paused, and which elements are kept."""
 
     __slots__ = ("keep", "left_bytes", "paused_at")
 
@@ -54,10 +54,10 @@ class _Budget:
         self.keep = keep
 
     def spend(self, count: int, each_bytes: int) -> None:
-        """Take room for that many elements.
+        """Take room for `count` elements.
 
         Raises:
-            CorruptRecords: There is not so much.
+            CorruptRecords: There is not that much.
         """
         self.left_bytes -= count * each_bytes
         if self.left_bytes < 0:
@@ -65,15 +65,15 @@ class _Budget:
 
 
 def pieces(data: Data, answer: type[R], keep: Keep = KEEP_ALL) -> Generator[None, None, R]:
-    """Read an answer, header included; pauses every `PIECE_BYTES`, returns it at the end.
+    """Read a response, header included; pause every `PIECE_BYTES`, and return it at the end.
 
     Args:
-        data: The answer from its correlation id on, and nothing behind it.
-        answer: kio's type of it.
-        keep: Which elements of its lists are kept; the others are read and checked, and gone at once.
+        data: The response from its correlation id on, and nothing after it.
+        answer: Its type in kio.
+        keep: Which elements of its lists are kept; the others are read and checked, and dropped at once.
 
     Raises:
-        CorruptRecords: These bytes are no such answer.
+        CorruptRecords: These bytes are not such a response.
     """
     shape = _shape_of(answer)
     try:
@@ -89,15 +89,12 @@ def pieces(data: Data, answer: type[R], keep: Keep = KEEP_ALL) -> Generator[None
 
 
 def read_whole(data: Data, answer: type[R]) -> R:
-    """Read an answer in one go, as `pieces` does.
+    """Read a response in one go, as `pieces` does.
 
     Raises:
-        CorruptRecords: These bytes are no such answer.
+        CorruptRecords: These bytes are not such a response.
     """
     return typing.cast("R", _finished(pieces(data, answer)))
-
-
-# -- values that are no messages --------------------------------------------------------------------------------------
 
 
 # -- messages ---------------------------------------------------------------------------------------------------------
@@ -114,7 +111,7 @@ class _Run:
         self.bytes_min = self._layout.size
 
     def read(self, values: dict[str, Any], data: Data, at: int, _: _Budget) -> int:
-        """Read them into `values`; return the position behind."""
+        """Read them into `values`; return the position after them."""
         values.update(zip(self._names, self._layout.unpack_from(data, at), strict=True))
         for name, make in self._made:
             values[name] = make(values[name])
@@ -129,13 +126,13 @@ class _Varying:
         self._read, self.bytes_min = varying(field.metadata["kafka_type"], flexible=flexible, optional=optional)
 
     def read(self, values: dict[str, Any], data: Data, at: int, _: _Budget) -> int:
-        """Read it into `values`; return the position behind."""
+        """Read it into `values`; return the position after it."""
         values[self._name], at = self._read(data, at)
         return at
 
 
 class _List:
-    """What is common to lists: how many elements they claim."""
+    """What all lists share: how many elements they claim."""
 
     def __init__(self, name: str, item_bytes_min: int, *, flexible: bool, optional: bool) -> None:
         self.name = name
@@ -146,7 +143,7 @@ class _List:
         self._optional = optional
 
     def count(self, data: Data, at: int) -> tuple[int | None, int]:
-        """Read how many elements there are, None for no list; there are bytes for as many."""
+        """Read how many elements there are, None for a null list; make sure that there are bytes for that many."""
         if self._flexible and data[at] < _MORE:  # nearly always
             count, at = data[at] - 1, at + 1
         else:
@@ -175,7 +172,7 @@ class _Scalars(_List):
         super().__init__(field.name, item_bytes_min, flexible=flexible, optional=optional)
 
     def read(self, values: dict[str, Any], data: Data, at: int, budget: _Budget) -> int:
-        """Read it into `values`; return the position behind."""
+        """Read it into `values`; return the position after it."""
         count, at = self.count(data, at)
         if count is None:
             values[self.name] = None
@@ -203,7 +200,7 @@ class _Messages(_List):
         super().__init__(field.name, self._shape.bytes_min, flexible=flexible, optional=optional)
 
     def read(self, values: dict[str, Any], data: Data, at: int, budget: _Budget) -> Generator[None, None, int]:
-        """Read it into `values`; return the position behind."""
+        """Read it into `values`; return the position after it."""
         shape = self._shape
         count, at = self.count(data, at)
         if count is None:
@@ -230,7 +227,7 @@ class _Shape:
     """How a message is read: its fields in order, and its tagged ones by number.
 
     Attributes:
-        bytes_min: The least that one takes on the wire.
+        bytes_min: The least that one message takes on the wire.
         is_flat: Whether it holds no list of messages, so that it is read without a pause.
     """
 
@@ -242,12 +239,12 @@ class _Shape:
         self._tagged = {
             int(one.metadata["tag"]): _steps([one], flexible=True)[0] for one in fields if "tag" in one.metadata
         }
-        # One that is not there is left to its default.
+        # A tagged field that is missing keeps its default.
         self.bytes_min = max(1, sum(step.bytes_min for step in self._steps) + int(self._flexible))
         self.is_flat = not any(isinstance(step, _Messages) for step in (*self._steps, *self._tagged.values()))
 
     def read_flat(self, data: Data, at: int, budget: _Budget) -> Plain:
-        """Read one that `is_flat`."""
+        """Read a message that `is_flat`."""
         values: dict[str, Any] = {}
         for step in self._steps:
             at = step.read(values, data, at, budget)  # type: ignore[assignment] # no generator: it is flat
@@ -258,7 +255,7 @@ class _Shape:
         return self._kind(**values), at
 
     def read(self, data: Data, at: int, budget: _Budget) -> Generator[None, None, Plain]:
-        """Read any."""
+        """Read any message."""
         values: dict[str, Any] = {}
         for step in self._steps:
             at = yield from _taken(step, values, data, at, budget)
@@ -283,7 +280,7 @@ _Step = _Run | _Varying | _Scalars | _Messages
 
 
 def _steps(fields: Sequence[dataclasses.Field[Any]], *, flexible: bool) -> list[_Step]:
-    """Return how these fields are read, one after the other."""
+    """Return the steps that read these fields, in order."""
     steps: list[_Step] = []
     run: list[dataclasses.Field[Any]] = []
     for field in fields:
@@ -312,7 +309,7 @@ def _taken(step: _Step, values: dict[str, Any], data: Data, at: int, budget: _Bu
 
 
 def _finished(reading: Generator[None, None, Any]) -> Any:
-    """Return what a generator that is not to pause returns."""
+    """Run a generator to its end without pausing; return its result."""
     while True:
         try:
             next(reading)

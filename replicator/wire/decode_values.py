@@ -1,4 +1,4 @@
-"""Reads the values of Kafka's protocol that are no messages, each within what is left."""
+"""Reads values of Kafka's protocol that are not messages, each within the bytes that are left."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _I16 = struct.Struct(">h")
 I32 = struct.Struct(">i")
 Data = memoryview
 Plain = tuple[Any, int]
-"""A value, and the position behind it."""
+"""A value, and the position after it."""
 
 
 def _error_code(code: int) -> ErrorCode:
-    """Return what a code means; one that is not known here is UNKNOWN_SERVER_ERROR, as it is to Java clients."""
+    """Return the member for a code; an unknown one is UNKNOWN_SERVER_ERROR, as in Java clients."""
     return _KNOWN_ERRORS.get(code, ErrorCode.unknown_server_error)  # type: ignore[return-value] # its members, by value
 
 
 def _milliseconds(number: int) -> timedelta:
     try:
         return timedelta(milliseconds=number)
-    except OverflowError:  # a login that holds for ever is told as the largest number there is
+    except OverflowError:  # a login that never expires is sent as the largest number there is
         return timedelta.max if number > 0 else timedelta.min
 
 
@@ -51,17 +51,17 @@ FIXED: Final[dict[str, tuple[str, Callable[[Any], Any] | None]]] = {
     "timedelta_i32": ("i", _milliseconds),
     "timedelta_i64": ("q", _milliseconds),
 }
-"""Kafka's types of a fixed size: how `struct` reads them, and what makes a value of it."""
+"""Kafka's types of a fixed size: how `struct` reads them, and what turns the result into a value."""
 
 
 def compact(data: Data, at: int) -> Plain:
-    """Read a compact length; -1 stands for null."""
+    """Read a compact length; -1 means null."""
     encoded, at = read_uvarint(data, at)
     return encoded - 1, at
 
 
 def legacy(layout: struct.Struct) -> Callable[[Data, int], Plain]:
-    """Return what reads a length of a fixed size."""
+    """Return a reader for a length of a fixed size."""
 
     def read(data: Data, at: int) -> Plain:
         return layout.unpack_from(data, at)[0], at + layout.size
@@ -91,17 +91,17 @@ def _text(length_of: Callable[[Data, int], Plain], *, optional: bool) -> Callabl
 
 
 def check_length(length: int, left: int) -> None:
-    """Return if a length can be.
+    """Return if a length is possible.
 
     Raises:
-        CorruptRecords: It is negative, or beyond what is left.
+        CorruptRecords: It is negative, or more than is left.
     """
     if not 0 <= length <= left:
         raise CorruptRecords(f"it claims a length of {length} where {left} bytes are left")
 
 
 def varying(kafka_type: str, *, flexible: bool, optional: bool) -> tuple[Callable[[Data, int], Plain], int]:
-    """Return what reads a value that says its own length, and how many bytes it has at least."""
+    """Return a reader for a value with a length of its own, and the fewest bytes that it takes."""
     if kafka_type == "string":
         length_of, bytes_min = (compact, 1) if flexible else (legacy(_I16), _I16.size)
         return _text(length_of, optional=optional), bytes_min

@@ -1,4 +1,4 @@
-"""From a broker's error code to an error of ours: who may not do what, and what helps."""
+"""Turns a broker's error code into an error of ours: who may not do what, and what helps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SETS_OFFSETS = frozenset({"OffsetCommit", "AlterShareGroupOffsets"})
-"""All else that we ask of a group takes Describe."""
+"""Every other request about a group needs Describe."""
 _ON_CLUSTER = {
     "WriteTxnMarkers": Operation.CLUSTER_ACTION,
     "CreateAcls": Operation.ALTER,
@@ -28,14 +28,14 @@ _ON_CLUSTER = {
     "DescribeConfigs": Operation.DESCRIBE_CONFIGS,
     "DescribeClientQuotas": Operation.DESCRIBE_CONFIGS,
 }
-"""All else that we ask of a cluster takes Describe."""
+"""Every other request about a cluster needs Describe."""
 
 _RETRYABLE_THOUGH_NOT_MARKED = frozenset({ErrorCode.broker_not_available, ErrorCode.unknown_server_error})
-"""A broker that starts or stops answers so; Kafka's own table does not call these retriable."""
+"""A broker that is starting or stopping returns these; Kafka's own table does not mark them as retriable."""
 
 
 def is_retryable(code: int) -> bool:
-    """Return whether the same request may succeed later with nothing changed by an operator."""
+    """Return whether the same request may succeed later although no operator changed anything."""
     try:
         known = ErrorCode(code)
     except ValueError:
@@ -44,7 +44,7 @@ def is_retryable(code: int) -> bool:
 
 
 def error_name(code: int) -> str:
-    """Return Kafka's name of an error code, upper case as in its documentation."""
+    """Return Kafka's name for an error code, in upper case as in its documentation."""
     try:
         return ErrorCode(code).name.upper()
     except ValueError:
@@ -58,7 +58,7 @@ def refused(cluster: ClusterSpec, api: str, code: int, what: str, message: str |
         cluster: Who refused.
         api: The request's name.
         code: Kafka's error code.
-        what: The topic, id or thing the request was about.
+        what: The topic, id or other thing that the request was about.
         message: The broker's own words, if it sent any; they are shortened.
     """
     known = ErrorCode(code) if code in ErrorCode._value2member_map_ else None
@@ -75,29 +75,29 @@ def refused(cluster: ClusterSpec, api: str, code: int, what: str, message: str |
     )
 
 
-def untold(cluster: ClusterSpec, api: str, what: str) -> ProtocolError:
-    """Return the error for an answer that says nothing of what was asked for."""
+def missing_answer(cluster: ClusterSpec, api: str, what: str) -> ProtocolError:
+    """Return the error for a response that says nothing about what was asked for."""
     return ProtocolError(
-        f"cluster {cluster.alias!r} answers {api} without a word of {what}",
+        f"cluster {cluster.alias!r} sent a response to {api} that leaves out {what}",
         cluster=cluster.alias,
-        next_step="look at the brokers' logs; it is asked again",
+        next_step="check the brokers' logs; the request is repeated",
         retryable=True,
     )
 
 
-def first_of(told: Iterable[T], cluster: ClusterSpec, api: str, what: str) -> T:
-    """Return what an answer tells of the one thing that was asked for.
+def first_of(answers: Iterable[T], cluster: ClusterSpec, api: str, what: str) -> T:
+    """Return what a response says about the one thing that was asked for.
 
     Raises:
-        ProtocolError: Nothing.
+        ProtocolError: It says nothing.
     """
-    for one in told:
+    for one in answers:
         return one
-    raise untold(cluster, api, what)
+    raise missing_answer(cluster, api, what)
 
 
 def missing_grant(known: ErrorCode, api: str, what: str) -> Grant | None:
-    """Return the right that a refused request lacks; None where it was refused for something else."""
+    """Return the right that a refused request lacked; None if it was refused for another reason."""
     if known is ErrorCode.group_authorization_failed:
         return on_group(what, Operation.READ if api in _SETS_OFFSETS else Operation.DESCRIBE)
     if known is ErrorCode.topic_authorization_failed:

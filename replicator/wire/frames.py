@@ -1,9 +1,8 @@
-"""Buffers for answers, recycled, and the framing around Kafka requests.
+"""Recycled buffers for responses, and the framing of Kafka requests.
 
-A frame is read once by the kernel into one buffer, its batches are rewritten in that buffer and sent from it, and
-it returns to its pool when the last batch has been acknowledged.
-The pool is therefore the bound on memory: a slow target keeps frames away, and without a free frame nothing is
-fetched.
+The kernel reads a response once into one frame, its batches are rewritten in that buffer and sent from it, and the
+frame returns to its pool when the last batch has been acknowledged.
+So the pool is the bound on memory: a slow target holds on to frames, and without a free frame nothing is fetched.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _SPARE_SECONDS = 60.0
 
 
 class Frame:
-    """One recycled buffer. `size` is how many bytes of it the current answer uses."""
+    """One recycled buffer. `size` is how many of its bytes the current response uses."""
 
     __slots__ = ("_pool", "buffer", "has_grown", "is_filled", "made_bytes", "references", "size", "view")
 
@@ -41,9 +40,9 @@ class Frame:
         """Make room for `size` bytes; the caller has checked its own bound.
 
         Args:
-            size: What is to be read into this frame.
-            when_granted: With it, a frame that has to grow waits until its pool has room: it is called then, and the
-                caller reserves anew.
+            size: How many bytes will be read into this frame.
+            when_granted: If given, a frame that has to grow waits until its pool has room. Then this is called, and the
+                caller reserves again.
 
         Returns:
             Whether there is room now.
@@ -65,10 +64,10 @@ class Frame:
 
     @classmethod
     def of_answer(cls, size: int) -> Frame:
-        """Return a fresh frame for an answer that claims `size` bytes.
+        """Return a fresh frame for a response that claims `size` bytes.
 
-        Of a large one the kernel gives memory only as it arrives, and has all of it back with the frame: a claim alone
-        takes none.
+        For a large one, the kernel provides memory only as the bytes arrive, and gets all of it back with the frame: a
+        mere claim takes none.
         """
         if size > MAPPED_BYTES_MIN:
             frame = cls(0)
@@ -79,19 +78,19 @@ class Frame:
         return frame
 
     def adopt(self, size: int) -> None:
-        """Have fresh bytes for an answer of that size, as `of_answer`."""
-        # Whatever reads a bytearray, and writes to none of it but through `view`, reads a mapping as well.
+        """Take fresh bytes for a response of that size, as `of_answer` does."""
+        # Code that reads a bytearray, and writes to it only through `view`, works with a mapping as well.
         is_large = size > MAPPED_BYTES_MIN
         self.buffer = cast("bytearray", mmap.mmap(-1, size)) if is_large else bytearray(size)
         self.view = memoryview(self.buffer)
         self.size = size
 
     def hold(self, references: int = 1) -> None:
-        """Count `references` more users."""
+        """Add `references` users."""
         self.references += references
 
     def release(self, references: int = 1) -> None:
-        """Count that many users less; the last one gives the frame back to its pool.
+        """Remove that many users; the last one returns the frame to its pool.
 
         Raises:
             BugError: More releases than holds.
@@ -100,7 +99,7 @@ class Frame:
         if self.references > 0:
             return
         if self.references < 0:
-            raise BugError("a frame was released more often than held")
+            raise BugError("a frame was released more often than it was held")
         if self._pool is not None:
             self._pool.take_back(self)
 
@@ -109,11 +108,11 @@ class FramePool:
     """A bounded number of frames of one usual size.
 
     Args:
-        frames_max: How many frames exist at most.
-        frame_bytes: Their usual size; one that had to grow, or is of an earlier size, is not kept.
+        frames_max: The most frames that exist.
+        frame_bytes: Their usual size; a frame that had to grow, or has an earlier size, is not kept.
 
-    An answer may be of one batch that is larger than a frame: its frame grows once there is room for it, beside what
-    the others hold. Meanwhile the connection reads nothing, so the broker waits with the rest of it.
+    A response may hold one batch that is larger than a frame: the frame grows as soon as there is room for it beside
+    what the others hold. Meanwhile the connection reads nothing, so the broker waits with the rest.
 
     Attributes:
         frames_max: As given, or as divided since.
@@ -133,7 +132,7 @@ class FramePool:
         self._spare_since = 0.0
 
     def divide(self, frames_max: int, frame_bytes: int) -> None:
-        """Make frames of another size from now on, and as many; those that are out are given up when they return."""
+        """From now on, make up to `frames_max` frames of another size; those in use are dropped when they return."""
         if frame_bytes != self.frame_bytes:
             self.frame_bytes = frame_bytes
             for frame in self._free:
@@ -142,17 +141,17 @@ class FramePool:
         self.frames_max = frames_max
 
     def take(self, owed_bytes: int = 0) -> Frame | None:
-        """Return a free frame held once, or None where all are in use, or one waits to grow.
+        """Return a free frame, held once, or None if all are in use or one waits to grow.
 
         Args:
             owed_bytes: How much of the frames will not come back soon, because it waits for a target broker that hangs.
-                Where those frames hold all there is, one more is made, and a frame that waits for their room to grow
-                does not hold up others. Otherwise a batch as large as the bound would stop all reading until its
-                request timed out.
+                If those frames hold all the memory there is, one more is made, and a frame that waits for that memory
+                to grow does not hold up others. Otherwise a batch as large as the bound would stop all reading until
+                its request timed out.
         """
         size = self.frame_bytes
         if self._growing and not self.is_stuck(owed_bytes):
-            return None  # small ones one after the other would keep it waiting for good
+            return None  # small frames, one after the other, would keep it waiting forever
         if self._lent_bytes and self.in_use_bytes + size + self._lent_bytes > self.bytes_max:
             return None
         if self._free:
@@ -170,7 +169,7 @@ class FramePool:
         return frame
 
     def take_back(self, frame: Frame) -> None:
-        """Receive a frame nobody uses any more (called by `Frame.release`)."""
+        """Take back a frame that nobody uses any more (called by `Frame.release`)."""
         if frame.is_filled:
             frame.is_filled = False
             self._filled_bytes -= frame.made_bytes
@@ -186,15 +185,15 @@ class FramePool:
             self._free.append(frame)
 
     def is_stuck(self, owed_bytes: int) -> bool:
-        """Return whether a frame waits to grow that cannot before `owed_bytes` of what others hold come back."""
+        """Return whether a frame waits to grow, and cannot until `owed_bytes` of what others hold come back."""
         return bool(self._growing) and owed_bytes + self._growing[0][1] > self.bytes_max
 
     # -- called by `Frame.reserve` ----------------------------------------------------------------------------------
 
     def may_grow(self, frame: Frame, size: int) -> bool:
-        """Return whether a frame may grow to `size` now, and none waits for that longer than it.
+        """Return whether a frame may grow to `size` now, and no other has waited longer for that.
 
-        Where nothing is held at all it may, however large: a single batch has to be read sometime.
+        If nothing else is held, it may grow to any size: a single batch has to be read sometime.
         """
         if self._growing and self._growing[0][0] is not frame:
             return False
@@ -202,18 +201,18 @@ class FramePool:
         return others == 0 or others + size <= self.bytes_max
 
     def wait_to_grow(self, frame: Frame, size: int, when_granted: Callable[[], object]) -> None:
-        """Let `when_granted` be called once that frame may grow."""
+        """Call `when_granted` once that frame may grow."""
         if all(one[0] is not frame for one in self._growing):
             self._growing.append((frame, size, when_granted))
 
     def filled(self, frame: Frame) -> None:
-        """Count that a frame holds something from now on."""
+        """Count a frame that holds something from now on."""
         frame.is_filled = True
         self._filled_bytes += frame.made_bytes
         self._let_grow()
 
     def grew(self, frame: Frame, size: int) -> None:
-        """Count that a frame grows to `size` for an answer with one large batch."""
+        """Count that a frame grows to `size` for a response with one large batch."""
         self._made_bytes += size - frame.made_bytes
         if frame.is_filled:
             self._filled_bytes += size - frame.made_bytes
@@ -226,9 +225,9 @@ class FramePool:
             self._growing[0][2]()
 
     def give_up_spare(self, now: float) -> None:
-        """Give up the frames that nobody had a use for in the last minute; called every second or so.
+        """Drop the frames that nobody needed in the last minute; called every second or so.
 
-        Else a burst would leave as many as it needed, and the process would keep what they take for good.
+        Otherwise all frames that a burst needed would remain, and the process would keep their memory forever.
 
         Args:
             now: Monotonic time, in seconds.
@@ -240,29 +239,29 @@ class FramePool:
         self._spare, self._spare_since = len(self._free), now
 
     def lend(self, size: int) -> None:
-        """Let `size` bytes be used for something else than frames, from now on until `return_lent`.
+        """Lend `size` bytes for something other than frames, until `return_lent`.
 
-        Fewer frames are given out meanwhile. Those that are out are not taken away: see `has_room`.
+        Fewer frames are handed out meanwhile. Those in use are not taken away: see `has_room`.
         """
         self._lent_bytes += size
         while self._free and not self._fits():
             self._give_up(self._free.popleft())
 
     def may_lend(self, size: int, lent_bytes: int) -> bool:
-        """Return whether there is room to lend `size` bytes to somebody who has `lent_bytes` already.
+        """Return whether there is room to lend `size` bytes to a borrower that already has `lent_bytes`.
 
-        Where nobody else holds anything there is, however large: a single batch has to be read sometime.
+        If nobody else holds anything, there is always room: a single batch has to be read sometime.
         """
         others = self._filled_bytes + self._lent_bytes - lent_bytes
         return not self._growing and (others == 0 or others + lent_bytes + size <= self.bytes_max)
 
     def return_lent(self, size: int) -> None:
-        """Give back what was lent."""
+        """Take back what was lent."""
         self._lent_bytes -= size
         self._let_grow()
 
     def has_room(self, beside_bytes: int = 0) -> bool:
-        """Return whether what is out and what is lent fit in, leaving out `beside_bytes` of what is out."""
+        """Return whether frames in use, except `beside_bytes` of them, and what is lent fit into the bound."""
         return self.in_use_bytes - beside_bytes + self._lent_bytes <= self.bytes_max
 
     def _fits(self) -> bool:
@@ -274,17 +273,17 @@ class FramePool:
 
     @property
     def bytes_max(self) -> int:
-        """What all frames may take together."""
+        """The bound for all frames together."""
         return self.frames_max * self.frame_bytes
 
     @property
     def in_use_bytes(self) -> int:
-        """What the frames that are out take."""
+        """Bytes of the frames in use."""
         return self._made_bytes - len(self._free) * self.frame_bytes
 
     @property
     def in_use(self) -> int:
-        """Frames that are out."""
+        """Frames in use."""
         return self._made - len(self._free)
 
 

@@ -1,18 +1,18 @@
-"""How large an answer may be, by request: what a broker claims beyond that is refused before room is made for it."""
+"""How large a response may be, by request: a larger claim is refused before anything is allocated for it."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
 _SMALL_BYTES: Final = 1 << 20
-"""Logins, versions, one id: Kafka's own bound for what a login sends is half of it."""
+"""Logins, versions, one id: Kafka's own bound for what a login sends is half of this."""
 _USUAL_BYTES: Final = 16 << 20
 _LARGE_BYTES: Final = 64 << 20
-"""What grows with a whole cluster: this is Metadata of a million partitions."""
+"""Responses that grow with the whole cluster: this much is the Metadata of a million partitions."""
 
 
 class Limit(NamedTuple):
-    """The name of a request, and the largest answer to it."""
+    """The name of a request, and the largest response to it."""
 
     api: str
     answer_bytes_max: int
@@ -46,5 +46,5 @@ _LIMITS: Final = {
 
 
 def limit_of(api_key: int) -> Limit:
-    """Return the limit for the answers to a request, by Kafka's number of it."""
+    """Return the limit for the responses to a request, by its API key."""
     return _LIMITS.get(api_key) or Limit(f"request {api_key}", _USUAL_BYTES)

@@ -1,4 +1,4 @@
-"""What cannot be so in a Metadata answer, whatever the cluster: it is refused before any of it is kept or shown."""
+"""Checks for what no cluster's Metadata can contain: such a response is refused before any of it is kept or shown."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _BROKERS_MAX = 10_000
 _PORT_MAX = 65_535
 _CLUSTER_ID = re.compile(r"[!-~]{1,255}")
 _HOST = re.compile(r"[0-9A-Za-z.:%_-]{1,255}")
-"""Names and addresses as `advertised.listeners` takes them."""
+"""Names and addresses that `advertised.listeners` accepts."""
 
 
 def check_metadata(spec: ClusterSpec, answer: MetadataResponse) -> None:
-    """Return if an answer is one that a cluster may give.
+    """Return if a response is one that a cluster may send.
 
     Raises:
         ProtocolError: It is not.
@@ -32,7 +32,7 @@ def check_metadata(spec: ClusterSpec, answer: MetadataResponse) -> None:
     wrong = _wrong(answer)
     if wrong is not None:
         raise ProtocolError(
-            f"cluster {spec.alias!r} describes itself as no Kafka cluster does",
+            f"cluster {spec.alias!r} sent metadata that no Kafka cluster sends",
             cluster=spec.alias,
             why=wrong,
             next_step=f"check that clusters.{spec.alias}.bootstrap names a Kafka cluster, and its advertised.listeners",
@@ -41,7 +41,7 @@ def check_metadata(spec: ClusterSpec, answer: MetadataResponse) -> None:
 
 def _wrong(answer: MetadataResponse) -> str | None:
     if answer.cluster_id is None:
-        return "it does not tell its cluster id"
+        return "it has no cluster id"
     if not _CLUSTER_ID.fullmatch(answer.cluster_id):
         return f"its cluster id is '{said(answer.cluster_id, 80)}'"
     if len(answer.brokers) > _BROKERS_MAX:

@@ -1,7 +1,7 @@
-"""Frames for answers that wait until there is room for them, for readers that have no pool of their own.
+"""Frames for responses that wait until there is room for them, for readers without a pool of their own.
 
-A broker gives one whole batch at least, however little was asked for. How large an answer is stands at its beginning:
-one that is larger than usual is read on once there is room, and its broker waits with the rest meanwhile.
+A broker returns at least one whole batch, however little was asked for. A response begins with its size: if it is
+larger than usual, the rest is read once there is room, and its broker waits meanwhile.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ ROOM_SECONDS: Final = 5.0
 
 
 class Room(Protocol):
-    """What large answers are taken out of."""
+    """The memory that large responses are taken out of."""
 
     def take(self, size: int) -> bool:
-        """Return whether `size` bytes may be held from now on; where not, it is asked again a little later."""
+        """Return whether `size` bytes may be held from now on; if not, the caller asks again a little later."""
 
     def give_back(self, size: int) -> None:
-        """Take back what was held; called from whatever thread drops the last use of it."""
+        """Take back `size` bytes; called from the thread that drops their last use."""
 
 
 class NoRoom(KafkaError):
-    """There was no room for a large answer within `ROOM_SECONDS`."""
+    """There was no room for a large response within `ROOM_SECONDS`."""
 
     def __init__(self, cluster: str, size: int) -> None:
         super().__init__(
-            "there is no room for an answer as large as a batch",
+            "there is no room for a large response",
             cluster=cluster,
-            why=f"it has {size} bytes, and what limits.in_flight_bytes allows is in use",
-            next_step="it is tried again; raise limits.in_flight_bytes if the copy never leaves as much",
+            why=f"it has {size} bytes, and all that limits.in_flight_bytes allows is in use",
+            next_step="it is tried again; raise limits.in_flight_bytes if the copy never leaves that much free",
         )
 
 
 class RoomFrame(Frame):
-    """A frame for one answer.
+    """A frame for one response.
 
     Args:
-        room: Where a large answer is taken out of; it is given back once nothing refers to its bytes any more.
-        usual_bytes: Answers up to this size are read without.
-        when_refused: Called with its size where there was no room in `ROOM_SECONDS`; None: it waits for as long as it
+        room: The memory for a large response; it is returned once nothing refers to the bytes any more.
+        usual_bytes: Responses up to this size are read without `room`.
+        when_refused: Called with the size if there was no room within `ROOM_SECONDS`; None: it waits as long as it
             takes.
     """
 
@@ -57,12 +57,12 @@ class RoomFrame(Frame):
     def __init__(self, room: Room, usual_bytes: int, when_refused: Callable[[int], object] | None = None) -> None:
         super().__init__(0)
         self._room = room
-        self._usual_bytes = max(usual_bytes, MAPPED_BYTES_MIN)  # below it is no mapping, whose end can be told
+        self._usual_bytes = max(usual_bytes, MAPPED_BYTES_MIN)  # only of a mapping can the end be noticed
         self._when_refused = when_refused
         self._refused_at: float | None = None
 
     def reserve(self, size: int, when_granted: Callable[[], object] | None = None) -> bool:
-        """Make room for `size` bytes, or have `when_granted` called to reserve anew; as `Frame.reserve`."""
+        """Make room for `size` bytes, or have `when_granted` called to reserve again; see `Frame.reserve`."""
         if size > self._usual_bytes:
             if not self._room.take(size):
                 self._look_again(size, when_granted)

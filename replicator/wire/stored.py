@@ -1,4 +1,4 @@
-"""Batches as they are stored, to tell without opening them that two hold the same records."""
+"""Batches as they are stored: two of them are compared without opening them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PIECE_BYTES = 64 << 10
 
 
 class Stored:
-    """One batch of magic 2, in the answer that brought it or, after `digest`, without it.
+    """One batch of magic 2, inside the response that brought it or, after `digest`, without it.
 
     Args:
-        view: The bytes of the answer.
+        view: The bytes of the response.
         header: The batch.
     """
 
@@ -40,13 +40,13 @@ class Stored:
         self._is_digest = False
 
     def digest(self) -> None:
-        """Digest its bytes, and let go of them."""
+        """Replace its bytes by a digest of them."""
         self._content, self._is_digest = self._as_digest(), True
 
     def holds_same(self, other: Stored) -> bool:
-        """Return whether both hold the same records: what tells of them in the header, and all behind it.
+        """Return whether both hold the same records: what the header says about them, and everything after it.
 
-        Whose they are does not count: producer, epoch, sequence, and the checksum, which covers those as well.
+        The writer does not count: producer, epoch, sequence, and the checksum, which covers those as well.
         """
         if self.facts != other.facts:
             return False

@@ -1,4 +1,4 @@
-"""What a cluster's metadata tell, as values."""
+"""A cluster's metadata as values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 NO_TOPIC_ID = bytes(16)
 PARTITIONS_AT_ONCE = 2_000
-"""Of how many partitions a description is taken before others run."""
+"""How many partitions are taken before other tasks get a turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leader:
-    """Who leads a partition, and in which leader epoch. `node` is -1 while there is none."""
+    """The leader of a partition, and its leader epoch. `node` is -1 while there is none."""
 
     node: int
     epoch: int
@@ -31,8 +31,8 @@ class Leader:
 class Topic:
     """One topic as the cluster last described it.
 
-    `in_sync_min` is the smallest number of replicas in sync; `leaderless` has the brokers with a replica of each
-    partition that nobody leads.
+    `in_sync_min` is the size of the smallest ISR; `leaderless` maps each partition without a leader to the brokers that
+    have a replica of it.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Topic:
 
 
 def metadata_request(names: Iterable[str] | None, *, operations: bool = False) -> MetadataRequest:
-    """Return the question for topics by name; None: for all."""
+    """Return the request for topics by name; None: for all topics."""
     return MetadataRequest(
         topics=None
         if names is None
@@ -61,7 +61,7 @@ def metadata_request(names: Iterable[str] | None, *, operations: bool = False) -
 
 
 async def described(answer: MetadataResponse) -> dict[str, Topic]:
-    """Return the topics of an answer; of a large cluster in pieces, so that others run in between."""
+    """Return the topics of a response; for a large cluster in pieces, so that other tasks get their turn."""
     brokers = {int(broker.node_id) for broker in answer.brokers}
     described: dict[str, Topic] = {}
     partitions_taken = 0

@@ -1,4 +1,4 @@
-"""Which request versions are spoken, and whether a broker takes them (KIP-35, KIP-511).
+"""Which request versions we use, and whether a broker supports them (KIP-35, KIP-511).
 
 One version per control message is enough: the one that every broker from 2.8 to 4.x accepts (KAFKA_FACTS K1).
 Fetch and Produce have two, by topic name and by topic id.
@@ -32,7 +32,7 @@ FETCH_BY_ID: Final = 13
 PRODUCE_BY_NAME: Final = 9
 PRODUCE_BY_ID: Final = 13
 LIST_OFFSETS_LOCAL: Final = 8
-"""Tells where the part of a log begins that its leader keeps itself."""
+"""This version can return where the part of a log begins that its leader keeps locally."""
 
 _NEEDED: Final = {
     FETCH: ("Fetch", FETCH_BY_NAME),
@@ -70,7 +70,7 @@ R = TypeVar("R", bound="Entity")
 
 
 class Caller(Protocol):
-    """What is needed of a connection."""
+    """What a login needs from a connection."""
 
     cluster: ClusterSpec
     node: str
@@ -83,7 +83,7 @@ async def negotiate(connection: Caller) -> ApiVersions:
     """Ask a broker for its versions.
 
     Raises:
-        ProtocolError: It lacks one that cannot be done without.
+        ProtocolError: It lacks a required one.
     """
     request = ApiVersionsRequest(client_software_name="replicator", client_software_version=__version__)
     answer = await connection.call(request, ApiVersionsResponse)

@@ -30,9 +30,9 @@ LINE  MIRRORMAKER 2        BECAME     HERE
    5  A.sasl.mechanism     converted  clusters.A.security.mechanism
    6  A.sasl.jaas.config   by hand    the secret stays out of the file: set A_PASSWORD, or use password_file
    7  A->B.enabled         converted  flow A-to-B
-   8  A->B.groups          overruled  sync.group.offsets.enabled is off: no offsets of groups are written to the target
+   8  A->B.groups          overruled  sync.group.offsets.enabled is off: no group offsets are written to the target
    9  tasks.max            built in   one daemon copies a whole flow; `shards` spread it over several
-  10  transforms           none       records are never changed; instead: a stream processor behind the copy
+  10  transforms           none       records are never changed; instead: a stream processor after the copy
 
 mm2.properties: 1 built in, 1 by hand, 6 converted, 1 none, 1 overruled
 flows: A-to-B
@@ -100,11 +100,11 @@ def test_a_file_that_cannot_be_understood(run: Run, here: Path) -> None:
     result = run("import", "mm2", "mm2.properties", "-o", "flow.yaml")
     assert result.code == 78
     assert result.err == (
-        "error: mm2.properties cannot be understood as a file of MirrorMaker 2\n"
+        "error: mm2.properties cannot be read as a MirrorMaker 2 properties file\n"
         "  mm2.properties:1:1: clusters: no address for 'B'; needed: B.bootstrap.servers\n"
         "  mm2.properties:2:1: \"A.bootstrap.servers\": 'a' has no port;"
         " allowed: host:port (kafka-1:9092, 127.0.0.1:9092, [::1]:9092)\n"
-        "next: put it right, then: replicator import mm2 mm2.properties\n"
+        "next: correct it, then: replicator import mm2 mm2.properties\n"
     )
     assert not (here / "flow.yaml").exists()
 

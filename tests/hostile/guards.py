@@ -95,7 +95,7 @@ GUARDS = (
         "slow bytes",
         "a request has a deadline",
         "replicator/wire/transport/unanswered.py",
-        "return now - self._stood_seconds >= self.waiting[0].deadline",
+        "return now - self._stopped_seconds >= self.waiting[0].deadline",
         "return False",
         (ANSWERS, "throttled_is_not_late"),
     ),

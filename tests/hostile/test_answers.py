@@ -152,7 +152,7 @@ async def test_an_answer_that_drips_is_not_waited_for() -> None:
 
 
 STRANGE: list[tuple[dict[str, Any], str]] = [
-    ({"cluster_id": None}, "does not tell its cluster id"),
+    ({"cluster_id": None}, "it has no cluster id"),
     ({"cluster_id": "x\x1b[2J" * 50_000}, "its cluster id is 'x"),
     ({"brokers": (MetadataResponseBroker(node_id=BrokerId(1), host="h\nh", port=i32(9)),)}, "broker 1 is at"),
     ({"brokers": (MetadataResponseBroker(node_id=BrokerId(1), host="h", port=i32(99_999)),)}, "port 99999"),
@@ -184,7 +184,7 @@ async def test_what_is_no_cluster_id_is_not_another_clusters(cluster_id: str | N
     async with HostileBroker() as broker:
         broker.lie = body(METADATA, encoded(broker.metadata(cluster_id=cluster_id)))
         cluster = Cluster(broker.spec())
-        cluster.mean("the one that is meant", wrong)
+        cluster.pin("the one that is meant", wrong)
         with pytest.raises(ProtocolError) as caught:
             await cluster.refresh([TOPIC])
         cluster.brokers = {1: ("127.0.0.1", broker.port)}
@@ -196,7 +196,7 @@ async def test_what_is_no_cluster_id_is_not_another_clusters(cluster_id: str | N
     assert len(caught.value.with_next_step()) < _TEXT_CHARS_MAX
 
 
-@pytest.mark.parametrize(("name", "why"), [("a\x1b[31m", "a topic is called"), ("other", "without a word of orders")])
+@pytest.mark.parametrize(("name", "why"), [("a\x1b[31m", "a topic is called"), ("other", "that leaves out orders")])
 async def test_topics_that_cannot_be_are_refused(name: str, why: str) -> None:
     """By their names; and an answer has to tell of each that was asked for."""
     async with HostileBroker() as broker:
@@ -281,7 +281,7 @@ async def test_a_login_that_ends_at_once_is_not_made_over_and_over() -> None:
         cluster.brokers = {1: ("127.0.0.1", broker.port)}
         refused = await opened_for_a_while(cluster)
 
-    assert "holds for 0.001 s only" in error.what
+    assert "is valid for only 0.001 s" in error.what
     assert error.retryable
     assert 1 <= broker.asked[SASL_HANDSHAKE] <= 8  # 5 as a rule; pauses are drawn at random
     assert {type(one) for one in refused} == {AuthenticationFailed}
@@ -498,8 +498,8 @@ async def test_what_an_answer_says_of_others_is_not_looked_at() -> None:
             connection = await cluster.leader_connection(WHERE)
             answers = await control.list_offsets(connection, [WHERE], control.LATEST, committed=False)
             assert answers == {}
-            with pytest.raises(ProtocolError, match="without a word of orders-0") as caught:
-                control.told_of(answers, WHERE, connection.cluster, "ListOffsets")
+            with pytest.raises(ProtocolError, match="that leaves out orders-0") as caught:
+                control.answer_for(answers, WHERE, connection.cluster, "ListOffsets")
             assert caught.value.retryable
         finally:
             cluster.close()

@@ -162,7 +162,7 @@ async def test_each_broker_has_settings_of_its_own(west: Kafka) -> None:
             told = await admin.each_broker_configs(SETTINGS)
         assert {broker: (values or {}).get(name) for broker, values in told.items()} == wanted
         memory = producer_memory(told)
-        assert (memory.shortest_ms, memory.differs, memory.is_told) == (86_400_000, True, True)
+        assert (memory.shortest_ms, memory.differs, memory.is_complete) == (86_400_000, True, True)
     finally:
         change(AlterConfigOpType.DELETE, None)
         await admin.close()
@@ -374,7 +374,7 @@ async def test_a_missing_right_is_named_with_its_command(guarded: Cluster, topic
 
 
 async def test_a_topic_whose_settings_are_refused_stands_alone(guarded: Cluster, topic_name: str) -> None:
-    """The settings of the others are told, and its own command is given for it; a name that is there twice is one."""
+    """The settings of the others are told, and its own command is given for it; a name that appears twice is one."""
     ruler, visitor = (TopicAdmin(login(guarded, name, f"{name}-secret")) for name in ("root", "guest"))
     first, second = f"{topic_name}-1", f"{topic_name}-2"
     for topic in (first, second):

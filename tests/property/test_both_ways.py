@@ -108,8 +108,8 @@ class _BeginsAtTheLogsStart(OffsetMaps):
     """Takes what stood in the log before us for copied."""
 
     async def remap(self, slot: Slot, remap: Remap) -> None:
-        """Forget that it is the first."""
-        await super().remap(slot, replace(remap, anew=False))
+        """Forget that nothing of ours lies below."""
+        await super().remap(slot, replace(remap, fresh=False))
 
 
 def _believes_in_the_map_alone(writer: Writer, target: TargetLog, source: SourceLog, **given: Any) -> Decision:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from replicator.core.copy.attach import decide
-from replicator.core.copy.attach_facts import Decision, Remap, SourceLog, Standing, TargetLog, Wait, Writer
+from replicator.core.copy.attach_facts import Decision, Remap, SourceLog, TailPosition, TargetLog, Wait, Writer
 from replicator.core.copy.doubt import Edges
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.pieces import Piece
@@ -261,7 +261,7 @@ def test_retention_takes_what_displaced_a_batch_before_it_is_looked_at(
 
         assert (daemon.copy.phase, daemon.copy.shift) == (Phase.COPYING, 1)
         assert [target for target, _ in world.target.data()][-2:] == [4, 5]
-        assert said == ["offsets are identical+1 from 1 on: retention took what stood before that, unseen"]
+        assert said == ["offsets are identical+1 from 1 on: retention removed what was before that, unseen"]
 
 
 def _two_daemons_record_a_difference(rules: Rules) -> World:
@@ -533,9 +533,9 @@ def _displaced_beside_a_hole(rules: Rules) -> Daemon:
     return second
 
 
-async def _stands_where_it_should(*_: object) -> Standing:
+async def _stands_where_it_should(*_: object) -> TailPosition:
     """Believe that a cleaner took what is missing."""
-    return Standing.AS_RECORDED
+    return TailPosition.AS_RECORDED
 
 
 def test_a_record_that_a_cleaner_may_have_taken_is_none_that_stands_further_on() -> None:
@@ -543,7 +543,7 @@ def test_a_record_that_a_cleaner_may_have_taken_is_none_that_stands_further_on()
     assert _displaced_beside_a_hole(SOUND).copy.reason is Reason.SOURCE_TRUNCATED
 
     with pytest.raises(Violation, match="a difference that is not recorded"):
-        _displaced_beside_a_hole(_with(SOUND, (facts, "standing_of", _stands_where_it_should)))
+        _displaced_beside_a_hole(_with(SOUND, (facts, "tail_position_of", _stands_where_it_should)))
 
 
 def _displaced_and_lost(rules: Rules, *, compacted: bool, left: int) -> Daemon:
@@ -584,7 +584,7 @@ def test_where_the_source_lost_what_a_displaced_batch_is_a_copy_of_nobody_goes_o
 
     with pytest.raises(Violation, match="a difference that is not recorded"):
         _displaced_and_lost(
-            _with(SOUND, (facts, "standing_of", _stands_where_it_should)), compacted=compacted, left=left
+            _with(SOUND, (facts, "tail_position_of", _stands_where_it_should)), compacted=compacted, left=left
         )
 
 

@@ -1,6 +1,6 @@
 """Rules of a flow file that no single key shows.
 
-Each looks at the sound part of a file and notes its mistakes; none raises. Imports of `config` only `check`, `mistakes`
-and `shape`. Begin with `every_rule.py`, which has the list of them; a rule about one flow or two that meet is in
-`flows.py`.
+Each rule looks at the sound part of a file and notes mistakes; none raises. From `config`, it imports only `check`,
+`mistakes` and `shape`. Start with `every_rule.py`, which lists the rules; those about one flow, or two that meet, are
+in `flows.py`.
 """

@@ -1,4 +1,4 @@
-"""Every rule of a flow file, in order, with those about the daemon, its coordinator and the ends of flows."""
+"""Every rule of a flow file, in order; those about the daemon, its coordinator and the ends of flows are here."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from replicator.model.spec import Spec
 from replicator.model.units import format_duration, is_loopback
 
 NOT_YET: tuple[tuple[str, tuple[Any, ...]], ...] = (
-    # Place of the key, and the values (as written in a file) that this version offers.
-    # A later version deletes the row of what it has built.
+    # Path of the key, and the values (as written in a file) that this version offers.
+    # A later version deletes the row of the feature that it adds.
     ("daemon.workers", (1,)),
     ("clusters.*.client.connections_per_broker", (1,)),
     ("flows.*.strategy", ("sequence",)),
@@ -90,7 +90,7 @@ def _daemon(rule: Rule) -> None:
 
 
 def _aliases(rule: Rule) -> list[str]:
-    """Return every alias of the file, those of unsound clusters included."""
+    """Return every alias of the file, also those of clusters with mistakes."""
     cut = [path[1] for path in rule.checked.cut if len(path) > 1 and path[0] == "clusters"]
     return list(dict.fromkeys([*rule.checked.shape.clusters, *map(str, cut)]))
 

@@ -27,7 +27,7 @@ FORCED_CONFIGS = (
     "message.timestamp.before.max.ms",
     "message.timestamp.after.max.ms",
 )
-"""Topic configs that an exact copy forces on the target; held back and set again at promotion."""
+"""Topic configs that an exact copy forces on the target; the source's values are held back and set at promotion."""
 
 _CONFIG_NAME = re.compile(r"[a-z][a-z0-9.]*")
 _WILDCARDS = re.compile(r"[*?]")
@@ -47,22 +47,24 @@ def flow_rules(rule: Rule, flow: FlowSpec) -> None:
 
 
 def _both_ways(rule: Rule, path: KeyPath, flow: FlowSpec) -> None:
-    """Note what cannot be had where applications write to the target as well (`loop_guard: origin`)."""
+    """Note what is not possible where applications write to the target as well (`loop_guard: origin`)."""
     if not flow.both_ways:
         return
     guard = (*path, "loop_guard")
     if flow.offsets is Offsets.IDENTICAL:
-        rule.note((*path, "offsets"), "cannot be had with loop_guard: origin; allowed: mapped, or auto", about=[guard])
+        rule.note(
+            (*path, "offsets"), "is not possible with loop_guard: origin; allowed: mapped, or auto", about=[guard]
+        )
     if flow.group_sync.groups.include:
         rule.note(
             (*path, "groups"),
-            "follow only to a side that nobody works on; with loop_guard: origin needed: groups: {include: []}",
+            "follow only to a side that nobody works on; needed with loop_guard: origin: groups: {include: []}",
             about=[guard],
         )
     if flow.reverse_of is not None:
         rule.note(
             (*path, "reverse_of"),
-            "is for a side that stands by; with loop_guard: origin both flows run at once: leave it out",
+            "is for a side that stands by; with loop_guard: origin both flows run at once: remove it",
             about=[guard],
         )
     refused = (
@@ -74,12 +76,12 @@ def _both_ways(rule: Rule, path: KeyPath, flow: FlowSpec) -> None:
     for place, is_set in refused:
         if is_set:
             rule.note(
-                (*path, *place), "is not to be had with loop_guard: origin, where both sides are open", about=[guard]
+                (*path, *place), "is not available with loop_guard: origin, where both sides are open", about=[guard]
             )
 
 
 class _Names(NamedTuple):
-    """What a selection is about, and how it is matched."""
+    """What a selection selects, and how it is matched."""
 
     key: str
     never: str
@@ -100,9 +102,9 @@ def _patterns(rule: Rule, path: KeyPath, selection: Selection, names: _Names) ->
         elif pattern in excluded:
             rule.note(where, f"matches nothing: the same pattern is in {names.key}.exclude")
         elif literal(pattern) and not names.matches(Selection((pattern,), selection.exclude), pattern.text):
-            rule.note(where, f"matches nothing: {names.key}.exclude takes it away again")
+            rule.note(where, f"matches nothing: {names.key}.exclude removes it again")
         elif pattern in seen:
-            rule.note(where, "is there twice")
+            rule.note(where, "appears twice")
         seen.add(pattern)
 
 
@@ -122,7 +124,7 @@ def _rename(rule: Rule, path: KeyPath, rename: Rename) -> None:
 
 
 def name_on_target(rename: Rename, name: str) -> str | None:
-    """Return the target's name, or None where the rename is wrong (noted by `_rename`)."""
+    """Return the target's name, or None if the rename is wrong (noted by `_rename`)."""
     try:
         return target_name(rename, name)
     except BadRegex:
@@ -157,12 +159,12 @@ def _topic_configs(rule: Rule, path: KeyPath, flow: FlowSpec) -> None:
         if where[0] == "override" and name in FORCED_CONFIGS:
             rule.note(
                 (*path, *where),
-                "is set by the replicator itself, for an exact copy; allowed: any config but "
+                "is set by the replicator itself, for an exact copy; allowed: any config except "
                 + ", ".join(FORCED_CONFIGS),
             )
         elif not _CONFIG_NAME.fullmatch(name):
             hint = did_you_mean(name.replace("_", "."), [name.lower().replace("_", ".").replace("-", ".")])
-            rule.note((*path, *where), f"is no name of a topic config; example: retention.ms{hint}")
+            rule.note((*path, *where), f"is not the name of a topic config; example: retention.ms{hint}")
 
 
 def same_cluster(spec: Spec, left: str, right: str) -> str:
@@ -173,19 +175,19 @@ def same_cluster(spec: Spec, left: str, right: str) -> str:
     if one.cluster_id is not None and one.cluster_id == other.cluster_id:
         return f"and '{right}' have the same cluster_id"
     if not set(one.bootstrap).isdisjoint(other.bootstrap):
-        return f"and '{right}' have a bootstrap address in common"
+        return f"and '{right}' share a bootstrap address"
     return ""
 
 
 def bootstraps(*aliases: str) -> list[KeyPath]:
-    """Return the paths of the addresses by which `same_cluster` compares."""
+    """Return the paths of the addresses that `same_cluster` compares."""
     return [("clusters", alias, "bootstrap") for alias in aliases]
 
 
 def shared_targets(rule: Rule, spec: Spec) -> None:
     """Note every pair of flows that certainly feeds one topic of one cluster.
 
-    Overlaps that hang on which topics exist are found at run time, by the mirror record.
+    Overlaps that depend on which topics exist are found at run time, by the mirror record.
     """
     known = {cluster.alias for cluster in spec.clusters}
     flows = [flow for flow in spec.flows if flow.target in known]
@@ -203,7 +205,7 @@ def shared_targets(rule: Rule, spec: Spec) -> None:
 
 
 def feeding(flow: FlowSpec) -> list[KeyPath]:
-    """Return the paths that decide which target topics a flow writes."""
+    """Return the paths that decide which target topics a flow writes to."""
     topics = ("flows", flow.name, "topics")
     excludes = ((*topics, "exclude", index) for index in range(len(flow.topics.exclude) + 1))
     keys = ("include", "exclude", "rename")
@@ -212,7 +214,7 @@ def feeding(flow: FlowSpec) -> list[KeyPath]:
 
 
 def shared_target_topic(one: FlowSpec, other: FlowSpec) -> str | None:
-    """Return a target topic that both flows would write, if such a name can be given."""
+    """Return a target topic that both flows would write to, if such a name can be constructed."""
     for name in (*_candidates(one), *_candidates(other)):
         if _writes(one, name) and _writes(other, name):
             return name
@@ -227,7 +229,7 @@ def _candidates(flow: FlowSpec) -> list[str]:
 
 
 def samples(pattern: Pattern) -> list[str]:
-    """Return a few names that a pattern matches, as far as they can be given."""
+    """Return a few names that a pattern matches, as far as they can be constructed."""
     if pattern.kind is PatternKind.PREFIX:
         return [f"{pattern.text}x"]
     if pattern.kind is PatternKind.REGEX:
@@ -236,7 +238,7 @@ def samples(pattern: Pattern) -> list[str]:
 
 
 def _samples_of_regex(text: str) -> list[str]:
-    """Return a name that a regex of the usual kind matches; what is made of it otherwise is left to run time."""
+    """Return a name that a regex of the usual kind matches; other regexes are left to run time."""
     simple = _ESCAPED_SIGN.sub(r"\1", _ANY_TEXT.sub("x", text.removeprefix("^").removesuffix("$")))
     if not legal_topic_name(simple):
         return []
@@ -244,13 +246,13 @@ def _samples_of_regex(text: str) -> list[str]:
 
 
 def _writes(flow: FlowSpec, name: str) -> bool:
-    """Return whether the flow certainly writes this target topic, if the source has the topic behind it."""
+    """Return whether the flow certainly writes to this target topic, if the source has the topic that leads to it."""
     rename = flow.rename
     if rename.prefix is not None:
         return name.startswith(rename.prefix) and matches(flow.topics, name.removeprefix(rename.prefix))
     if rename.regex is None:
         return matches(flow.topics, name)
-    # A replacement cannot be turned back: only names that samples lead to, or that stay as they are.
+    # A replacement cannot be inverted: try only names that samples lead to, or that stay as they are.
     sources = [name, *(sample for pattern in flow.topics.include for sample in samples(pattern))]
     return any(matches(flow.topics, source) and name_on_target(rename, source) == name for source in sources)
 
@@ -269,14 +271,14 @@ def reverses(rule: Rule, spec: Spec) -> None:
         elif (forth.source, forth.target) != (flow.target, flow.source):
             rule.note(
                 path,
-                f"flow '{forth.name}' goes from {forth.source} to {forth.target}; needed: a flow from {flow.target} to "
+                f"flow '{forth.name}' copies {forth.source} to {forth.target}; needed: a flow from {flow.target} to "
                 f"{flow.source}",
             )
         elif forth.reverse_of is not None:
             rule.note(path, f"flow '{forth.name}' is itself the way back of '{forth.reverse_of}'")
         elif forth.name in taken:
-            rule.note(path, f"flow '{taken[forth.name]}' is the way back of '{forth.name}' already")
+            rule.note(path, f"flow '{taken[forth.name]}' is already the way back of '{forth.name}'")
         elif forth.rename == Rename() == flow.rename and forth.topics != flow.topics:
-            rule.note(path, f"its topics are not those of flow '{forth.name}': what it copies has to go both ways")
+            rule.note(path, f"its topics are not those of flow '{forth.name}': both must copy the same topics")
         else:
             taken[forth.name] = flow.name

@@ -1,4 +1,4 @@
-"""Rules about flows that lead back to where they begin."""
+"""Rules about flows that lead back to where they start."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection, Spe
 
 _ANY_NAME = "x"
 _PATHS_MAX = 10_000
-"""Bound of the search for rings: far more than the flows of one file have."""
+"""Bounds the search for rings: far more paths than the flows of one file have."""
 
 
 def rings(rule: Rule, spec: Spec) -> None:
     """Note every ring of flows in which a topic comes back under another name, and goes round again.
 
-    Each round is one more topic on each side, without end. What a flow would leave out of it at run time
-    (`core.topics.choice`) is not relied upon: such a file does not say what is wanted.
+    Each round would add one more topic on each side, endlessly. At run time a flow leaves such topics out
+    (`core.topics.choice`), but this rule does not rely on that: such a file does not say what its author wants.
     """
     known = {cluster.alias for cluster in spec.clusters}
     flows = [flow for flow in spec.flows if flow.source in known and flow.target in known]
@@ -44,7 +44,7 @@ def _spelled(flows: Sequence[FlowSpec]) -> str:
 
 
 def _rings(spec: Spec, flows: Sequence[FlowSpec]) -> Iterator[tuple[FlowSpec, ...]]:
-    """Yield each ring of flows once, beginning with the one that the file names first.
+    """Yield each ring of flows once, starting with the flow that comes first in the file.
 
     A flow and its way back never copy at the same time, so no ring goes through both.
     """
@@ -67,9 +67,9 @@ def _rings(spec: Spec, flows: Sequence[FlowSpec]) -> Iterator[tuple[FlowSpec, ..
 
 
 def _round_trip(ring: Sequence[FlowSpec]) -> list[str] | None:
-    """Return a topic's names on its way round a ring, twice, if it gets another name each time; None if none does.
+    """Return a topic's names on its way round a ring if two rounds give it a new name each; None if no topic does that.
 
-    Only names that can be given are tried: a pattern's own text without its signs, and what flows make of such names.
+    Only names that can be constructed are tried: a pattern's text without its wildcards, and what flows make of it.
     """
     given = [name for flow in ring for pattern in flow.topics.include for name in samples(pattern)]
     for name in dict.fromkeys((*given, _ANY_NAME)):
@@ -86,7 +86,7 @@ def _round_trip(ring: Sequence[FlowSpec]) -> list[str] | None:
 
 
 def _exclude_that_ends(ring: Sequence[FlowSpec], names: Sequence[str]) -> str:
-    """Return what has to be excluded from the first flow of a ring, so that nothing goes round again."""
+    """Return what to exclude from the first flow of a ring, so that nothing goes round again."""
     first = ring[0]
     texts = []
     for before, after in reversed(list(pairwise(names))):

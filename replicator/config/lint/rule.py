@@ -18,9 +18,9 @@ class Rule:
     mistakes: Mistakes
 
     def note(self, path: KeyPath, text: str, *, about: Iterable[KeyPath] = ()) -> None:
-        """Note a mistake at a path, unless the path or what it is `about` was already found wrong.
+        """Note a mistake at a path, unless that path or one of those in `about` was already found wrong.
 
-        A path that is in no file (a missing key) is shown at the nearest mapping above it.
+        A path that is in no file (a missing key) is reported at the nearest mapping above it.
         """
         node = self.node(path)
         whole = node.path + path[len(node.path) :]  # indices as in the file

@@ -20,7 +20,7 @@ _TLS_KEYS = ("ca_file", "cert_file", "key_file")
 
 
 def daemon_security(rule: Rule) -> None:
-    """Note an unprotected gRPC address, and unusable certificates."""
+    """Note an unprotected address, and unusable certificates."""
     daemon = rule.checked.shape.daemon
     tls = daemon.tls
     if tls is None and not is_loopback(daemon.rpc[0]):
@@ -32,7 +32,7 @@ def daemon_security(rule: Rule) -> None:
     if not is_loopback(daemon.http[0]) and not daemon.http_public and (tls is None or tls.ca_file is None):
         rule.note(
             ("daemon", "http"),
-            "is not loopback, so callers show a certificate; needed: daemon.tls with ca_file, and daemon.access;"
+            "is not loopback, so callers need a certificate; needed: daemon.tls with ca_file, and daemon.access;"
             " or http_public: true, which shows /metrics, /healthz and /readyz to everybody",
             about=[("daemon", "tls"), ("daemon", "http_public")],
         )
@@ -44,7 +44,9 @@ def daemon_security(rule: Rule) -> None:
                 f"can match nothing without its kind; allowed: 'uri:{entry.identity}'",
             )
     if daemon.access and (tls is None or tls.ca_file is None):
-        rule.note(("daemon", "access"), "has no effect without daemon.tls.ca_file: nobody shows a certificate")
+        rule.note(
+            ("daemon", "access"), "has no effect without daemon.tls.ca_file: no caller is asked for a certificate"
+        )
     if tls is not None:
         path: KeyPath = ("daemon", "tls")
         _files(rule, path, {"cert_file": tls.cert_file, "key_file": tls.key_file, "ca_file": tls.ca_file})
@@ -67,7 +69,7 @@ def cluster_security(rule: Rule, alias: str) -> None:
 
 
 def _useless(rule: Rule, path: KeyPath, security: SecurityShape) -> None:
-    """A key without effect means that the author believes in a protection that is not there."""
+    """Note keys without effect: their author relies on a protection that is not there."""
     protocol = security.protocol
     tls = "SSL or SASL_SSL"
     sasl = "SASL_SSL" if not protocol.tls else "SASL_SSL, or remove it"
@@ -133,7 +135,7 @@ def _files(rule: Rule, path: KeyPath, files: dict[str, Path | None]) -> None:
 
 
 def file_problem(file: Path, *, secret: bool) -> str | None:
-    """Return what is wrong with a file that is read at each connection, or None."""
+    """Return what is wrong with a file that each new connection reads, or None."""
     problem = None
     try:
         status = file.stat()

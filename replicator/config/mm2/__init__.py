@@ -1,7 +1,7 @@
-"""MirrorMaker 2's properties file as a flow file.
+"""Converts MirrorMaker 2's properties file to a flow file.
 
-Imports of `config` its rules and shapes, since what is written has to be taken. Begin with `convert.py`; it goes from
-`properties.py` over `clusters.py` and `flows.py` to `yaml_text.py`, and `report.py` says what became of each line.
+From `config` it imports the rules and shapes, since the written file must be valid. Start with `convert.py`; the path
+is `properties.py`, `clusters.py` and `flows.py`, `yaml_text.py`, and `report.py` says what became of each line.
 """
 
 from replicator.config.mm2.convert import Imported, convert

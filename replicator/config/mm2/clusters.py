@@ -1,4 +1,4 @@
-"""One cluster of MirrorMaker 2 as one of ours: its address, its security, its time-out."""
+"""Converts one cluster of MirrorMaker 2: its address, its security, its time-out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from replicator.config.mm2 import certificates, credentials
-from replicator.config.mm2.ground import Ground
+from replicator.config.mm2.context import ImportContext
 from replicator.config.mm2.layers import provided
 from replicator.config.mm2.properties import Entry
 from replicator.config.mm2.report import Fate
@@ -20,41 +20,41 @@ _SCHEME = re.compile(r"(^|,)\s*[A-Za-z_]+://")
 
 @dataclass(frozen=True, slots=True)
 class ClusterDraft:
-    """One cluster as text. `bootstrap` is empty where a variable holds the addresses."""
+    """One cluster as text. `bootstrap` is empty if a variable holds the addresses."""
 
     alias: str
     bootstrap: tuple[tuple[str, int], ...]
     lines: Lines
 
 
-def cluster(ground: Ground, alias: str, clusters: Entry) -> ClusterDraft:
+def cluster(context: ImportContext, alias: str, clusters: Entry) -> ClusterDraft:
     """Convert one cluster; what cannot be understood is noted as a mistake."""
-    entry = ground.layers.of_cluster(alias, "bootstrap.servers")
+    entry = context.layers.of_cluster(alias, "bootstrap.servers")
     if entry is None or not entry.value:
-        ground.layers.wrong(entry or clusters, f"no address for '{alias}'; needed: {alias}.bootstrap.servers")
+        context.layers.wrong(entry or clusters, f"no address for '{alias}'; needed: {alias}.bootstrap.servers")
         return ClusterDraft(alias, (), [])
-    addresses, text = _bootstrap(ground, alias, entry)
-    ground.report.add(entry, Fate.CONVERTED, f"clusters.{alias}.bootstrap")
+    addresses, text = _bootstrap(context, alias, entry)
+    context.report.add(entry, Fate.CONVERTED, f"clusters.{alias}.bootstrap")
     lines = [said(entry, ""), f"bootstrap: {text}", "# cluster_id: recommended: a cluster with another id is refused"]
-    lines += mapping("security", _security(ground, alias))
-    lines += mapping("client", _client(ground, alias))
+    lines += mapping("security", _security(context, alias))
+    lines += mapping("client", _client(context, alias))
     return ClusterDraft(alias, addresses, [f"{scalar(alias)}:", *indented(lines)])
 
 
-def _bootstrap(ground: Ground, alias: str, entry: Entry) -> tuple[tuple[tuple[str, int], ...], str]:
+def _bootstrap(context: ImportContext, alias: str, entry: Entry) -> tuple[tuple[tuple[str, int], ...], str]:
     if provided(entry.value):
-        name = ground.layers.variable(entry.value)
-        return (), ground.variable(alias, "BOOTSTRAP", f"host:port,host:port of {alias}", name=name)
+        name = context.layers.variable(entry.value)
+        return (), context.variable(alias, "BOOTSTRAP", f"host:port,host:port of {alias}", name=name)
     try:
         addresses = parse_bootstrap(_SCHEME.sub(r"\1", entry.value).strip(", "))
     except ValueError as error:
-        ground.layers.wrong(entry, str(error))
+        context.layers.wrong(entry, str(error))
         return (), '""'
     return addresses, json.dumps(format_bootstrap(addresses))
 
 
-def _security(ground: Ground, alias: str) -> Lines:
-    layers = ground.layers
+def _security(context: ImportContext, alias: str) -> Lines:
+    layers = context.layers
     entry = layers.of_cluster(alias, "security.protocol")
     if entry is None:
         return []
@@ -62,22 +62,22 @@ def _security(ground: Ground, alias: str) -> Lines:
         layers.wrong(entry, f"must be one of {', '.join(Protocol)}")
         return []
     protocol = Protocol(entry.value.upper())
-    ground.report.add(entry, Fate.CONVERTED, f"clusters.{alias}.security.protocol")
+    context.report.add(entry, Fate.CONVERTED, f"clusters.{alias}.security.protocol")
     lines = [said(entry, ""), f"protocol: {protocol}"]
     if protocol.sasl:
-        lines += credentials.sasl(ground, alias, encrypted=protocol.tls)
+        lines += credentials.sasl(context, alias, encrypted=protocol.tls)
     if protocol.tls:
-        lines += certificates.tls(ground, alias)
+        lines += certificates.tls(context, alias)
     return lines
 
 
-def _client(ground: Ground, alias: str) -> Lines:
-    entry = ground.layers.of_cluster(alias, "request.timeout.ms")
+def _client(context: ImportContext, alias: str) -> Lines:
+    entry = context.layers.of_cluster(alias, "request.timeout.ms")
     if entry is None:
         return []
-    milliseconds = ground.layers.whole(entry)
+    milliseconds = context.layers.whole(entry)
     if milliseconds <= 0:
-        ground.layers.wrong(entry, "must be above 0")
+        context.layers.wrong(entry, "must be above 0")
         return []
-    ground.report.add(entry, Fate.CONVERTED, f"clusters.{alias}.client.request_timeout")
+    context.report.add(entry, Fate.CONVERTED, f"clusters.{alias}.client.request_timeout")
     return [said(entry, "for all requests to this cluster"), f"request_timeout: {format_duration(milliseconds / 1000)}"]

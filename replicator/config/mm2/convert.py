@@ -1,4 +1,4 @@
-"""A whole properties file of MirrorMaker 2 as a whole flow file, and what became of each of its lines."""
+"""Converts a whole properties file of MirrorMaker 2 to a flow file, and reports what became of each of its lines."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from replicator.config.lint.flows import same_cluster, shared_target_topic
 from replicator.config.mistakes import Mark, Mistakes
 from replicator.config.mm2.clusters import ClusterDraft, cluster
+from replicator.config.mm2.context import ImportContext, stems
 from replicator.config.mm2.flows import FlowDraft, flow
-from replicator.config.mm2.ground import Ground, stems
 from replicator.config.mm2.header import header
-from replicator.config.mm2.layers import Layers, Place, layers
+from replicator.config.mm2.layers import Layers, ScopedEntry, layers
 from replicator.config.mm2.options import FLOW_ONLY, known
 from replicator.config.mm2.properties import Entry, Properties, read
 from replicator.config.mm2.report import Fate, Report, Row
@@ -32,9 +32,9 @@ _CONFIG = "connect-mirror-maker.sh reads such a file (mm2.properties)"
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The text of a flow file that `replicator validate` takes, and a row for each line it was made from.
+    """The text of a flow file that `replicator validate` accepts, and a row for each line that it was made from.
 
-    `variables` maps each environment variable that has to be set to what it has to hold.
+    `variables` maps each environment variable that has to be set to a description of its value.
     """
 
     text: str
@@ -44,10 +44,10 @@ class Imported:
 
 
 def convert(data: bytes, file: str) -> Imported:
-    """Convert the bytes of a properties file; `file` is how messages call it.
+    """Convert the bytes of a properties file; `file` is its name in messages.
 
     Raises:
-        ConfigError: The file cannot be understood; `problems` holds each mistake as ``file:line:column: ...``.
+        ConfigError: The file is not valid; `problems` holds each mistake as ``file:line:column: ...``.
     """
     mistakes = Mistakes(files=[file])
     properties = read(data, file, mistakes)
@@ -57,20 +57,22 @@ def convert(data: bytes, file: str) -> Imported:
     aliases = _aliases(clusters, file, mistakes)
     if clusters is None or not aliases:
         raise _error(file, mistakes)
-    ground = Ground(layers(properties, aliases, file, mistakes), Report(), stems(aliases))
-    ground.layers.of_all("clusters")
-    ground.report.add(clusters, Fate.CONVERTED, "clusters")
-    drafts = [cluster(ground, alias, clusters) for alias in aliases]
-    flows = _flows(ground, clusters, drafts)
+    context = ImportContext(layers(properties, aliases, file, mistakes), Report(), stems(aliases))
+    context.layers.of_all("clusters")
+    context.report.add(clusters, Fate.CONVERTED, "clusters")
+    drafts = [cluster(context, alias, clusters) for alias in aliases]
+    flows = _flows(context, clusters, drafts)
     if mistakes.found:
         raise _error(file, mistakes)
-    for row in (*_overwritten(properties), *_rest(ground)):
-        ground.report.add(*row)
-    return _imported(ground, file, drafts, flows)
+    for row in (*_overwritten(properties), *_rest(context)):
+        context.report.add(*row)
+    return _imported(context, file, drafts, flows)
 
 
-def _imported(ground: Ground, file: str, drafts: Sequence[ClusterDraft], flows: Sequence[FlowDraft]) -> Imported:
-    rows = ground.report.ordered()
+def _imported(
+    context: ImportContext, file: str, drafts: Sequence[ClusterDraft], flows: Sequence[FlowDraft]
+) -> Imported:
+    rows = context.report.ordered()
     body = ["version: 1", "", "clusters:"]
     body += [line for draft in drafts for line in indented(draft.lines)]
     live = [draft for draft in flows if not draft.broken]
@@ -80,8 +82,8 @@ def _imported(ground: Ground, file: str, drafts: Sequence[ClusterDraft], flows: 
         if draft.broken:
             lines = [comment(f"not written as a flow: {draft.broken}"), *commented(lines)]
         body += indented(lines)
-    text = "\n".join([*header(file, rows, ground.variables, flows), *body]) + "\n"
-    return Imported(text, rows, dict(ground.variables), tuple(draft.spec.name for draft in live))
+    text = "\n".join([*header(file, rows, context.variables, flows), *body]) + "\n"
+    return Imported(text, rows, dict(context.variables), tuple(draft.spec.name for draft in live))
 
 
 def _aliases(clusters: Entry | None, file: str, mistakes: Mistakes) -> tuple[str, ...]:
@@ -98,22 +100,22 @@ def _aliases(clusters: Entry | None, file: str, mistakes: Mistakes) -> tuple[str
     return () if refused else aliases
 
 
-def _flows(ground: Ground, clusters: Entry, drafts: Sequence[ClusterDraft]) -> list[FlowDraft]:
+def _flows(context: ImportContext, clusters: Entry, drafts: Sequence[ClusterDraft]) -> list[FlowDraft]:
     found: list[FlowDraft] = []
-    for source, target in ((a, b) for a in ground.layers.aliases for b in ground.layers.aliases if a != b):
-        enabled = ground.layers.of_flow(source, target, "enabled")
-        if enabled is not None and ground.layers.truth(enabled, default=False):
+    for source, target in ((a, b) for a in context.layers.aliases for b in context.layers.aliases if a != b):
+        enabled = context.layers.of_flow(source, target, "enabled")
+        if enabled is not None and context.layers.truth(enabled, default=False):
             name = _name(source, target, [draft.spec.name for draft in found])
-            found.append(flow(ground, source, target, name, enabled))
+            found.append(flow(context, source, target, name, enabled))
     if not found:
-        first = ground.layers.aliases[0]
-        other = next((alias for alias in ground.layers.aliases if alias != first), "OTHER")
-        ground.layers.wrong(clusters, f"no flow is switched on; needed: {first}->{other}.enabled = true")
+        first = context.layers.aliases[0]
+        other = next((alias for alias in context.layers.aliases if alias != first), "OTHER")
+        context.layers.wrong(clusters, f"no flow is enabled; needed: {first}->{other}.enabled = true")
     _conflicts(drafts, found)
     for draft in found:
         name, why = draft.spec.name, draft.broken
         fate, text = (Fate.BY_HAND, f"flow {name} is a comment: {why}") if why else (Fate.CONVERTED, f"flow {name}")
-        ground.report.add(draft.enabled, fate, text)
+        context.report.add(draft.enabled, fate, text)
     return found
 
 
@@ -126,7 +128,7 @@ def _name(source: str, target: str, taken: Sequence[str]) -> str:
 
 def _conflicts(drafts: Sequence[ClusterDraft], flows: Sequence[FlowDraft]) -> None:
     """Mark the flows that our rules about two clusters or two flows refuse."""
-    # A cluster whose address is in a variable gets one of its own: it cannot be compared.
+    # A cluster whose address is in a variable gets a unique one here: it cannot be compared.
     clusters = tuple(ClusterSpec(one.alias, one.bootstrap or ((f"{one.alias}.invalid", 1),)) for one in drafts)
     spec = Spec(Path(), DaemonSpec(Path()), CoordinatorSpec(), clusters, tuple(draft.spec for draft in flows))
     for at, draft in enumerate(flows):
@@ -148,58 +150,58 @@ def _conflicts(drafts: Sequence[ClusterDraft], flows: Sequence[FlowDraft]) -> No
 def _overwritten(properties: Properties) -> Iterator[tuple[Entry, Fate, str]]:
     last = {entry.key: entry.line for entry in properties.entries}
     for entry in properties.overruled:
-        yield entry, Fate.OVERRULED, f"the same key again: line {last[entry.key]} counts, the last one"
+        yield entry, Fate.OVERRULED, f"the key is repeated: line {last[entry.key]} counts, the last one"
 
 
-def _rest(ground: Ground) -> Iterator[tuple[Entry, Fate, str]]:
-    """Yield what became of every entry that nothing was said of."""
-    silent = {(place.source, place.target) for place in _silent(ground.layers)}
-    told = {row.line for row in ground.report.rows}
-    for place in (one for one in ground.layers.places.values() if one.entry.line not in told):
-        by = ground.layers.overruled.get(place.entry.line)
+def _rest(context: ImportContext) -> Iterator[tuple[Entry, Fate, str]]:
+    """Yield what became of every entry that has no row yet."""
+    silent = {(item.source, item.target) for item in _silent(context.layers)}
+    reported = {row.line for row in context.report.rows}
+    for item in (one for one in context.layers.scoped.values() if one.entry.line not in reported):
+        by = context.layers.overruled.get(item.entry.line)
         if by is not None:
-            yield place.entry, Fate.OVERRULED, f"line {by} decides; a cluster has one set of client options here"
-        elif place.target and place.name == "enabled":
-            yield place.entry, Fate.CONVERTED, "switched off: no flow"
-        elif (place.source, place.target) in silent:
-            pair = f"{place.source}->{place.target}"
-            yield place.entry, Fate.NONE, f"{pair} is not switched on; instead: {pair}.enabled = true, and import again"
+            yield item.entry, Fate.OVERRULED, f"line {by} decides; a cluster has one set of client options here"
+        elif item.target and item.name == "enabled":
+            yield item.entry, Fate.CONVERTED, "disabled: no flow"
+        elif (item.source, item.target) in silent:
+            pair = f"{item.source}->{item.target}"
+            yield item.entry, Fate.NONE, f"{pair} is not enabled; instead: {pair}.enabled = true, and import again"
         else:
-            yield (place.entry, *_unused(ground.layers, place))
+            yield (item.entry, *_unused(context.layers, item))
 
 
-def _silent(settings: Layers) -> Iterator[Place]:
-    for place in settings.places.values():
-        if place.target:
-            enabled = settings.places.get((place.source, place.target, "enabled"))
+def _silent(settings: Layers) -> Iterator[ScopedEntry]:
+    for item in settings.scoped.values():
+        if item.target:
+            enabled = settings.scoped.get((item.source, item.target, "enabled"))
             if enabled is None or enabled.entry.value.lower() != "true":
-                yield place
+                yield item
 
 
-def _unused(settings: Layers, place: Place) -> tuple[Fate, str]:
-    if place.source and not place.target and place.name in FLOW_ONLY:
+def _unused(settings: Layers, item: ScopedEntry) -> tuple[Fate, str]:
+    if item.source and not item.target and item.name in FLOW_ONLY:
         return (
             Fate.NONE,
-            f"MirrorMaker 2 does not read it for one cluster; instead: {place.source}->TARGET.{place.name}",
+            f"MirrorMaker 2 does not read it for one cluster; instead: {item.source}->TARGET.{item.name}",
         )
-    found = known(place.name)
+    found = known(item.name)
     if found is not None:
         return found
-    if place.entry.key in settings.aliases and place.entry.value.startswith("->"):
-        return Fate.BY_HAND, "a blank ends the key; instead: A->B.option without blanks, and import again"
-    if "->" in place.entry.key:
+    if item.entry.key in settings.aliases and item.entry.value.startswith("->"):
+        return Fate.BY_HAND, "a space ends the key; instead: A->B.option without spaces, and import again"
+    if "->" in item.entry.key:
         return (
             Fate.BY_HAND,
-            f"no such pair of clusters, known: {', '.join(settings.aliases)}; instead: put it right, and import again",
+            f"no such pair of clusters, known: {', '.join(settings.aliases)}; instead: correct it, and import again",
         )
-    if place.name in FLOW_ONLY:
+    if item.name in FLOW_ONLY:
         return Fate.OVERRULED, "each flow has its own"
-    return Fate.NONE, "not known as an option of MirrorMaker 2; check its spelling"
+    return Fate.NONE, "not a known option of MirrorMaker 2; check its spelling"
 
 
 def _error(file: str, mistakes: Mistakes) -> ConfigError:
     return ConfigError(
-        f"{file} cannot be understood as a file of MirrorMaker 2",
+        f"{file} cannot be read as a MirrorMaker 2 properties file",
         problems=mistakes.lines(),
-        next_step=f"put it right, then: replicator import mm2 {file}",
+        next_step=f"correct it, then: replicator import mm2 {file}",
     )

@@ -1,10 +1,10 @@
-"""One flow A->B of MirrorMaker 2 as one of ours."""
+"""Converts one flow A->B of MirrorMaker 2."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from replicator.config.mm2.ground import Ground
+from replicator.config.mm2.context import ImportContext
 from replicator.config.mm2.java_regex import NotOurs, names, patterns
 from replicator.config.mm2.properties import Entry
 from replicator.config.mm2.report import Fate
@@ -22,7 +22,7 @@ _GROUPS_EXCLUDE = "console-consumer-.*, connect-.*, __.*"
 class FlowDraft:
     """One flow as text (without its name), and as the values that rules about two flows need.
 
-    `enabled` is the entry that switches it on. `broken` says why it can only be a comment, or is empty.
+    `enabled` is the entry that enables it. `broken` says why it can only be a comment, or is empty.
     """
 
     enabled: Entry
@@ -31,81 +31,81 @@ class FlowDraft:
     broken: str
 
 
-def flow(ground: Ground, source: str, target: str, name: str, enabled: Entry) -> FlowDraft:
+def flow(context: ImportContext, source: str, target: str, name: str, enabled: Entry) -> FlowDraft:
     """Convert one flow; what cannot be understood is noted as a mistake."""
-    chosen = topics(ground, source, target)
+    chosen = topics(context, source, target)
     lines = [said(enabled, ""), f"from: {scalar(source)}", f"to: {scalar(target)}", *mapping("topics", chosen.lines)]
-    lines += _reading(ground, source, target)
-    lines += _replicas(ground, source, target)
-    lines += _settings(ground, source, target)
-    lines += _groups(ground, source, target)
-    lines += _acls(ground, source, target)
+    lines += _reading(context, source, target)
+    lines += _replicas(context, source, target)
+    lines += _settings(context, source, target)
+    lines += _groups(context, source, target)
+    lines += _acls(context, source, target)
     spec = FlowSpec(name=name, source=source, target=target, topics=chosen.selection, rename=chosen.rename)
     return FlowDraft(enabled, spec, lines, chosen.broken)
 
 
-def _reading(ground: Ground, source: str, target: str) -> Lines:
+def _reading(context: ImportContext, source: str, target: str) -> Lines:
     lines: Lines = []
-    reset = ground.layers.of_reader(source, target, "auto.offset.reset")
+    reset = context.layers.of_reader(source, target, "auto.offset.reset")
     if reset is not None:
         start = "latest" if reset.value == "latest" else "earliest"
-        ground.report.add(reset, Fate.CONVERTED, f"start of {source} to {target}")
+        context.report.add(reset, Fate.CONVERTED, f"start of {source} to {target}")
         lines += [
             said(reset, "for topics found at the first start; later ones from their first record"),
             f"start: {start}",
         ]
-    level = ground.layers.of_reader(source, target, "isolation.level")
+    level = context.layers.of_reader(source, target, "isolation.level")
     if level is None:
-        lines.append(comment("isolation: MirrorMaker 2 copies aborted records unless told; for that: read_uncommitted"))
+        lines.append(comment("isolation: MirrorMaker 2 copies aborted records by default; for that: read_uncommitted"))
         return lines
     isolation = "read_uncommitted" if level.value == "read_uncommitted" else "read_committed"
-    ground.report.add(level, Fate.CONVERTED, f"isolation of {source} to {target}")
+    context.report.add(level, Fate.CONVERTED, f"isolation of {source} to {target}")
     return [*lines, said(level, ""), f"isolation: {isolation}"]
 
 
-def _replicas(ground: Ground, source: str, target: str) -> Lines:
-    entry = ground.layers.of_flow(source, target, "replication.factor")
+def _replicas(context: ImportContext, source: str, target: str) -> Lines:
+    entry = context.layers.of_flow(source, target, "replication.factor")
     if entry is None:
         return [comment("replication_factor: as on the source; MirrorMaker 2 would create topics with 2 replicas")]
-    factor = ground.layers.whole(entry)
+    factor = context.layers.whole(entry)
     if 1 <= factor <= _FACTOR_MAX:
-        ground.report.add(entry, Fate.CONVERTED, f"replication_factor of {source} to {target}")
+        context.report.add(entry, Fate.CONVERTED, f"replication_factor of {source} to {target}")
         return [said(entry, ""), f"replication_factor: {factor}"]
-    ground.report.add(
-        entry, Fate.NONE, "the brokers' default cannot be asked for; instead: a number, or as on the source"
+    context.report.add(
+        entry, Fate.NONE, "the brokers' default cannot be requested; instead: a number, or as on the source"
     )
-    return [said(entry, "the brokers' default cannot be asked for"), "replication_factor: source"]
+    return [said(entry, "the brokers' default cannot be requested"), "replication_factor: source"]
 
 
-def _settings(ground: Ground, source: str, target: str) -> Lines:
+def _settings(context: ImportContext, source: str, target: str) -> Lines:
     lines: Lines = []
-    sync = ground.layers.of_flow(source, target, "sync.topic.configs.enabled")
-    if sync is not None and ground.layers.truth(sync, default=True):
-        ground.report.add(sync, Fate.BUILT_IN, "settings of topics are followed while running")
+    sync = context.layers.of_flow(source, target, "sync.topic.configs.enabled")
+    if sync is not None and context.layers.truth(sync, default=True):
+        context.report.add(sync, Fate.BUILT_IN, "settings of topics are followed while running")
     elif sync is not None:
         why = "settings of topics always follow the source; instead: topic_configs.exclude, override"
-        ground.report.add(sync, Fate.NONE, why)
+        context.report.add(sync, Fate.NONE, why)
         lines.append(said(sync, why))
-    refresh = ground.layers.of_flow(source, target, "refresh.topics.enabled")
-    if refresh is not None and ground.layers.truth(refresh, default=True):
-        ground.report.add(refresh, Fate.BUILT_IN, "new topics and partitions are found while running")
+    refresh = context.layers.of_flow(source, target, "refresh.topics.enabled")
+    if refresh is not None and context.layers.truth(refresh, default=True):
+        context.report.add(refresh, Fate.BUILT_IN, "new topics and partitions are found while running")
     elif refresh is not None:
         why = "new topics of the selection are always found; instead: list full names in topics.include"
-        ground.report.add(refresh, Fate.NONE, why)
+        context.report.add(refresh, Fate.NONE, why)
         lines.append(said(refresh, why))
-    return [*lines, *mapping("topic_configs", _excluded_settings(ground, source, target))]
+    return [*lines, *mapping("topic_configs", _excluded_settings(context, source, target))]
 
 
-def _excluded_settings(ground: Ground, source: str, target: str) -> Lines:
-    entry = ground.layers.of_flow(source, target, "config.properties.exclude", "config.properties.blacklist")
+def _excluded_settings(context: ImportContext, source: str, target: str) -> Lines:
+    entry = context.layers.of_flow(source, target, "config.properties.exclude", "config.properties.blacklist")
     if entry is None:
         return []
     try:
         found, unknown = names(entry.value, KNOWN)
     except NotOurs as error:
-        ground.report.add(entry, Fate.BY_HAND, f"{error}; instead: list the settings in topic_configs.exclude")
+        context.report.add(entry, Fate.BY_HAND, f"{error}; instead: list the settings in topic_configs.exclude")
         return [said(entry, f"{error}; list the settings"), "# exclude: []"]
-    ground.report.add(entry, Fate.CONVERTED, f"topic_configs.exclude of {source} to {target}")
+    context.report.add(entry, Fate.CONVERTED, f"topic_configs.exclude of {source} to {target}")
     kept = [one for one in (*found, *unknown) if one not in EXACT_COPY]
     lines = [said(entry, "")]
     forced = [one for one in found if one in EXACT_COPY]
@@ -114,8 +114,8 @@ def _excluded_settings(ground: Ground, source: str, target: str) -> Lines:
     return [*lines, *sequence("exclude", [scalar(one) for one in kept])] if kept else [*lines, "# exclude: []"]
 
 
-def _groups(ground: Ground, source: str, target: str) -> Lines:
-    layers = ground.layers
+def _groups(context: ImportContext, source: str, target: str) -> Lines:
+    layers = context.layers
     sync = layers.of_flow(source, target, "sync.group.offsets.enabled")
     on = layers.truth(sync, default=False)
     chosen = {
@@ -125,51 +125,51 @@ def _groups(ground: Ground, source: str, target: str) -> Lines:
     every = layers.of_flow(source, target, "sync.group.offsets.interval.seconds")
     where = f"of {source} to {target}"
     if sync is not None:
-        ground.report.add(sync, Fate.CONVERTED, f"groups {where}")
+        context.report.add(sync, Fate.CONVERTED, f"groups {where}")
     for key, entry in {**chosen, "sync_every": every}.items():
         if entry is not None and on:
-            ground.report.add(entry, Fate.CONVERTED, f"groups.{key} {where}")
+            context.report.add(entry, Fate.CONVERTED, f"groups.{key} {where}")
         elif entry is not None:
-            why = "sync.group.offsets.enabled is off: no offsets of groups are written to the target"
-            ground.report.add(entry, Fate.OVERRULED, why)
+            why = "sync.group.offsets.enabled is off: no group offsets are written to the target"
+            context.report.add(entry, Fate.OVERRULED, why)
     if not on:
-        told = "no offsets of groups are written to the target"
+        remark = "no group offsets are written to the target"
         reason = (
-            said(sync, told)
+            said(sync, remark)
             if sync is not None
-            else comment("MirrorMaker 2 writes no offsets of groups to the target unless told")
+            else comment("MirrorMaker 2 writes no group offsets to the target by default")
         )
         return [reason, "groups: {include: []}"]
     lines = [said(sync, "")]
     for key, default in (("include", ".*"), ("exclude", _GROUPS_EXCLUDE)):
-        lines += _group_list(ground, key, chosen[key], default)
+        lines += _group_list(context, key, chosen[key], default)
     seconds = 60 if every is None else max(1, layers.whole(every))
     lines += [comment("sync_every: the default") if every is None else said(every, "")]
     return mapping("groups", [*lines, f"sync_every: {format_duration(seconds)}"])
 
 
-def _group_list(ground: Ground, key: str, entry: Entry | None, default: str) -> Lines:
+def _group_list(context: ImportContext, key: str, entry: Entry | None, default: str) -> Lines:
     try:
         found = [
             pattern_text(one) for one in patterns(default if entry is None else entry.value, excludes=key == "exclude")
         ]
     except NotOurs as error:
         if entry is not None:
-            ground.report.add(entry, Fate.BY_HAND, f"{error}; instead: write groups.{key}")
-        # Nothing follows until somebody has said which: too many would be worse.
+            context.report.add(entry, Fate.BY_HAND, f"{error}; instead: write groups.{key}")
+        # No group follows until somebody has said which ones: extra groups would be worse.
         return [said(entry, str(error)), "include: []" if key == "include" else "# exclude: []"]
-    told = comment(f"{key}: the default") if entry is None else said(entry, "")
-    return [told, *sequence(key, found)]
+    remark = comment(f"{key}: the default") if entry is None else said(entry, "")
+    return [remark, *sequence(key, found)]
 
 
-def _acls(ground: Ground, source: str, target: str) -> Lines:
-    entry = ground.layers.of_flow(source, target, "sync.topic.acls.enabled")
-    on = ground.layers.truth(entry, default=True)
+def _acls(context: ImportContext, source: str, target: str) -> Lines:
+    entry = context.layers.of_flow(source, target, "sync.topic.acls.enabled")
+    on = context.layers.truth(entry, default=True)
     if entry is not None and on:
-        ground.report.add(entry, Fate.CONVERTED, f"acls.mirror of {source} to {target}")
+        context.report.add(entry, Fate.CONVERTED, f"acls.mirror of {source} to {target}")
     elif entry is not None:
-        ground.report.add(entry, Fate.CONVERTED, "acls.mirror is off unless written")
+        context.report.add(entry, Fate.CONVERTED, "acls.mirror is off unless written")
     if not on:
         return []
-    told = comment("MirrorMaker 2 copies ACLs by default") if entry is None else said(entry, "")
-    return [told, *mapping("acls", ["mirror: true"])]
+    remark = comment("MirrorMaker 2 copies ACLs by default") if entry is None else said(entry, "")
+    return [remark, *mapping("acls", ["mirror: true"])]

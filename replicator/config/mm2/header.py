@@ -1,4 +1,4 @@
-"""The first lines of the written file: how it came to be, what to set, and what has no counterpart."""
+"""The first lines of the written file: where it comes from, what to set, and what has no counterpart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicator.config.mm2.yaml_text import comment
 _FIRST_RUN = (
     "A topic that MirrorMaker 2 has filled stops as `foreign_writer`, since its offsets differ from the source's.",
     "Stop MirrorMaker 2, then take it over with mapped offsets: replicator mirror resolve FLOW TOPIC --how accept",
-    "To have the source's own offsets, begin anew: --how recreate, or choose another topics.rename.",
+    "To have the source's own offsets, start over: --how recreate, or choose another topics.rename.",
 )
 _LOOP = (
     "copy in both directions under the same names: every record would come back.",
@@ -50,7 +50,7 @@ def _listed(title: str, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _loops(flows: Sequence[FlowDraft]) -> Iterator[tuple[str, str]]:
-    """Yield each pair of flows in opposite directions of which neither renames, and which have a topic in common."""
+    """Yield each pair of flows in opposite directions that do not rename and have a topic in common."""
     plain = [flow.spec for flow in flows if not flow.broken and flow.spec.rename.prefix is None]
     for at, one in enumerate(plain):
         for other in plain[:at]:

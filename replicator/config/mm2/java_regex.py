@@ -1,4 +1,4 @@
-"""MirrorMaker 2's lists of names and Java regular expressions, as our patterns.
+"""Converts MirrorMaker 2's lists of names and Java regular expressions to our patterns.
 
 MirrorMaker splits a list at its commas and joins the parts with `|`; the whole must match a whole name.
 """
@@ -33,23 +33,23 @@ _SHARED_FLAGS = frozenset("ims-")
 
 
 class NotOurs(ValueError):
-    """A regular expression that cannot be said in ours; the message is the reason."""
+    """A regular expression that has no counterpart in ours; the message is the reason."""
 
 
 def patterns(value: str, *, excludes: bool = False) -> tuple[Pattern, ...]:
     """Return the patterns of a list, each once.
 
-    A plain name stays a plain name, although its dots match any character in a regex: a name is what was meant.
-    In an exclude list they become `?`, so that nothing is copied that MirrorMaker left out.
+    A plain name stays a plain name, although its dots match any character in a regex: its author meant a name.
+    In an exclude list dots become `?`, so that nothing is copied that MirrorMaker left out.
 
     Raises:
-        NotOurs: A part is no regular expression of ours.
+        NotOurs: A part is not a regular expression of ours.
     """
     parts = [part.strip() for part in value.split(",") if part.strip()]
     try:
         found = [pattern for part in parts for pattern in _part(part, excludes=excludes)]
     except NotOurs:
-        whole = "|".join(parts)  # a comma inside a group, as in (orders,billing)-.*, works there by this accident
+        whole = "|".join(parts)  # by this accident a comma inside a group works in MirrorMaker: (orders,billing)-.*
         if len(parts) == 1:
             raise
         found = list(_part(whole, excludes=excludes))
@@ -86,7 +86,7 @@ def _part(part: str, *, excludes: bool) -> Iterator[Pattern]:
 
 
 def _translate(text: str) -> str:
-    """Return the same expression in RE2's words; what both share stays."""
+    """Return the same expression in RE2's syntax; what both share stays."""
     return "".join(_step(match) for match in _STEP.finditer(text))
 
 
@@ -101,7 +101,7 @@ def _step(match: re.Match[str]) -> str:
         inner = re.sub(r"^\^?\]?", "", body)
         return f"[{body.removesuffix(inner)}{_translate(inner)}]"  # its escapes
     if match["count"] is not None:
-        raise NotOurs("a '{' that begins no count; a comma separates the list, so {1,3} cannot be said in it")
+        raise NotOurs("a '{' that does not begin a count; commas separate the list, so {1,3} cannot be used in it")
     if match["group"] is not None:
         return "(?P<"
     if match["flags"] is not None and not set(group[2:-1]) <= _SHARED_FLAGS:
@@ -125,13 +125,13 @@ def _compile(text: str, part: str) -> None:
     try:
         compiled(text)
     except BadRegex as error:
-        raise NotOurs(f"{part!r} is no regular expression of RE2: {error}") from None
+        raise NotOurs(f"{part!r} is not an RE2 regular expression: {error}") from None
 
 
 def _choices(text: str) -> list[str]:
-    """Return the alternatives of an expression; matching any of them as a whole is the same."""
+    """Return the alternatives of an expression: it matches a name if one of them matches the whole name."""
     if text.startswith("(?") and not text.startswith("(?:"):
-        return [text]  # flags reach over all alternatives
+        return [text]  # flags apply to all alternatives
     parts, depth = [""], 0
     for match in _STEP.finditer(text):
         sign = match[0]

@@ -1,4 +1,4 @@
-"""Which line of the file decides: a flow's own, its cluster's, or one for all."""
+"""Which line of the file decides an option: the flow's own, its cluster's, or one without a prefix."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _ENV_PROVIDER = "EnvVarConfigProvider"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """An entry's scope and its option: of a flow (source, target), of a cluster (source alone), or of all."""
+class ScopedEntry:
+    """An entry with its scope and option: for a flow (source and target), for a cluster (source alone), or for all."""
 
     entry: Entry
     name: str
@@ -26,15 +26,15 @@ class Place:
 
 @dataclass(slots=True)
 class Layers:
-    """The entries by scope, which of them decided something, and by which line the others are overruled.
+    """The entries by scope, and for each overruled line the line that overrules it.
 
-    `file` and `mistakes` are for values that cannot be meant.
+    `file` and `mistakes` are for invalid values.
     """
 
     file: str
     mistakes: Mistakes
     aliases: tuple[str, ...]
-    places: dict[tuple[str, str, str], Place] = field(default_factory=dict)
+    scoped: dict[tuple[str, str, str], ScopedEntry] = field(default_factory=dict)
     overruled: dict[int, int] = field(default_factory=dict)
 
     def of_all(self, name: str) -> Entry | None:
@@ -84,8 +84,8 @@ class Layers:
         return match[3] if kind is not None and kind.value.endswith(_ENV_PROVIDER) else None
 
     def _first(self, keys: Sequence[tuple[str, str, str]]) -> Entry | None:
-        """Return the first entry there is; those behind it are overruled by it, here."""
-        found = [self.places[key].entry for key in keys if key in self.places]
+        """Return the first entry that exists; note that it overrules the later ones."""
+        found = [self.scoped[key].entry for key in keys if key in self.scoped]
         if not found:
             return None
         for other in found[1:]:
@@ -99,7 +99,7 @@ def provided(value: str) -> bool:
 
 
 def layers(properties: Properties, aliases: tuple[str, ...], file: str, mistakes: Mistakes) -> Layers:
-    """Sort the entries into their scopes; the longest alias wins, since aliases may hold dots."""
+    """Sort the entries into their scopes; the longest alias wins, since aliases may contain dots."""
     result = Layers(file, mistakes, aliases)
     pairs = [(f"{a}->{b}.", a, b) for a in aliases for b in aliases if a != b]
     prefixes = [*pairs, *((f"{alias}.", alias, "") for alias in aliases)]
@@ -107,5 +107,5 @@ def layers(properties: Properties, aliases: tuple[str, ...], file: str, mistakes
     for entry in properties.entries:
         scope = next((one for one in prefixes if entry.key.startswith(one[0])), ("", "", ""))
         name = entry.key.removeprefix(scope[0])
-        result.places[(scope[1], scope[2], name)] = Place(entry, name, scope[1], scope[2])
+        result.scoped[(scope[1], scope[2], name)] = ScopedEntry(entry, name, scope[1], scope[2])
     return result

@@ -1,4 +1,4 @@
-"""Options of MirrorMaker 2 that no key of a flow file stands for: what is there instead.
+"""Options of MirrorMaker 2 without a key in the flow file: what replaces them.
 
 The first pattern that matches the whole option (without `A.` or `A->B.`) counts.
 """
@@ -74,17 +74,17 @@ OPTIONS: tuple[tuple[str, Fate, str], ...] = (
     (
         r"(group|config\.property)\.filter\.class|forwarding\.admin\.class|add\.(source|target)\.alias\.to\.metrics",
         Fate.NONE,
-        "classes of Java cannot be run; instead: say the selection in lists",
+        "Java classes cannot be run; instead: write the selection as lists",
     ),
     (
         r"use\.defaults\.from",
         Fate.NONE,
-        "settings that a topic inherits are not copied, but retention and clean-up; instead: topic_configs.override",
+        "settings that a topic inherits are not copied, except retention and clean-up; instead: topic_configs.override",
     ),
     (r"config\.providers.*", Fate.NONE, "instead: variables ${VAR}, or password_file"),
     (r"metric\.reporters|metrics\..*|auto\.include\.jmx\.reporter", Fate.NONE, "instead: /metrics (Prometheus)"),
-    (r"predicates.*|transforms.*", Fate.NONE, "records are never changed; instead: a stream processor behind the copy"),
-    (r"errors\..*", Fate.BUILT_IN, "nothing is skipped: a partition that cannot go on stops with a named reason"),
+    (r"predicates.*|transforms.*", Fate.NONE, "records are never changed; instead: a stream processor after the copy"),
+    (r"errors\..*", Fate.BUILT_IN, "nothing is skipped: a partition that cannot continue stops with a named reason"),
     (
         r"admin\.timeout\.ms|consumer\.poll\.timeout\.ms",
         Fate.NONE,
@@ -98,7 +98,7 @@ OPTIONS: tuple[tuple[str, Fate, str], ...] = (
     (
         r"max\.request\.size",
         Fate.BUILT_IN,
-        "batches are sent as they are; the target topic takes what the source's took (max.message.bytes)",
+        "batches are sent as they are; the target topic accepts what the source's accepted (max.message.bytes)",
     ),
     (
         r"producer\.override\..*|consumer\.override\..*|interceptor\.classes",
@@ -119,7 +119,7 @@ _CLIENT = re.compile(r"((source|target)\.)?(consumer|producer|admin)\.(override\
 
 
 def known(name: str) -> tuple[Fate, str] | None:
-    """Return what became of an option, or None for one that is not known; client prefixes do not matter."""
+    """Return what became of an option, or None for an unknown one; client prefixes do not matter."""
     for one in dict.fromkeys((name, _CLIENT.sub("", name, count=1))):
         for pattern, fate, text in _COMPILED:
             if pattern.fullmatch(one):

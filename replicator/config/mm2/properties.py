@@ -1,4 +1,4 @@
-"""A Java properties file as entries with their lines, read the way `java.util.Properties` reads a stream."""
+"""Reads a Java properties file as entries with line numbers, the way `java.util.Properties` reads a stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One `key = value`; `line` is where the key begins, counted from 1. The value has no blanks at its ends."""
+    """One `key = value`; `line` is where the key begins, counted from 1. The value has no spaces at its ends."""
 
     key: str
     value: str
@@ -24,7 +24,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """The entries of a file in their order, each key once; `overruled` holds those that a later line replaced."""
+    """The entries of a file in order, each key once; `overruled` holds those that a later line replaced."""
 
     entries: tuple[Entry, ...]
     overruled: tuple[Entry, ...] = ()
@@ -33,7 +33,7 @@ class Properties:
 def read(data: bytes, file: str, mistakes: Mistakes) -> Properties:
     """Return the entries of a file; an escape that Java would refuse is noted as a mistake, and ends the reading.
 
-    Bytes are Latin-1, as for Java's reader of streams; anything else is written with escapes there.
+    Bytes are Latin-1, as in Java's reader of streams; other characters are written as escapes.
     """
     line = 1
     found: list[Entry] = []
@@ -45,7 +45,7 @@ def read(data: bytes, file: str, mistakes: Mistakes) -> Properties:
     except javaproperties.InvalidUEscapeError:
         # The escape is not repeated: it may be part of a secret.
         mistakes.add(
-            Mark(file, line, 1), (), "\\u without four hexadecimal digits behind it; allowed: \\uXXXX, or \\\\u"
+            Mark(file, line, 1), (), "\\u without four hexadecimal digits after it; allowed: \\uXXXX, or \\\\u"
         )
     return _each_once(found)
 

@@ -16,7 +16,7 @@ class Fate(enum.StrEnum):
     """What the flow file has for an option of MirrorMaker 2."""
 
     CONVERTED = "converted"
-    BUILT_IN = "built in"  # nothing to write: it is always so
+    BUILT_IN = "built in"  # nothing to write: this is always the behaviour
     OVERRULED = "overruled"  # another line decides
     BY_HAND = "by hand"  # something has to be done first
     NONE = "none"
@@ -27,7 +27,7 @@ NAMED_IN_HEADER = (Fate.BY_HAND, Fate.NONE)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the properties file. `line` 0 stands for a default that no line names."""
+    """One line of the properties file. `line` 0 means a default that no line names."""
 
     line: int
     key: str
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(slots=True)
 class Report:
-    """Collects rows; a line that speaks for several flows or clusters may have several."""
+    """Collects rows; a line that applies to several flows or clusters may have several."""
 
     rows: list[Row] = field(default_factory=list)
 
@@ -51,11 +51,11 @@ class Report:
 
 
 def one_line(text: str) -> str:
-    """Return text as a comment may hold it: an escape in the file must not end the comment."""
+    """Return text that is safe in a comment: an escape in the file must not end the comment."""
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def shown_key(entry: Entry) -> str:
-    """Return the key, unless it may be something else: a broken continuation makes keys of values."""
+    """Return the key, unless it may be something else: a broken continuation line turns values into keys."""
     sure = entry.value or "." in entry.key
     return entry.key if sure and _KEY.fullmatch(entry.key) else UNNAMED

@@ -1,4 +1,4 @@
-"""Which topics a flow of MirrorMaker 2 copies, and how they are called on the target."""
+"""Which topics a flow of MirrorMaker 2 copies, and their names on the target."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from replicator.config.mm2.ground import Ground
+from replicator.config.mm2.context import ImportContext
 from replicator.config.mm2.java_regex import NotOurs, patterns
 from replicator.config.mm2.layers import provided
 from replicator.config.mm2.properties import Entry
@@ -17,7 +17,7 @@ from replicator.core.topics.selection import matches, reserved
 from replicator.model.spec import Pattern, PatternKind, Rename, Selection
 
 _DEFAULT_EXCLUDE = r"MirrorMaker's own default excludes, and its internal topics, are never matched by a pattern here"
-_ANY_SIGN = "'?' is any one character, as the '.' of the regex was; write '.' if a dot was meant"
+_ANY_SIGN = "'?' matches any one character, as '.' did in the regex; write '.' if a dot was meant"
 _DOTS = "a dot in a plain name is taken as a dot"
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,248}", re.ASCII)
 
@@ -32,13 +32,13 @@ class Topics:
     broken: str = ""
 
 
-def topics(ground: Ground, source: str, target: str) -> Topics:
+def topics(context: ImportContext, source: str, target: str) -> Topics:
     """Convert the lists of topics and the naming of one flow."""
     result = Topics()
-    _filter(ground, source, target, result)
-    include, listed = _include(ground, source, target, result)
-    rename, renamed = _rename(ground, source, target, result)
-    exclude, left_out = _exclude(ground, source, target, result, cycles=rename.prefix is not None)
+    _filter(context, source, target, result)
+    include, listed = _include(context, source, target, result)
+    rename, renamed = _rename(context, source, target, result)
+    exclude, left_out = _exclude(context, source, target, result, cycles=rename.prefix is not None)
     result.rename = rename
     sound, dropped = _sound(include, exclude)
     result.selection = Selection(sound, exclude)
@@ -52,41 +52,41 @@ def topics(ground: Ground, source: str, target: str) -> Topics:
     return result
 
 
-def _filter(ground: Ground, source: str, target: str, result: Topics) -> None:
-    entry = ground.layers.of_flow(source, target, "topic.filter.class")
+def _filter(context: ImportContext, source: str, target: str, result: Topics) -> None:
+    entry = context.layers.of_flow(source, target, "topic.filter.class")
     if entry is None:
         return
     name = entry.value.rpartition(".")[2]
     if name == "DefaultTopicFilter":
-        ground.report.add(entry, Fate.CONVERTED, "topics.include and topics.exclude")
+        context.report.add(entry, Fate.CONVERTED, "topics.include and topics.exclude")
         return
-    result.broken = f"what {name} selects is not known here; say it in include and exclude, then uncomment the flow"
-    ground.report.add(entry, Fate.BY_HAND, "a class of Java cannot be run; instead: topics.include and topics.exclude")
+    result.broken = f"what {name} selects is not known here; list it in include and exclude, then uncomment the flow"
+    context.report.add(entry, Fate.BY_HAND, "a Java class cannot be run; instead: topics.include and topics.exclude")
 
 
-def _include(ground: Ground, source: str, target: str, result: Topics) -> tuple[tuple[Pattern, ...], Lines]:
-    entry = ground.layers.of_flow(source, target, "topics", "topics.whitelist")
+def _include(context: ImportContext, source: str, target: str, result: Topics) -> tuple[tuple[Pattern, ...], Lines]:
+    entry = context.layers.of_flow(source, target, "topics", "topics.whitelist")
     if entry is None:
         return (Pattern(PatternKind.GLOB, "*"),), [comment("MirrorMaker 2 copies every topic unless told otherwise")]
-    found = _list(ground, entry, result, excludes=False)
+    found = _list(context, entry, result, excludes=False)
     if found:
-        ground.report.add(entry, Fate.CONVERTED, f"topics.include of {source} to {target}")
+        context.report.add(entry, Fate.CONVERTED, f"topics.include of {source} to {target}")
     return found, [said(entry, ""), *_remarks(entry, found)]
 
 
 def _exclude(
-    ground: Ground, source: str, target: str, result: Topics, *, cycles: bool
+    context: ImportContext, source: str, target: str, result: Topics, *, cycles: bool
 ) -> tuple[tuple[Pattern, ...], Lines]:
-    entry = ground.layers.of_flow(source, target, "topics.exclude", "topics.blacklist")
+    entry = context.layers.of_flow(source, target, "topics.exclude", "topics.blacklist")
     found: tuple[Pattern, ...] = ()
     lines = [comment(_DEFAULT_EXCLUDE)]
     if entry is not None:
-        found = _list(ground, entry, result, excludes=True)
+        found = _list(context, entry, result, excludes=True)
         lines = [said(entry, ""), *_remarks(entry, found)]
         if found:
-            ground.report.add(entry, Fate.CONVERTED, f"topics.exclude of {source} to {target}")
+            context.report.add(entry, Fate.CONVERTED, f"topics.exclude of {source} to {target}")
     if cycles:
-        own = _cycle(ground, source, target)
+        own = _cycle(context, source, target)
         lines.append(
             comment(f"{own[0].text}: topics that came from {target} do not go back there, as in MirrorMaker 2")
         )
@@ -94,14 +94,14 @@ def _exclude(
     return found, lines
 
 
-def _cycle(ground: Ground, source: str, target: str) -> tuple[Pattern, ...]:
-    """Return what MirrorMaker's check for cycles leaves out: names in which the target's alias is a step."""
-    sign = _separator(ground, source, target)[1]
+def _cycle(context: ImportContext, source: str, target: str) -> tuple[Pattern, ...]:
+    """Return what MirrorMaker's check for cycles leaves out: names that went through the target's alias."""
+    sign = _separator(context, source, target)[1]
     first, later = f"{target}{sign}*", f"*{sign}{target}{sign}*"
     return (Pattern(PatternKind.GLOB, first), Pattern(PatternKind.GLOB, later))
 
 
-def _list(ground: Ground, entry: Entry, result: Topics, *, excludes: bool) -> tuple[Pattern, ...]:
+def _list(context: ImportContext, entry: Entry, result: Topics, *, excludes: bool) -> tuple[Pattern, ...]:
     reason = "it comes from a config provider" if provided(entry.value) else ""
     if not reason:
         try:
@@ -109,7 +109,7 @@ def _list(ground: Ground, entry: Entry, result: Topics, *, excludes: bool) -> tu
         except NotOurs as error:
             reason = str(error)
     result.broken = f"line {entry.line}: {entry.key}: {reason}"
-    ground.report.add(entry, Fate.BY_HAND, f"{reason}; instead: write the list anew, and uncomment the flow")
+    context.report.add(entry, Fate.BY_HAND, f"{reason}; instead: write a new list, and uncomment the flow")
     return ()
 
 
@@ -138,42 +138,42 @@ def _useless(pattern: Pattern, exclude: tuple[Pattern, ...]) -> str:
     if pattern in exclude:
         return "it is excluded as well"
     if full_name(pattern) and not matches(Selection((pattern,), exclude), pattern.text):
-        return "an exclude takes it away"
+        return "an exclude removes it"
     return ""
 
 
-def _separator(ground: Ground, source: str, target: str) -> tuple[Entry | None, str]:
-    entry = ground.layers.of_flow(source, target, "replication.policy.separator")
+def _separator(context: ImportContext, source: str, target: str) -> tuple[Entry | None, str]:
+    entry = context.layers.of_flow(source, target, "replication.policy.separator")
     return entry, "." if entry is None else entry.value
 
 
-def _rename(ground: Ground, source: str, target: str, result: Topics) -> tuple[Rename, Lines]:
-    entry = ground.layers.of_flow(source, target, "replication.policy.class")
+def _rename(context: ImportContext, source: str, target: str, result: Topics) -> tuple[Rename, Lines]:
+    entry = context.layers.of_flow(source, target, "replication.policy.class")
     name = "DefaultReplicationPolicy" if entry is None else entry.value.rpartition(".")[2]
     if name != "DefaultReplicationPolicy":
         if "Identity" not in name and not result.broken:
             result.broken = (
                 f"the naming of {name} is not known here; write topics.rename, or leave it out for the same names"
             )
-        return Rename(), list(_same_names(ground, entry, name))
-    separator, sign = _separator(ground, source, target)
+        return Rename(), list(_same_names(context, entry, name))
+    separator, sign = _separator(context, source, target)
     for one in (entry, separator):
         if one is not None:
-            ground.report.add(one, Fate.CONVERTED, f"topics.rename of {source} to {target}")
+            context.report.add(one, Fate.CONVERTED, f"topics.rename of {source} to {target}")
     if separator is not None and sign and not _PREFIX.fullmatch(sign):
-        ground.layers.wrong(separator, "no topic name can hold this separator")
+        context.layers.wrong(separator, "no topic name can hold this separator")
     prefix = source + sign
-    told = said(separator or entry, "") if separator or entry else comment("DefaultReplicationPolicy, the default")
-    return Rename(prefix=prefix), [told, f"rename: {{prefix: {literal(prefix)}}}"]
+    remark = said(separator or entry, "") if separator or entry else comment("DefaultReplicationPolicy, the default")
+    return Rename(prefix=prefix), [remark, f"rename: {{prefix: {literal(prefix)}}}"]
 
 
-def _same_names(ground: Ground, entry: Entry | None, name: str) -> Iterator[str]:
+def _same_names(context: ImportContext, entry: Entry | None, name: str) -> Iterator[str]:
     if entry is None:
         return
     if "Identity" in name:
-        ground.report.add(entry, Fate.CONVERTED, "topics keep their names: no topics.rename")
+        context.report.add(entry, Fate.CONVERTED, "topics keep their names: no topics.rename")
         yield said(entry, "topics keep their names")
         return
-    why = "a class of Java cannot be run; instead: topics.rename, or none for the same names, and uncomment the flow"
-    ground.report.add(entry, Fate.BY_HAND, why)
+    why = "a Java class cannot be run; instead: topics.rename, or none for the same names, and uncomment the flow"
+    context.report.add(entry, Fate.BY_HAND, why)
     yield said(entry, why)

@@ -1,4 +1,4 @@
-"""Settings of topics, by which lists of regular expressions become lists of names."""
+"""Topic settings; with these, lists of regular expressions become lists of names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from replicator.config.lint.flows import FORCED_CONFIGS
 from replicator.core.topics.configs import FORCED_NAMES
 
 EXACT_COPY = frozenset({*FORCED_CONFIGS, *FORCED_NAMES})
-"""What the replicator sets itself: to leave it alone is no choice of the file."""
+"""Settings that the replicator always sets itself: a file cannot exclude them."""
 
 KNOWN = EXACT_COPY | {
     "cleanup.policy",

@@ -1,4 +1,4 @@
-"""YAML written by hand, since every decision gets its comment where it stands."""
+"""Writes YAML by hand, since every decision gets a comment beside it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Lines = list[str]
 
 
 def scalar(text: str) -> str:
-    """Return text as YAML; anything but a plain word in quotes. A `$` is for the caller to double."""
+    """Return text as YAML; anything but a plain word is quoted. The caller doubles each `$`."""
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
     return json.dumps(text)
 
 
 def literal(text: str) -> str:
-    """Return text as YAML that no variable is put into."""
+    """Return text as YAML in which nothing is taken for a variable."""
     return scalar(text.replace("$", "$$"))
 
 
@@ -37,7 +37,7 @@ def comment(text: str) -> str:
 
 
 def said(entry: Entry | None, what: str) -> str:
-    """Return a comment for a decision: its line and value, and what we do. Not for values that may be secret."""
+    """Return a comment for a decision: its line and value, and what we do. Not for values that may be secrets."""
     if entry is None:
         return comment(what)
     value = entry.value if len(entry.value) <= _SHOWN_MAX else entry.value[:_SHOWN_MAX] + "..."
@@ -45,17 +45,17 @@ def said(entry: Entry | None, what: str) -> str:
 
 
 def indented(lines: Iterable[str], levels: int = 1) -> Lines:
-    """Return the lines further in."""
+    """Return the lines with more indentation."""
     return [_STEP * levels + line if line else line for line in lines]
 
 
 def commented(lines: Iterable[str]) -> Lines:
-    """Return the lines as a comment, to be used by taking the signs away."""
+    """Return the lines as a comment, to be used by removing the `#`."""
     return [f"# {line}" for line in lines]
 
 
 def mapping(key: str, lines: Sequence[str]) -> Lines:
-    """Return a mapping with its lines; only comments in it make the key a comment too."""
+    """Return a mapping with its lines; if they are all comments, the key is one, too."""
     live = any(not line.lstrip().startswith("#") for line in lines)
     return [f"{key}:", *indented(lines)] if live else [*commented([f"{key}:"]), *indented(lines)] if lines else []
 
@@ -67,7 +67,7 @@ def sequence(key: str, items: Sequence[str]) -> Lines:
 
 
 def pattern_text(pattern: Pattern) -> str:
-    """Return a pattern as a list holds it."""
+    """Return a pattern as it is written in a list."""
     if pattern.kind is PatternKind.REGEX:
         return f"{{regex: {json.dumps(pattern.text.replace('$', '$$'))}}}"
     return json.dumps(pattern.text)

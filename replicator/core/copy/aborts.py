@@ -1,4 +1,4 @@
-"""Which batches of an answer belong to aborted transactions."""
+"""Which batches of a fetch response belong to aborted transactions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from replicator.model.batch import TRANSACTIONAL_BIT, BatchHeader
 
 
 class Aborts:
-    """Which batches belong to aborted transactions, from the broker's list and the markers in between.
+    """Finds the batches of aborted transactions, from the broker's list and the markers in between.
 
-    As Kafka's own consumer does it (CompletedFetch): a producer's batches are aborted from its first offset on until
-    its next marker, which can only be the one that aborted them.
+    It works like Kafka's own consumer (CompletedFetch): a producer's batches are aborted from its listed first offset
+    up to its next marker, which can only be the one that aborted them.
     """
 
     __slots__ = ("_active", "_coming")
@@ -21,7 +21,7 @@ class Aborts:
         self._active: set[int] = set()
 
     def observe(self, header: BatchHeader) -> bool:
-        """Take the next batch of the answer; return whether it was aborted."""
+        """Take the next batch of the response; return whether it was aborted."""
         while self._coming and self._coming[-1][1] < header.next_offset:
             self._active.add(self._coming.pop()[0])
         if header.is_control:

@@ -1,6 +1,6 @@
-"""One classifier per question about a broker's answer, with the reason beside each case.
+"""One classifier per question about a broker's response, with the reason beside each case.
 
-Numbers are Kafka's error codes (the protocol's own table); unknown ones fall to the safe side.
+Numbers are Kafka's error codes (the protocol's own table); unknown ones count as the safe case.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ import enum
 
 
 class ProduceOutcome(enum.Enum):
-    """What an answer to our Produce says about one batch."""
+    """What a Produce response says about one batch."""
 
     ACCEPTED = "accepted"
-    """In the log, at the offset the answer carries (also for an exact repeat: KAFKA_FACTS K5)."""
+    """In the log, at the offset that the response carries (also for an exact repeat: KAFKA_FACTS K5)."""
     DUPLICATE = "duplicate"
     """In the log, but the broker no longer knows at which offset."""
     OUT_OF_ORDER = "refused"
-    """Not appended: our sequence is not the next one. Another writer of the same flow was faster, or we were lost."""
+    """Not appended: our sequence is not the next one. Another writer of the same flow was faster, or the broker lost
+    our producer state."""
     FENCED = "fenced"
-    """Not appended, never will be: a higher epoch stands on this partition."""
+    """Not appended, never will be: this partition has a higher producer epoch."""
     MOVED = "moved"
     """Not appended here: the leader is elsewhere, or the broker is not ready."""
     UNKNOWN = "unknown"
@@ -28,20 +29,20 @@ class ProduceOutcome(enum.Enum):
     CORRUPT = "corrupt"
     """Not appended: the bytes do not match the checksum that came from the source."""
     MISSING = "missing"
-    """The topic is gone, or another one stands under its name."""
+    """The topic is gone, or another one has its name."""
     DENIED = "denied"
-    """Not appended: the right is missing (any more). It may be granted again at any time."""
+    """Not appended: the right is missing, perhaps only now. It may be granted (again) at any time."""
     REJECTED = "rejected"
-    """Not appended, and a repeat would not be either: policy, record validation."""
+    """Not appended, nor would a repeat be: policy, record validation."""
 
 
 _PRODUCE = {
     0: ProduceOutcome.ACCEPTED,
     2: ProduceOutcome.CORRUPT,
-    3: ProduceOutcome.MISSING,  # a leader that just moved answers this too; the metadata tells which
+    3: ProduceOutcome.MISSING,  # also returned where the leader has just moved; the metadata says which it is
     5: ProduceOutcome.MOVED,
     6: ProduceOutcome.MOVED,
-    7: ProduceOutcome.UNKNOWN,  # appended on the leader, replicas did not follow within the time-out
+    7: ProduceOutcome.UNKNOWN,  # appended on the leader; the replicas did not follow within the time-out
     8: ProduceOutcome.MOVED,
     9: ProduceOutcome.MOVED,
     10: ProduceOutcome.TOO_LARGE,
@@ -72,13 +73,13 @@ def classify_produce(code: int) -> ProduceOutcome:
 
 
 class FetchOutcome(enum.Enum):
-    """What an answer to our Fetch says about one partition."""
+    """What a Fetch response says about one partition."""
 
     OK = "ok"
     OUT_OF_RANGE = "out_of_range"
     """The position is below the log start or above the log end: the offsets say which."""
     MOVED = "moved"
-    """Ask the metadata, then ask again."""
+    """Refresh the metadata, then fetch again."""
     MISSING = "missing"
     """The topic is gone, or re-created under another id."""
     REJECTED = "rejected"

@@ -1,10 +1,10 @@
 """What to do with a partition before the first Produce: the attach table and log matching (DESIGN: Attach).
 
-The facts are read by `engine.copy.attaching.facts`; the decision is made here, from facts only.
+`engine.copy.attaching.facts` reads the facts; the decision is made here, from facts only.
 
-Why so careful.
-ListOffsets gives clients the high watermark, while a broker's lastSequence includes the tail that is not committed
-yet; trusting the two apart doubled records within a minute on a real three-node cluster (KAFKA_FACTS K7).
+Why so careful?
+ListOffsets returns the high watermark to clients, while a broker's lastSequence includes the tail that is not committed
+yet. Trusting each by itself doubled records within a minute on a real three-node cluster (KAFKA_FACTS K7).
 So the last data batch below the end is read back and must end at lastSequence, and its last record must equal the
 source's at the same offset.
 """
@@ -56,9 +56,9 @@ def decide(
         source: The source's partition.
         ours: Whether the mirror record says that this partition was ACTIVE under this flow before.
             If not, the topic was empty when the flow registered it: only our own seed can have moved its offsets.
-        seeded_to: Offset below which the target may hold fillers, 0 if it never was seeded.
+        seeded_to: Offset below which the target may hold fillers, 0 if it was never seeded.
         begin_at: Where a partition that is not ours yet begins: the source's start, or its end (`start: latest`).
-        mapping: What is recorded of its offsets, if they are not the source's own.
+        mapping: What is recorded about its offsets, if they are not the source's own.
         policy: What is allowed.
     """
     at_once = (
@@ -73,7 +73,7 @@ def decide(
     known = mapping or Mapping(Place(target.end, target.end), mapped=False)
     if known.place is None:
         return _place_lost(target, source)
-    stand = _Stand(
+    case = _Case(
         target,
         source,
         known.place,
@@ -82,22 +82,22 @@ def decide(
         mapped=known.mapped,
         others_write=policy.others_write,
     )
-    beyond = stand.is_beyond_source(ours=ours or mapping is not None, surplus_allowed=policy.surplus_allowed)
+    beyond = case.is_beyond_source(ours=ours or mapping is not None, surplus_allowed=policy.surplus_allowed)
     if beyond is not None:
         return beyond
     unfinished = _unfinished(target, seeded_to)
     if unfinished is not None:
         return unfinished
-    if stand.tail is None and not ours and mapping is None:
+    if case.tail is None and not ours and mapping is None:
         return _unseen_tail(target, by_sequence=not policy.surplus_allowed) or _begin(
             target, source, begin_at, mapped=policy.mapped
         )
-    return _go_on(writer, stand, policy, begin_at, ours=ours or mapping is not None)
+    return _go_on(writer, case, policy, begin_at, ours=ours or mapping is not None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Stand:
-    """A partition that holds data of ours, or will: where it stands, and the tail that shows it."""
+class _Case:
+    """A partition that holds data of ours, or will: its place, and the tail that proves it."""
 
     target: TargetLog
     source: SourceLog
@@ -109,7 +109,7 @@ class _Stand:
 
     @property
     def tail_source(self) -> int:
-        """The source offset of the last record, -1 for none."""
+        """Source offset of the last record, -1 for none."""
         if self.found_at is not None or self.tail is None:
             return -1 if self.found_at is None else self.found_at
         return self.tail.last_offset - self.shift
@@ -120,11 +120,11 @@ class _Stand:
 
     @property
     def better_place(self) -> Place:
-        """What the target's end stands for if markers behind the last record are counted as they are needed.
+        """The place at the target's end if markers after the last record are counted as they are needed.
 
-        Behind the last record both logs hold none up to here, so any source offset in between is as true as another.
-        The one with the smallest difference is taken: markers too many become a difference where a record comes next,
-        and make it good where a hole does.
+        After the last record neither log holds another up to here, so any source offset in between is equally true.
+        The one with the smallest shift is taken: surplus markers become a shift where a record comes next, and make up
+        for one where a hole does.
         """
         place, source = self.place, self.source
         if self.mapped or self.shift < 0:
@@ -139,7 +139,7 @@ class _Stand:
         return self.place.source > end and self.tail_source < end
 
     def is_beyond_source(self, *, ours: bool, surplus_allowed: bool) -> Fault | None:
-        """Return the fault of a target that holds more than its source."""
+        """Return the fault of a target that holds more than its source; None if it does not."""
         end = self.source.high_watermark
         if self.place.source <= end or (
             ours and surplus_allowed and not self.mapped and self._only_markers_beyond(end)
@@ -149,7 +149,7 @@ class _Stand:
             Reason.SOURCE_TRUNCATED if ours else Reason.FOREIGN_WRITER,
             f"the target ends at {self.target.end}, the source only at {end}"
             if not self.shift
-            else f"{self.place.source} offsets of the source were copied, it ends at {end}",
+            else f"the source was copied up to offset {self.place.source}, but it ends at {end}",
         )
 
     def resume(self, gap_to: int = 0) -> Resume:
@@ -160,9 +160,9 @@ class _Stand:
             return Resume(source, sequence, time_ms, self.shift, gap_to)
         if tail is not None and not target.entry_known:
             return Resume(source, sequence_after(tail.last_sequence, 1), None, self.shift, gap_to)
-        # Without state the broker takes any sequence. One that follows from the offset makes two racing daemons
-        # collide instead of both fitting. Where others write, the end moves without us: there it follows from what of
-        # the source was copied last.
+        # Without producer state the broker accepts any sequence. One derived from the offset makes two racing daemons
+        # collide instead of both being accepted. Where others write, the end moves without us: there the sequence is
+        # derived from the source offset that was copied last.
         if self.others_write:
             follows = source if self.tail_source < 0 else self.tail_source + 1
             return Resume(source, follows % SEQUENCE_MODULUS, None, self.shift, gap_to)
@@ -177,46 +177,48 @@ def _judged(target: TargetLog, known: Mapping) -> Tail | None:
 def _place_lost(target: TargetLog, source: SourceLog) -> Fault:
     return Fault(
         Reason.OVERTAKEN_BY_RETENTION,
-        f"what the target's end {target.end} stands for cannot be told: the source now starts at {source.start}, "
-        "and its offset map tells of no place from there on that the target still has",
+        f"nothing shows which source offset the target's end {target.end} corresponds to: the source now starts at "
+        f"{source.start}, and the offset map has no place from there on that the target still holds",
     )
 
 
 def _unfinished(target: TargetLog, seeded_to: int) -> Wait | SeedTo | None:
     if target.log_end is not None and target.log_end > target.end:
-        # Without a guard nothing else would show it, and the broker would take our next batch behind that tail.
+        # Without a guard nothing else would show it, and the broker would append our next batch after that tail.
         return Wait(
-            Reason.WAITING_FOR_TAIL, f"the target's log ends at {target.log_end}, committed is {target.end} so far"
+            Reason.WAITING_FOR_TAIL,
+            f"the target's log ends at {target.log_end}, and is committed only up to {target.end} so far",
         )
     if target.start < seeded_to <= target.end:
-        # A broker writes a moved log start to disk once a minute only: killed before, it shows the fillers again.
+        # A broker writes a moved log start to disk once a minute; if killed before that, it shows the fillers again.
         return SeedTo(seeded_to)
     return None
 
 
 def _contradicting(target: TargetLog) -> Wait | None:
-    """Wait where the target's leader says two things of its log that cannot both be true.
+    """Wait while the target's leader says two things about its log that cannot both be true.
 
-    Its own end was asked for after the one that clients see, which is never above it. Whatever is concluded from a
-    wrong end (that markers stand below it, that retention emptied the log) would be written behind the real one.
+    Its log end was read after the high watermark, which is never above the log end. If we concluded anything from a
+    wrong end (that there are markers below it, that retention emptied the log), we would write after the real one.
     """
     if target.start > target.end:
         said = f"the log starts at {target.start} and ends at {target.end}"
     elif target.log_end is not None and target.log_end < target.end:
-        said = f"clients are told that the log ends at {target.end}, its leader's own end is {target.log_end}"
+        said = f"it shows clients a log that ends at {target.end}, but its own log end is {target.log_end}"
     else:
         return None
     return Wait(Reason.WAITING_FOR_BROKER, f"the target contradicts itself: {said}")
 
 
 def _start_of_nothing(source: SourceLog) -> Wait | None:
-    """Wait where the source's leader says that its log starts behind its own end.
+    """Wait while the source's leader says that its log starts above its log end.
 
-    Believed, that is a loss of all that was not copied yet, or a seed of as many offsets, which nothing takes back.
+    If we believed it, everything not copied yet would count as lost, or as many offsets would be seeded, which nothing
+    can undo.
     """
     if source.log_end is None or source.log_end >= source.start:
         return None
-    said = f"the log starts at {source.start}, and its leader's own end is {source.log_end}"
+    said = f"the log starts at {source.start}, but its own log end is {source.log_end}"
     return Wait(Reason.WAITING_FOR_BROKER, f"the source contradicts itself: {said}")
 
 
@@ -225,9 +227,9 @@ def _refuse_by_epoch(writer: Writer, target: TargetLog) -> Fault | None:
     if writer.role is not Role.COPYING:
         why = f"the writer record on the target says {writer.role.value}"
     elif epoch > writer.producer_epoch:
-        why = f"epoch {epoch} stands on the target, ours is {writer.producer_epoch}"
+        why = f"the target has producer epoch {epoch}, ours is {writer.producer_epoch}"
     elif epoch < writer.producer_epoch:
-        why = f"a fence to epoch {writer.producer_epoch} was not finished here (found {epoch})"
+        why = f"a fence to epoch {writer.producer_epoch} was not finished here (found epoch {epoch})"
     else:
         return None
     return Fault(Reason.FENCED, why)
@@ -247,19 +249,19 @@ def _refuse_foreign(writer: Writer, target: TargetLog, mapping: Mapping | None) 
 
 
 def _join_others(target: TargetLog, policy: Policy, begin_at: int, *, new: bool) -> Remap | None:
-    """Begin behind whatever stands in a log that others write to, too."""
+    """Begin after whatever is in a log that others write to as well."""
     if not (new and policy.others_write):
         return None
-    text = "others write to it too: its offsets are mapped"
-    return Remap(Place(begin_at, target.end), mapped=True, text=text, anew=True)
+    text = "others write to it as well: its offsets are mapped"
+    return Remap(Place(begin_at, target.end), mapped=True, text=text, fresh=True)
 
 
 def _unseen_tail(target: TargetLog, *, by_sequence: bool) -> Wait | None:
-    """Wait where the broker has a sequence of ours, but no data below the end shows it.
+    """Wait where the broker remembers a sequence of ours, but no data below the end shows it.
 
-    The first batches of a log are appended and not committed yet: the end still says 0.
-    Where the leader's own end is known, it was found equal to the end that is shown: there is no such tail, and the log
-    holds markers only, or was emptied by retention. Elsewhere a sequence that follows from the end tells the same.
+    The first batches of a log may be appended but not committed yet: the high watermark is still 0.
+    Where the log end is known, it was found equal to the high watermark: there is no such tail, and the log holds only
+    markers, or was emptied by retention. Elsewhere a sequence that follows from the end proves the same.
     """
     entry = target.entry
     if (
@@ -271,25 +273,25 @@ def _unseen_tail(target: TargetLog, *, by_sequence: bool) -> Wait | None:
         return None
     return Wait(
         Reason.WAITING_FOR_TAIL,
-        f"the broker has our sequence {entry.last_sequence}, the committed log shows no data below {target.end}",
+        f"the broker remembers our sequence {entry.last_sequence}, the committed log shows no data below {target.end}",
     )
 
 
 def _begin(target: TargetLog, source: SourceLog, begin_at: int, *, mapped: bool) -> Decision:
     """Decide for a partition that was never active and holds no data: new, or just seeded."""
     if mapped:
-        text = "its offsets are mapped from the beginning"
-        return Remap(Place(begin_at, target.end), mapped=True, text=text, anew=True)
-    straight = _Stand(target, source, Place(target.end, target.end), None, None, mapped=False)
+        text = "its offsets are mapped from the start"
+        return Remap(Place(begin_at, target.end), mapped=True, text=text, fresh=True)
+    straight = _Case(target, source, Place(target.end, target.end), None, None, mapped=False)
     if target.start <= begin_at < target.end:
-        # Markers of ours, from before a partition could be recorded as active: no record of the source is there.
+        # Markers of ours, written before the partition could be recorded as active: the source has no record there.
         return _refuse_marker(source) or straight.resume()
     if target.end > begin_at:
         return Fault(
-            Reason.FOREIGN_WRITER, f"the target is empty but ends at {target.end}, beyond the copy's start {begin_at}"
+            Reason.FOREIGN_WRITER, f"the target is empty but ends at {target.end}, above the copy's start {begin_at}"
         )
-    # A log that is empty but does not start at 0 was seeded by us; the source's start may have moved on meanwhile.
-    # `begin_at` itself moves with every record where it is the source's end: it must not be chased.
+    # An empty log that does not start at 0 was seeded by us; the source's start may have moved on meanwhile.
+    # Where `begin_at` is the source's end, it moves with every record: do not chase it.
     if target.end < begin_at and (target.end == 0 or target.end < source.start):
         return SeedTo(begin_at)
     return straight.resume()
@@ -303,37 +305,37 @@ def _refuse_marker(source: SourceLog) -> Fault | None:
     )
 
 
-def _go_on(writer: Writer, stand: _Stand, policy: Policy, begin_at: int, *, ours: bool) -> Decision:
-    """Decide for a target log that holds data, or held some."""
-    target, tail = stand.target, stand.tail
+def _go_on(writer: Writer, case: _Case, policy: Policy, begin_at: int, *, ours: bool) -> Decision:
+    """Decide for a target log that holds data, or once held some."""
+    target, tail = case.target, case.tail
     if tail is not None and tail.producer_id == writer.filler_id:
         return SeedTo(max(target.end, begin_at))
-    # Also of what was taken over, and is not compared: our last sequence has to be seen somewhere.
+    # Also in what was taken over, which is not compared: our last sequence has to be seen somewhere.
     seen = target.tail if target.tail is not None and target.tail.producer_id == writer.producer_id else None
-    by_sequence = not (policy.surplus_allowed or stand.mapped or stand.shift)
+    by_sequence = not (policy.surplus_allowed or case.mapped or case.shift)
     waits = _unseen_tail(target, by_sequence=by_sequence) if seen is None else _uncommitted_tail(target, seen)
     if waits is not None:
         return waits
-    overtaken = _gap(stand, policy, ours=ours)
+    overtaken = _gap(case, policy, ours=ours)
     if isinstance(overtaken, Fault):
         return overtaken
-    mismatch = None if tail is None else _match(tail, stand)
-    return mismatch or _remap(stand, policy) or stand.resume(overtaken)
+    mismatch = None if tail is None else _match(tail, case)
+    return mismatch or _remap(case, policy) or case.resume(overtaken)
 
 
-def _remap(stand: _Stand, policy: Policy) -> Remap | Fault | None:
-    """Return the place to be recorded first, where it differs from what is recorded."""
-    better = stand.better_place
-    if better != stand.place and better.source < stand.place.source and not policy.surplus_allowed:
-        return _refuse_marker(stand.source)
-    if policy.wants_mapping and policy.may_be_mapped and not stand.mapped:
+def _remap(case: _Case, policy: Policy) -> Remap | Fault | None:
+    """Return the place that must be recorded first, if it differs from the recorded one."""
+    better = case.better_place
+    if better != case.place and better.source < case.place.source and not policy.surplus_allowed:
+        return _refuse_marker(case.source)
+    if policy.wants_mapping and policy.may_be_mapped and not case.mapped:
         return Remap(
-            better, mapped=True, text="offsets without a record cannot be filled: they are left out from now on"
+            better, mapped=True, text="offsets without a record cannot be filled: from now on they are left out"
         )
-    if better == stand.place:
+    if better == case.place:
         return None
     surplus = better.target - better.source
-    text = f"the target holds {surplus} markers more than the source has offsets" if surplus else "identical again"
+    text = f"the target holds {surplus} surplus markers" if surplus else "identical again"
     return Remap(better, mapped=False, text=text)
 
 
@@ -343,22 +345,22 @@ def _uncommitted_tail(target: TargetLog, tail: Tail) -> Wait | None:
         return None
     return Wait(
         Reason.WAITING_FOR_TAIL,
-        f"the broker has our sequence {entry.last_sequence}, the committed log shows {tail.last_sequence}",
+        f"the broker remembers our sequence {entry.last_sequence}, the committed log ends with {tail.last_sequence}",
     )
 
 
 def _only_marked(entry: Entry) -> bool:
-    """Return whether nothing but a marker was written under the present epoch: that of a fence, which we may follow."""
+    """Return whether only a marker was written under the present epoch: that of a fence, after which we may write."""
     return entry.last_sequence < 0
 
 
-def _match(tail: Tail, stand: _Stand) -> Fault | None:
-    """Log matching: is what we wrote last still what the source has there?
+def _match(tail: Tail, case: _Case) -> Fault | None:
+    """Log matching: does the source still hold what we wrote last?
 
-    The stored epoch speaks only where the source holds no record to compare with: it is recorded now and then, so
-    it may be older than the epoch of the tail, and ends below it then though nothing was lost.
+    The stored epoch counts only where the source holds no record to compare with. It is recorded only now and then, so
+    it may be older than the tail's epoch; then it ends below the tail although nothing was lost.
     """
-    source = stand.source
+    source = case.source
     if source.content is not None:
         if source.content == tail.content:
             return None
@@ -366,32 +368,33 @@ def _match(tail: Tail, stand: _Stand) -> Fault | None:
     misplaced = not_proven_by(source, tail.last_offset)
     if misplaced is not None:
         return misplaced
-    if not source.compacted and stand.tail_source >= source.start:
+    if not source.compacted and case.tail_source >= source.start:
         return Fault(
-            Reason.SOURCE_TRUNCATED, f"the source has no record any more for offset {tail.last_offset} of the target"
+            Reason.SOURCE_TRUNCATED, f"the source no longer has the record at offset {tail.last_offset} of the target"
         )
-    # Not the place itself: between the last record and it may be a gap that was given up, over many epochs.
-    if source.epoch_end is not None and source.epoch_end <= stand.tail_source:
+    # Compare the tail, not the place: between the two there may be a gap that was given up, over many epochs.
+    if source.epoch_end is not None and source.epoch_end <= case.tail_source:
         return Fault(
             Reason.SOURCE_TRUNCATED,
-            f"the source's history ends at {source.epoch_end} in an epoch of which {stand.tail_source} was copied",
+            f"on the source, a leader epoch ends at {source.epoch_end}, but offset {case.tail_source} was copied from "
+            "it: the source has lost that history",
         )
     return None
 
 
-def _gap(stand: _Stand, policy: Policy, *, ours: bool) -> Fault | int:
-    """Return up to where source offsets are missing and given up, 0 for nowhere; or the fault of a log overtaken."""
-    place, start = stand.place.source, stand.source.start
+def _gap(case: _Case, policy: Policy, *, ours: bool) -> Fault | int:
+    """Return the end of missing source offsets that were given up, 0 for none; or the fault of an overtaken log."""
+    place, start = case.place.source, case.source.start
     if place >= start or not ours:
         return 0
     if any(first <= place and start <= end for first, end in policy.given_up):
         return start
-    return _overtaken(stand)
+    return _overtaken(case)
 
 
-def _overtaken(stand: _Stand) -> Fault:
-    place, start = stand.place.source, stand.source.start
+def _overtaken(case: _Case) -> Fault:
+    place, start = case.place.source, case.source.start
     return Fault(
         Reason.OVERTAKEN_BY_RETENTION,
-        f"the source now starts at {start}, the copy stands at {place}: {start - place} offsets are gone",
+        f"the source now starts at {start}, the copy is at {place}: {start - place} offsets are gone",
     )

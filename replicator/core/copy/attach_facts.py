@@ -20,7 +20,7 @@ class Role(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """The flow's identity on the target, as the writer record has it."""
+    """The flow's identity on the target, from the writer record."""
 
     producer_id: int
     producer_epoch: int
@@ -30,11 +30,11 @@ class Writer:
     fill_id: int
 
     def for_mirror(self, role: Role | None, epoch: int) -> Writer:
-        """Return what holds for a mirror that was switched alone.
+        """Return the identity for a mirror that was switched alone.
 
         Args:
-            role: Its own, None for the flow's.
-            epoch: What its partitions were fenced with last, which need not be what the others were.
+            role: The mirror's own role, None for the flow's.
+            epoch: The epoch that its partitions were last fenced with; that of other mirrors may differ.
         """
         return replace(self, role=role or self.role, producer_epoch=epoch)
 
@@ -44,15 +44,15 @@ class Writers:
     """Who may write to each mirror of a flow.
 
     Attributes:
-        flow: What holds for mirrors that were never switched alone.
-        own: What holds for the others, by target topic.
+        flow: The identity for mirrors that were never switched alone.
+        own: The identities for the others, by target topic.
     """
 
     flow: Writer
     own: MappingOf[str, Writer] = field(default_factory=dict)
 
     def of(self, target_topic: str) -> Writer:
-        """Return what holds for one mirror."""
+        """Return the identity for one mirror."""
         return self.own.get(target_topic, self.flow)
 
     def copies(self, target_topic: str) -> bool:
@@ -67,7 +67,7 @@ class Writers:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the target's broker remembers of our producer id on this partition. Time in ms."""
+    """What the target's broker remembers about our producer id on this partition. Time in ms."""
 
     producer_epoch: int
     last_sequence: int
@@ -78,7 +78,7 @@ class Entry:
 class Tail:
     """The last data batch below the target's end.
 
-    `content` is its last record without the offset (any comparable value); `last_offset` that record's offset.
+    `content` is its last record without the offset (any comparable value), `last_offset` the offset of that record.
     """
 
     last_offset: int
@@ -93,9 +93,9 @@ class Tail:
 class TargetLog:
     """The target's partition. `end` is the high watermark.
 
-    `entry` is None where the broker holds no state for our producer id; `entry_known` is False where the broker
-    does not offer DescribeProducers at all, and the tail's header has to serve.
-    `log_end` is the leader's own end, committed or not (OffsetForLeaderEpoch of its present epoch), read after the
+    `entry` is None if the broker holds no state for our producer id. `entry_known` is False if the broker does not
+    support DescribeProducers; then the header of the tail is used instead.
+    `log_end` is the leader's log end, committed or not (OffsetForLeaderEpoch of its present epoch), read after the
     producer state; None if unknown.
     """
 
@@ -107,11 +107,11 @@ class TargetLog:
     log_end: int | None = None
 
 
-class Standing(enum.Enum):
-    """Where the last record of a target stands that the source has no record for to compare it with.
+class TailPosition(enum.Enum):
+    """Where the target's last record belongs, if the source has no record to compare it with.
 
-    `AS_RECORDED`: where the map says, as far as the source tells. `FURTHER_ON`: markers that are none of the source's
-    stand before it. `UNPROVEN`: it stands behind markers that only what the source has lost could explain.
+    `AS_RECORDED`: where the map says, as far as the source shows. `FURTHER_ON`: markers that are not the source's lie
+    before it. `UNPROVEN`: it lies after markers that only history lost by the source could explain.
     """
 
     AS_RECORDED = enum.auto()
@@ -123,16 +123,16 @@ class Standing(enum.Enum):
 class SourceLog:
     """The source's partition.
 
-    `end` is what a reader of the flow's isolation level may read up to, `high_watermark` the end of what exists.
-    `content` is the record that stands at the target tail's last offset: None when the source has none there.
+    `end` is the end for a reader of the flow's isolation level (last stable offset or high watermark).
+    `content` is the record at the target tail's last offset; None if the source has none there.
     `epoch_end` is where the stored leader epoch ends in the source's present history, or None if nothing is stored.
     `epoch` is the leader epoch of the last batch below the target's end, -1 if it is unknown.
-    `unfilled` is the first offset behind the target tail's last record, and below the target's end, at which the source
+    `unfilled` is the first offset after the target tail's last record, and below the target's end, at which the source
     has a record to copy.
-    `compacted` tells whether records may vanish from inside this log.
-    `log_end` is the leader's own end (OffsetForLeaderEpoch of its present epoch), asked for only where a log is said to
-    hold nothing and to start above 0; None if unknown.
-    `standing` tells where `content` would be looked for in vain whether the target's last record belongs there.
+    `compacted`: records may vanish from inside this log.
+    `log_end` is the leader's log end (OffsetForLeaderEpoch of its present epoch), read only if the log claims to be
+    empty and to start above 0; None if unknown.
+    `tail_position` says where the target's last record belongs if there is no `content` to compare it with.
     """
 
     start: int
@@ -144,18 +144,18 @@ class SourceLog:
     unfilled: int | None = None
     compacted: bool = False
     log_end: int | None = None
-    standing: Standing = Standing.AS_RECORDED
+    tail_position: TailPosition = TailPosition.AS_RECORDED
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """What is known of a partition whose source offsets do not stand at the same ones on the target.
+    """What is known about a partition whose offsets on the target are not the source's own.
 
-    `place` is what the target's end stands for: where offsets are mapped it was found by walking both logs, and is None
-    where they do not tell any more. `tail_source` is the source offset of the target's last record, as found on the
-    way. Elsewhere both follow from the last difference.
-    What lies below `judged_from` on the target was there before, and taken over: others wrote it, and it is not
-    compared with the source; unless `compared_from` is below it.
+    `place` is the place at the target's end. Where offsets are mapped, it was found by walking both logs, and is None
+    if they no longer show it; `tail_source` is the source offset of the target's last record, found on the way.
+    Where offsets are not mapped, both follow from the last shift.
+    What lies below `judged_from` on the target was there before and was taken over: others wrote it, and it is not
+    compared with the source, unless `compared_from` is below it.
     """
 
     place: Place | None
@@ -169,10 +169,10 @@ class Mapping:
 class Policy:
     """What the flow and its operator allow.
 
-    `mapped` begins new partitions with mapped offsets, `may_be_mapped` goes over to them where identical ones cannot be
-    had, `surplus_allowed` goes on behind markers too many, and `given_up` are source offsets that may be missing.
-    `wants_mapping` tells that holes cannot be filled. `others_write` tells that the target's log is not ours alone: its
-    tail is our own last batch then, wherever that stands, and its offsets are always mapped.
+    `mapped`: new partitions start with mapped offsets. `may_be_mapped`: a partition switches to mapped offsets where
+    identical ones are not possible. `surplus_allowed`: the copy may continue after surplus markers. `given_up` are
+    source offsets that may be missing. `wants_mapping`: holes cannot be filled. `others_write`: the target's log is not
+    ours alone; then the tail is our own last batch, wherever that is, and offsets are always mapped.
     """
 
     mapped: bool = False
@@ -185,10 +185,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Copy on from the source's `offset` with `sequence`, `shift` offsets further on the target.
+    """Continue from the source's `offset` with `sequence`, `shift` offsets further on the target.
 
-    `state_time_ms` is the newest record time the target's producer state rests on; None where there is no state.
-    Source offsets up to `gap_to` are missing, and given up.
+    `state_time_ms` is the record time that the target's producer state rests on; None if there is no state.
+    Source offsets up to `gap_to` are missing, and were given up.
     """
 
     offset: int
@@ -199,13 +199,13 @@ class Resume:
 
     @property
     def place(self) -> Place:
-        """The same in both logs."""
+        """Where the copy continues, in both logs."""
         return Place(self.offset, self.offset + self.shift)
 
 
 @dataclass(frozen=True, slots=True)
 class SeedTo:
-    """Bring the target's log start to `offset` before anything is copied."""
+    """Move the target's log start to `offset` before anything is copied."""
 
     offset: int
 
@@ -228,15 +228,15 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Remap:
-    """Record that source and target go on at `place`, with another difference than before, and look again.
+    """Record that source and target continue at `place` with another shift than before, then read the facts again.
 
-    `anew` tells that nothing of ours stands below it.
+    `fresh`: nothing of ours lies below it.
     """
 
     place: Place
     mapped: bool
     text: str
-    anew: bool = False
+    fresh: bool = False
 
 
 Decision = Resume | SeedTo | Wait | Fault | Remap

@@ -1,8 +1,8 @@
-"""Which neighbours among the batches of one answer are merged into one: small ones, which cost more than they carry.
+"""Which neighbouring batches of one fetch response are merged: small ones, which cost more than they carry.
 
-A target takes one batch per partition per request and five requests at a time, and looks at each batch: tiny batches
-cap what a partition can carry and cost the target's broker many times the CPU. Neighbours wait for nothing: an answer
-with one batch passes as it is, so a flow that keeps up is as quick as before.
+A target accepts one batch per partition per request and five requests at a time, and examines each batch: tiny batches
+limit a partition's throughput and cost the target's broker many times the CPU. Nothing waits for a neighbour: a
+response with one batch passes as it is, so a flow that keeps up is no slower.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from replicator.core.copy.pieces import Passes
 
 SMALL_BYTES = 6 << 10
-"""Above, moving the records costs more CPU than the batch does on both sides together (benchmarks/RESULTS.md)."""
+"""Above this, moving the records costs more CPU than the batch does on both sides together (benchmarks/RESULTS.md)."""
 SMALL_BYTES_FAR = 32 << 10
-"""The same where the time of an answer, not CPU, limits a partition: five batches of this size a round trip."""
+"""The same where the round trip, not CPU, limits a partition: five batches of this size per round trip."""
 FAR_SECONDS = 0.05
 MERGED_BYTES_MAX = 256 << 10
 """Larger ones gain nothing more, and partitions share requests of 1 MiB."""
 SPREAD_MS_MAX = 600_000
-"""A target ages its memory of us by the newest time in the latest batch. A second daemon that got the batches one by
-one may write the first of them, an old one, as unguarded work; were ours, with a new one behind it, called guarded,
-both would be taken (found by the simulation). Ten minutes are far below the hour by which the guard is shorter than
-that memory: what is called guarded is remembered, however the batches are divided."""
+"""A target ages its memory of us by the newest time in the last batch. A second daemon that read the batches one by one
+may write the first of them, an old one, as unguarded work. If our merged batch, which ends with a new one, counted as
+guarded, the broker would accept both (found by the simulation). Ten minutes are far below the hour by which the guard
+is shorter than that memory: what counts as guarded is remembered, however the batches are divided."""
 
 _RECORDS_MAX = {0: 20, 1: 1, 2: 12, 3: 6, 4: 8}
 """By codec: none, gzip, snappy, lz4, zstd. A record costs time to move, a compressed one more."""
@@ -35,7 +35,7 @@ _GROWTH_MAX = 4
 
 
 class Group(NamedTuple):
-    """Batches that follow each other, and whether to make one of them."""
+    """Batches that follow each other, and whether to merge them into one."""
 
     passes: Passes
     merged: bool
@@ -45,8 +45,8 @@ def is_far(outstanding: int, answer_seconds: float) -> bool:
     """Return whether a partition waits for a distant target.
 
     Args:
-        outstanding: Produces on their way.
-        answer_seconds: How long the last answer took.
+        outstanding: Produce requests in flight.
+        answer_seconds: How long the last response took.
     """
     return outstanding > 0 and answer_seconds >= FAR_SECONDS
 
@@ -56,7 +56,7 @@ def groups(passes: Passes, batch_bytes_max: int, *, far: bool = False) -> list[G
 
     Args:
         passes: Batches at consecutive offsets.
-        batch_bytes_max: What the target's topic takes.
+        batch_bytes_max: What the target's topic accepts.
         far: See `is_far`.
     """
     small, records_max = (SMALL_BYTES_FAR, _RECORDS_MAX_FAR) if far else (SMALL_BYTES, _RECORDS_MAX)
@@ -80,7 +80,7 @@ def groups(passes: Passes, batch_bytes_max: int, *, far: bool = False) -> list[G
         if not group:
             size, group_codec, first_ms = LENGTH_PREFIX_BYTES + header[1], codec, header[8]
         group.append(each)
-        group_codec = group_codec or codec  # clients leave uncompressed what does not shrink, such as one short record
+        group_codec = group_codec or codec  # clients do not compress what would not shrink, such as one short record
     if group:
         plain = _close(found, plain, group)
     if plain:
@@ -89,7 +89,7 @@ def groups(passes: Passes, batch_bytes_max: int, *, far: bool = False) -> list[G
 
 
 def _close(found: list[Group], plain: Passes, group: Passes) -> Passes:
-    """End a group of small batches; return what is left alone so far: one small batch has nothing to be merged with."""
+    """End a group of small batches; return the batches left alone so far: one small batch alone cannot be merged."""
     if len(group) == 1:
         plain += group
         return plain

@@ -1,4 +1,4 @@
-"""How fast a run of offsets without a record is filled, and when it will be done."""
+"""How fast a hole is filled, and when that will be done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class FillPace:
     """Follows one partition. Times are seconds of one monotonic clock.
 
-    The pace is the mean over the run: rounds differ, since a request carries the markers of many partitions.
+    The pace is the mean over the hole: rounds differ, since a request carries the markers of many partitions.
     """
 
     __slots__ = ("_began", "_done", "_ended", "_episode", "_next")
@@ -24,16 +24,16 @@ class FillPace:
         self._ended = 0.0
 
     def accepted(self, fill: Fill, episode: int, began: float, ended: float) -> None:
-        """Take an accepted round: what it filled, in which episode, when it was sent and when it was answered."""
+        """Take an accepted round: what it filled, its episode, when it was sent and when it was answered."""
         if not self._goes_on(fill, episode):
-            # Another run, or the same one after a pause in which nothing could be filled.
+            # Another hole, or the same one after a pause in which nothing could be filled.
             self._episode, self._done, self._began = episode, 0, began
         self._next = fill.first_offset + fill.length
         self._done += fill.length
         self._ended = ended
 
     def seconds_left(self, rest: Fill, episode: int) -> float | None:
-        """Return how long what is left of a run will take; None before the first accepted round of it."""
+        """Return how long the rest of a hole will take; None before its first accepted round."""
         elapsed = self._ended - self._began
         if not self._goes_on(rest, episode) or elapsed <= 0:
             return None

@@ -1,31 +1,31 @@
-"""What becomes of the batches of one answer: passed on, filled or left out, encoded anew, or a reason to stop.
+"""What becomes of the batches of one fetch response: passed on, filled, left out, re-encoded, or a reason to stop.
 
-Most batches pass: one look at the header, nothing else. The others, in the order they are asked for:
+Most batches pass: one look at the header, nothing else. The others, in the order of the checks:
 
 ========================================================  ==========================================================
-the header says                                           what is done
+the batch                                                 what is done
 ========================================================  ==========================================================
-what cannot be, or what nothing proves (see below)        the partition stops, and the log is looked at once more
-all of it is below the expected offset                    nothing: a broker answers with whole batches
-offsets are missing before it                             they are a hole, where a cleaner may have taken them
-a transaction marker, an aborted batch, an empty one      its offsets are a hole
-an operator gave all of it up                             its offsets are a hole
-a flow of ours wrote it, and those are left out           its offsets are a hole
-a transaction marker, where such are held at              the partition stops, until it is told to go on
-larger than the target takes                              the partition stops
-magic 0 or 1, LogAppendTime, records missing inside or    its records are encoded anew, in runs without a hole;
-given up, or it begins below the expected offset          what is between the runs is a hole
+claims what cannot be, or what nothing proves (below)     the episode ends, and the log is read once more
+lies below the expected offset                            nothing: a broker returns whole batches
+begins above the expected offset                          the gap is a hole, where a cleaner may have removed records
+is a transaction marker, aborted, or empty                its offsets are a hole
+was given up by an operator, all of it                    its offsets are a hole
+was written by a flow of ours whose records are left out  its offsets are a hole
+is a transaction marker, and the partition holds at them  reading stops until the marker may pass
+is larger than the target accepts                         the partition stops
+has magic 0 or 1, or LogAppendTime, or records that are   its records are re-encoded, in segments without a hole;
+missing or given up, or begins below the expected offset  what lies between the segments is a hole
 ========================================================  ==========================================================
 
-Whether markers are held at is the partition's policy (`Given.holds_at_markers`).
-One that the cleaner emptied tells of no transaction any more, one that was given up is not waited for: both are holes.
+Whether a partition holds at markers is its policy (`Given.holds_at_markers`). A marker that the cleaner emptied no
+longer says anything about a transaction, and one that was given up is not waited for: both are holes.
 
-A hole is filled on the target, or left out where the partition's offsets are mapped (`Holes`).
+A hole is filled on the target, or left out if the partition's offsets are mapped (`Holes`).
 
-Base offset, batch length and leader epoch are not under a batch's checksum, so they are believed only within what else
-is known (`Edges`, `core.copy.doubt`): batches of one answer follow each other, they end below the log's own end, no
-leader epoch is above the leader's, and no offset is missing from a log that no cleaner works on. The offsets that are
-missing *inside* a batch are under its checksum.
+Base offset, batch length and leader epoch are not under a batch's checksum, so they are believed only as far as they
+agree with what else is known (`Edges`, `core.copy.doubt`): the batches of one response follow each other, they end
+below the log's own end, no leader epoch is above the leader's, and no offset is missing from a log that no cleaner
+works on. The offsets that are missing *inside* a batch are under its checksum.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from replicator.model.batch import (
 )
 
 Unpack = Callable[[BatchHeader], Sequence[Unpacked] | None]
-"""Opens a batch; None where that takes longer than may be waited for, and has to be done first."""
+"""Opens a batch; None if that takes too long to wait for, and has to be done first."""
 Prove = Callable[[BatchHeader], None]
 
 _NO_PASS_BITS = CONTROL_BIT | LOG_APPEND_TIME_BIT
@@ -62,21 +62,21 @@ def _unproven(header: BatchHeader) -> None:
 
 
 class Intake:
-    """Takes the batches of one answer in order.
+    """Takes the batches of one response in order.
 
     Args:
-        given: Where the partition stands.
-        limits: What the target's topic takes.
-        aborted: Aborted transactions the broker named: (producer id, first offset).
+        given: The state of the partition at the start of the response.
+        limits: What the target's topic accepts.
+        aborted: Aborted transactions that the broker listed: (producer id, first offset).
         unpack: Opens a batch, or does not yet; raises CorruptRecords.
-        prove: Compares a batch of which nothing is copied with its checksum; raises CorruptRecords.
+        prove: Verifies the checksum of a batch of which nothing is copied; raises CorruptRecords.
 
     Attributes:
         pieces: What to do, in order.
-        stop: Why it ended early, if it did, and
-        stopped_at: the batch it ended before.
-        refused: Length of the fill it ended before.
-        doubt: What cannot be believed of it, in words.
+        stop: Why it ended early, if it did.
+        stopped_at: The batch that it ended before.
+        refused: Length of the hole that it ended before.
+        doubt: Which claim of the response is suspect, in words.
     """
 
     __slots__ = (
@@ -122,7 +122,7 @@ class Intake:
         self._prove = prove
 
     def take(self, headers: Sequence[BatchHeader]) -> None:
-        """Take the batches up to the end, or up to the first that stops it."""
+        """Take the batches up to the end, or up to the first one that stops it."""
         passes: Passes | None = None
         expected, sequence, last_epoch = self.expected, self.sequence, self.epoch
         given = self._given
@@ -152,7 +152,7 @@ class Intake:
                 sequence = (sequence + count) % SEQUENCE_MODULUS
                 continue
             if all_plain:
-                # Those that follow each other without a gap cannot overlap: only now is there anything to look for.
+                # Batches that follow each other without a gap cannot overlap: only now is there anything to check.
                 all_plain = False
                 believed = sound_length(headers)
                 if believed < len(headers):
@@ -167,7 +167,7 @@ class Intake:
         self.expected, self.sequence = expected, sequence
 
     def _take_believed(self, headers: Sequence[BatchHeader], believed: int, begin: tuple[int, int, bool]) -> None:
-        """Begin anew, and end before the first of two batches that contradict each other."""
+        """Start over, and end before the first of two batches that contradict each other."""
         self.expected, self.sequence, self.free = begin
         self.pieces.clear()
         self.take(headers[:believed])
@@ -188,7 +188,7 @@ class Intake:
         return passes
 
     def _take_closely(self, header: BatchHeader) -> bool:
-        """Take one batch that may be odd; return whether to go on."""
+        """Take one batch that may be odd; return whether to continue."""
         aborted = self._aborts is not None and self._aborts.observe(header)
         if header.last_offset_delta < 0:
             raise CorruptRecords(f"the batch at offset {header.base_offset} ends before it begins")
@@ -220,42 +220,42 @@ class Intake:
         return False
 
     def _take_epoch(self, header: BatchHeader) -> bool:
-        """Take a batch's leader epoch, which may be another than that of the one before; return whether to go on."""
+        """Take a batch's leader epoch, which may differ from the previous batch's; return whether to continue."""
         epoch, edges = header.leader_epoch, self._given.edges
         if epoch == self.epoch:
             return True
         if epoch == _UNKNOWN_EPOCH:
-            # A message of magic 0 or 1. The epoch of the batch before it ended somewhere before it: told to the source
-            # together with an offset behind it, that would be a divergence.
+            # A message of magic 0 or 1. The epoch of the batch before it ended somewhere before it: if a fetch carried
+            # that epoch together with a later offset, the source would report a divergence.
             self.epoch = _UNKNOWN_EPOCH
             return True
         if edges.epoch_is_above(header):
             if edges.ignores_epoch(header):
                 self.epoch = -1
                 return True
-            return self._stop_in_doubt(f"a batch claims leader epoch {epoch}, its leader is in {edges.leader_epoch}")
+            return self._stop_in_doubt(f"a batch claims leader epoch {epoch}, its leader is at {edges.leader_epoch}")
         if self.epoch >= 0 and self.expected != self._given.matched:
             self.stop = Stop.NEW_EPOCH
             return False
-        # Epochs rise along a log. One that falls is not told to the source: it would see a divergence that is none.
+        # Epochs rise along a log. One that falls is not sent to the source: it would report a false divergence.
         self.epoch = epoch if epoch > self.epoch else -1
         return True
 
     def _pass_missing(self, offset: int) -> bool:
-        """Pass offsets of which the log holds no batch, if it may be so; return whether more may be taken behind them.
+        """Pass offsets for which the log holds no batch, if that is possible; return whether to continue after them.
 
-        The base offset of the next batch is all that tells of them.
+        Only the base offset of the next batch says that they are missing.
         """
         first, given = self.expected, self._given
         proven = given.gaps is None or given.gaps.get(first, -1) >= offset
         if not proven and not any(low <= first and offset <= end for low, end in given.given_up):
             return self._stop_in_doubt(
-                f"no batch holds the offsets {first} to {offset - 1}, and no cleaner runs on this log"
+                f"no batch holds offsets {first} to {offset - 1}, and no cleaner works on this log"
             )
         return self._fill_to(offset, cleaned=True)
 
     def _pass_over(self, header: BatchHeader) -> bool:
-        """Take a batch of which nothing is copied, unless it is a transaction marker that may not pass yet."""
+        """Pass a batch of which nothing is copied, unless it is a transaction marker that may not pass yet."""
         if not self._is_given_up(header):
             self._prove(header)
         if (
@@ -271,7 +271,7 @@ class Intake:
         return self._fill_to(header.next_offset)
 
     def _is_given_up(self, header: BatchHeader) -> bool:
-        """Return whether all that is left of a batch was given up: then it is not even opened."""
+        """Return whether the whole rest of a batch was given up: then it is not even opened."""
         low = max(self.expected, header.base_offset)
         return any(first <= low and header.next_offset <= end for first, end in self._given.given_up)
 
@@ -294,7 +294,7 @@ class Intake:
         self.sequence = sequence_after(self.sequence, records)
 
     def _fill_to(self, offset: int, *, cleaned: bool = False) -> bool:
-        """Fill from the expected offset on, or leave out; return whether more may be taken behind it."""
+        """Fill from the expected offset on, or leave out; return whether to continue after it."""
         count = offset - self.expected
         if count <= 0:
             return True
@@ -336,7 +336,7 @@ class Intake:
             self.pieces.append(Skip(self.expected, count))
 
     def _encode(self, header: BatchHeader) -> bool:
-        """Open a batch and take its records in runs; return whether more may be taken behind it."""
+        """Open a batch and take its records in segments; return whether to continue after it."""
         run: list[Unpacked] = []
         records, given_up = self._unpack(header), self._given.given_up
         if records is None:
@@ -356,10 +356,10 @@ class Intake:
         return True
 
     def _reach(self, offset: int, header: BatchHeader) -> bool:
-        """Pass what is missing before a record of an opened batch; return whether it may be taken."""
+        """Pass the offsets missing before a record of an opened batch; return whether the record may be taken."""
         if header.magic == MAGIC_V2 or offset <= self.expected:
             return self._fill_to(offset, cleaned=True)
-        # Of a message of magic 0 or 1 the offset is no more proven than the base offset of a batch.
+        # The offset of a message of magic 0 or 1 is no better proven than the base offset of a batch.
         return self._pass_missing(offset)
 
     def _end_run(self, header: BatchHeader, run: list[Unpacked]) -> None:

@@ -2,13 +2,13 @@
 
 The life of a partition::
 
-    ATTACHING ──Resume──► COPYING ──answer lost, refused, leader moved──► SETTLING ──nothing outstanding──► ATTACHING
+    ATTACHING ──Resume──► COPYING ──response lost, refused, leader moved──► SETTLING ──nothing outstanding──► ATTACHING
         │
         └──SeedTo──► SEEDING ──► ATTACHING        any ──Fault──► FAULTED        any ──pause──► PAUSED
 
 An *episode* is the time from one attach to the next.
 What was accepted but not sent when an episode ends is dropped and fetched again: the target's log is the only memory.
-What may end a phase returns an `Ending`, or None where the phase is as before.
+A method that may end a phase returns an `Ending`, or None if the phase is unchanged.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Lifecycle:
         phase: See `Phase`.
         reason: Why it is FAULTED, or what it waits for.
         detail: The same in words.
-        episode: Counts attaches; answers to an older episode change nothing here.
+        episode: Counts attaches; responses that belong to an older episode change nothing here.
         reading: How far the source was read.
-        sending: What is queued, and on its way to the target.
+        sending: What is queued, and what is in flight to the target.
         acked_offset: The source offset up to which the target is proven to hold everything.
-        track: Where source offsets stand on the target; None while they are the source's own.
-        displaced: Where a batch was appended that had to get another offset; the next attach finds out why.
+        track: Where source offsets lie on the target; None while they are the source's own.
+        displaced: Where a batch was appended that should have got another offset; the next attach finds out why.
         wants_mapping: Whether offsets that hold no record can only be left out: the next attach decides.
-        refused_at: The source offset it stood at when a sequence was last refused as not the next one; -1 for never.
-        doubtful: Whether a Produce may have taken effect without our knowing, since the last attach.
+        refused_at: `acked_offset` when the target last refused a sequence as not the next one; -1 for never.
+        doubtful: Whether, since the last attach, a Produce may have taken effect without our knowing.
     """
 
     __slots__ = (
@@ -99,22 +99,22 @@ class Lifecycle:
         return self.phase is Phase.COPYING
 
     def is_faulted(self) -> bool:
-        """Return whether it stands still with a named reason."""
+        """Return whether it stopped with a named reason."""
         return self.phase is Phase.FAULTED
 
     @property
     def target_end(self) -> int:
-        """The target's end as proven by answers."""
+        """The target's end as proven by responses."""
         return self.acked_offset if self.track is None else self.track.acked.target
 
     @property
     def shift(self) -> int:
-        """How much further on the target stands what is queued next."""
+        """Target offset less source offset of what is queued next."""
         return 0 if self.track is None else self.track.shift
 
     @property
     def limits(self) -> TargetLimits:
-        """What the target accepts, as last told."""
+        """What the target accepts, as far as known."""
         return self.sending.limits
 
     def _begin(self, decision: Resume, source_epoch: int) -> None:
@@ -127,21 +127,21 @@ class Lifecycle:
         if self.track is not None:
             self.track.begin(decision.place)
         elif decision.shift:
-            raise BugError(f"{self.where}: attached {decision.shift} offsets away, without a map")
+            raise BugError(f"{self.where}: attached at a shift of {decision.shift} without a map")
         self.reading.begin(decision, source_epoch)
 
     def seed(self) -> None:
-        """The target's log start has to be moved first."""
+        """Wait until the target's log start has been moved."""
         self._go(Phase.SEEDING)
 
     def wait(self, reason: Reason, detail: str) -> None:
         """Stay ATTACHING, and say why."""
         if self.phase is not Phase.ATTACHING:
-            raise BugError(f"{self.where}: waits while {self.phase}")
+            raise BugError(f"{self.where}: cannot wait while {self.phase}")
         self.say(reason, detail)
 
     def say(self, reason: Reason, detail: str) -> None:
-        """Say why nothing moves, without a change of phase."""
+        """Note why nothing moves, without a change of phase."""
         self.reason = reason
         self.detail = detail
 
@@ -150,7 +150,7 @@ class Lifecycle:
         return self._go(Phase.FAULTED, reason, detail)
 
     def pause(self) -> Ending | None:
-        """Stop by wish. What is in flight may still be acknowledged."""
+        """Stop on request. What is in flight may still be acknowledged."""
         return None if self.phase is Phase.FAULTED else self._go(Phase.PAUSED)
 
     def settle(self, detail: str, *, doubtful: bool = False) -> Ending | None:
@@ -168,14 +168,14 @@ class Lifecycle:
         return ending
 
     def leave_out(self, why: str) -> Ending | None:
-        """Go over to mapped offsets at the next attach: those without a record cannot be filled."""
+        """Switch to mapped offsets at the next attach: offsets without a record cannot be filled."""
         self.wants_mapping = True
         return self.settle(why)
 
     def refuse_fill(self, length: int) -> Ending | None:
-        """End at a run of offsets without a record that is too long to be filled."""
+        """End at a hole that is too long to fill."""
         why = (
-            f"the source has no record at the next {length} offsets from {self.reading.next_offset} on, "
+            f"the source has no record at the {length} offsets from {self.reading.next_offset} on, "
             f"and fill_limit allows {self.limits.fill_length_max}"
         )
         if self.limits.may_be_mapped:
@@ -183,18 +183,18 @@ class Lifecycle:
         return self.fault(Reason.UNSUPPORTED_BATCH, why)
 
     def refuse_cleaned(self, length: int) -> Ending | None:
-        """Stop at offsets that a cleaner took, tombstones maybe among them."""
+        """Stop at offsets that a cleaner removed, perhaps tombstones among them."""
         return self.fault(
             Reason.TOMBSTONES_MAY_BE_LOST,
-            f"the source's cleaner took the {length} offsets from {self.reading.next_offset} on, and the copy was "
-            "level with the source longer ago than its delete.retention.ms: tombstones among them may never have been "
-            "copied",
+            f"the source's cleaner removed the {length} offsets from {self.reading.next_offset} on, and the copy last "
+            "caught up with the source longer ago than its delete.retention.ms: tombstones among them may never have "
+            "been copied",
         )
 
     def attach_again(self) -> None:
         """Go back to ATTACHING (after settling, a pause, a seed or a resolution)."""
         if self.sending.outstanding:
-            raise BugError(f"{self.where}: attach with {self.sending.outstanding} answers outstanding")
+            raise BugError(f"{self.where}: attach with {self.sending.outstanding} responses outstanding")
         settled = self.phase is Phase.SETTLING
         self._go(Phase.ATTACHING, self.reason if settled else None, self.detail if settled else None)
         self.sending.forget_sent()

@@ -1,13 +1,13 @@
-"""The copy machine of one partition: what may be sent, what an answer means, when to stop.
+"""The copy machine of one partition: what may be sent, what a response means, when to stop.
 
-No I/O, no clock: headers, answers and times come in; accepted batches and a phase go out.
+No I/O, no clock: headers, responses and times come in; accepted batches and a phase go out.
 `engine.copy.pump` drives it.
 
 Its phases and episodes are in `core.copy.lifecycle`.
 
-A machine that holds at markers stops before each transaction marker of the source. Once everything before it is
-acknowledged it says so (`held_at`), and reads on after `go_on`. The permission is for that marker and that episode:
-whoever gives it has to be ready to be asked again.
+A machine that holds at markers stops before each transaction marker of the source. Once everything before the marker is
+acknowledged, the machine says so (`held_at`), and reads on after `go_on`. The permission is for that marker and that
+episode only: the caller must expect to be asked for it again.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from replicator.model.batch import BatchHeader
 
 _DOUBTFUL = frozenset({ProduceOutcome.UNKNOWN, ProduceOutcome.DUPLICATE, ProduceOutcome.MOVED, ProduceOutcome.MISSING})
-"""A leader that loses its place after the append, but before its replicas followed, answers that it is not the leader
-(Kafka's DelayedProduce): such an answer does not say that nothing was appended."""
+"""A leader that loses its leadership after the append, but before its replicas have followed, answers NOT_LEADER
+(Kafka's DelayedProduce): such a response does not prove that nothing was appended."""
 
 
 _ATTACHES_AGAIN = {
@@ -52,23 +52,23 @@ _STOPS = {
     ProduceOutcome.CORRUPT: (Reason.CORRUPT_BATCH, "the target finds the batch at {offset} damaged: {detail}"),
     ProduceOutcome.REJECTED: (Reason.TARGET_REFUSED, "the target refuses offset {offset}: {detail}"),
 }
-"""Answers that stop a partition, and what is said then."""
+"""Outcomes that stop a partition: the reason, and its text."""
 
 
 class PartitionCopy(Lifecycle):
-    """The machine: what the source sent and what the target answered comes in."""
+    """The machine: takes what the source sent and what the target answered."""
 
     __slots__ = ()
 
     def resume(self, decision: Resume, source_epoch: int = -1) -> Ending | None:
-        """Begin an episode at the place the attach found.
+        """Start an episode at the place that the attach found.
 
         Args:
-            decision: Where, and with which sequence.
+            decision: Where to continue, and with which sequence.
             source_epoch: Leader epoch of the source batch before that place, if known.
 
         Returns:
-            The ending, where it ended at once: a gap that an operator gave up is too long to be filled.
+            The ending, if the episode ended at once: a gap that an operator gave up is too long to fill.
         """
         self._begin(decision, source_epoch)
         ending = self._pass_hole(decision.gap_to) if decision.gap_to > decision.offset else None
@@ -77,32 +77,32 @@ class PartitionCopy(Lifecycle):
     # -- in: what the source sent -------------------------------------------------------------------------------
 
     def wants_more(self, queued_bytes_max: int) -> bool:
-        """Return whether reading on makes sense now.
+        """Return whether to read on now.
 
-        Not while an odd batch waits for everything before it to be acknowledged: it would be read again and again.
-        Nor before a transaction marker that may not pass yet.
+        Not while an odd batch waits until everything before it is acknowledged: it would be read again and again.
+        Nor while reading waits at a transaction marker that may not pass yet.
         """
         if self.phase is not Phase.COPYING or self.sending.queued_bytes >= queued_bytes_max:
             return False
         hold = self.reading.hold
-        # What was taken may not be queued yet: only when all of it is acknowledged is there nothing left to wait for.
+        # What was taken need not be queued yet: only when all of it is acknowledged is there nothing left to wait for.
         if hold.is_on and self._is_level() and self._held_marker is None:
             hold.is_on = False
         return not hold.is_on
 
     def _is_level(self) -> bool:
-        """Return whether everything that was taken is acknowledged."""
+        """Return whether everything taken so far is acknowledged."""
         return self.sending.idle and self.acked_offset == self.reading.next_offset
 
     @property
     def held_at(self) -> int | None:
-        """Source offset of the transaction marker it stands before, everything below acknowledged; else None."""
+        """Source offset of the transaction marker that the machine waits at, everything below acknowledged; or None."""
         marker = self._held_marker
         return None if marker is None else marker.offset
 
     @property
     def held_producer_id(self) -> int | None:
-        """Producer id on the source of the marker at `held_at`."""
+        """Source producer id of the marker at `held_at`."""
         marker = self._held_marker
         return None if marker is None else marker.producer_id
 
@@ -111,19 +111,19 @@ class PartitionCopy(Lifecycle):
         return self.reading.hold.marker_at(self.reading.next_offset) if self._is_level() else None
 
     def go_on(self, offset: int) -> bool:
-        """Let the transaction marker pass that the machine stands before, and no other.
+        """Let the transaction marker that the machine waits at pass, and no other.
 
         Args:
-            offset: Where it stands on the source, as `held_at` said.
+            offset: Its source offset, as `held_at` said.
 
         Returns:
-            Whether it may pass now. Not where the machine does not stand there (any more): nothing changed.
+            Whether it passes now. False if the machine does not wait there (any more); nothing changes then.
 
         Raises:
-            BugError: It never stopped at a marker as far on as that.
+            BugError: The machine never waited at a marker at or above that offset.
         """
         if not self.reading.hold.ever_reached(offset):
-            raise BugError(f"{self.where}: told to go on at {offset}, and never held there")
+            raise BugError(f"{self.where}: go_on at {offset}, but it never held there")
         if offset != self.held_at:
             return False
         self.reading.hold.let_pass(offset)
@@ -140,17 +140,17 @@ class PartitionCopy(Lifecycle):
         """Take batches read from the source, in order; only while COPYING.
 
         Args:
-            headers: What was read.
-            aborted: Aborted transactions the broker named: (producer id, first offset).
-            edges: What else the answer tells of the log.
+            headers: Headers of the batches.
+            aborted: Aborted transactions that the broker listed: (producer id, first offset).
+            edges: What else the response says about the log.
             unpack: Opens a batch that cannot pass as it is, or does not yet: see `Reading.unopened`.
-            prove: Compares a batch of which nothing is copied with its checksum.
+            prove: Verifies the checksum of a batch of which nothing is copied.
 
         Returns:
-            What to rewrite, encode and then queue, in order; and the ending, where the episode ended here.
+            What to rewrite, encode and then queue, in order; and the ending, if the episode ended here.
 
         Raises:
-            CorruptRecords: A batch that had to be opened, or compared, is damaged; nothing was taken.
+            CorruptRecords: A batch that had to be opened or verified is damaged; nothing was taken.
         """
         before = self.reading.next_offset
         intake = self.reading.take(
@@ -166,14 +166,14 @@ class PartitionCopy(Lifecycle):
         return intake.pieces, self._stop_where(intake, settled=before == intake.expected and self.sending.idle)
 
     def _stop_where(self, intake: Intake, *, settled: bool) -> Ending | None:
-        """Wait where an answer stopped, or end there; `settled` where all before it was acknowledged already."""
+        """Wait where a response stopped, or end there; `settled`: everything before it was acknowledged already."""
         reading, stop = self.reading, intake.stop
         if stop is Stop.MARKER:
             reading.hold_before(intake)
         elif stop is None or stop is Stop.UNOPENED:
             pass
         elif stop is Stop.BEYOND_END and reading.trust.is_first_beyond_end(reading.next_offset):
-            pass  # the answer's own end may be older than its batches: read it once more
+            pass  # the response's own end may be older than its batches: fetch once more
         elif settled and stop is not Stop.LONG_FILL:
             return self._end_where(intake, stop)
         else:
@@ -183,8 +183,8 @@ class PartitionCopy(Lifecycle):
     def _end_where(self, intake: Intake, stop: Stop) -> Ending | None:
         """End the episode at a batch that cannot be taken.
 
-        At a new source leader epoch the logs are compared again: an exact sequence repeat is acknowledged whatever its
-        content, so the sequence alone cannot show that the new leader has another history.
+        At a new source leader epoch the logs are compared again: the broker acknowledges an exact sequence repeat
+        whatever its content, so the sequence alone cannot show that the new leader has a different history.
         """
         if stop is Stop.TOO_LONG_FILL:
             return self.refuse_fill(intake.refused)
@@ -197,14 +197,14 @@ class PartitionCopy(Lifecycle):
         header = stopped_at(intake)
         return self.fault(
             Reason.RECORD_TOO_LARGE,
-            f"the source's batch of offsets {header.base_offset} to {header.next_offset - 1} has {header.size} bytes, "
-            f"the target topic takes {self.limits.batch_bytes_max} (max.message.bytes)",
+            f"the source's batch of offsets {header.base_offset} to {header.next_offset - 1} has {header.size} bytes; "
+            f"the target topic accepts {self.limits.batch_bytes_max} (max.message.bytes)",
         )
 
     def _end_in_doubt(self, why: str) -> Ending | None:
-        """End the episode at a claim that nothing proves: the next attach has the log looked at once more."""
+        """End the episode at a claim that nothing proves: before the next attach the log is read once more."""
         offset = self.reading.next_offset
-        detail = f"the source's answer at offset {offset} is not believed: {why}"
+        detail = f"the source's response at offset {offset} is suspect: {why}"
         self.reading.trust.doubt(offset, detail)
         return self.settle(detail)
 
@@ -223,16 +223,16 @@ class PartitionCopy(Lifecycle):
         self.sending.queue_fill(fill)
 
     def skip(self, skip: Skip) -> None:
-        """Leave offsets without a record out: what is queued next stands closer to what was queued before."""
+        """Leave out offsets without a record: what is queued next lands closer to what was queued before."""
         if self.track is None:
-            raise BugError(f"{self.where}: offsets left out, without a map")
+            raise BugError(f"{self.where}: offsets were left out without a map")
         self.acked_offset = self.track.skip(skip.source, skip.length)
 
     def end_of_log(self, end: int, epoch: int) -> Ending | None:
-        """The source holds nothing from the next offset up to `end`, which its readers are shown: fill it.
+        """Fill up to `end`, the end that readers of the source see: the source holds nothing from the next offset on.
 
-        The cleaner may leave such an end: what it took came last. A broker may also answer with nothing because the
-        answer had no room; the caller has asked for this partition alone, and for leader epoch `epoch`.
+        The cleaner may leave such an end, if it took the last records. A broker also returns nothing when the response
+        has no room left; so the caller has fetched this partition alone, and asked for leader epoch `epoch`.
         """
         reading = self.reading
         if self.phase is not Phase.COPYING or end <= reading.next_offset:
@@ -248,7 +248,7 @@ class PartitionCopy(Lifecycle):
         return ending
 
     def _pass_hole(self, end: int) -> Ending | None:
-        """Fill or leave out what lies before the source offset `end`, unless that is too long to be filled."""
+        """Fill or leave out the offsets below the source offset `end`, unless they are too many to fill."""
         first = self.reading.next_offset
         length = end - first
         if self._holes is Holes.SKIP:
@@ -261,14 +261,14 @@ class PartitionCopy(Lifecycle):
         return None
 
     def fill_due(self) -> Fill | None:
-        """Return the fill that has to come next, once nothing before it is on its way.
+        """Return the fill that comes next, once nothing before it is in flight.
 
-        Markers are not compare-and-append: beside a batch in flight, none could tell where it lands.
+        Markers are not compare-and-append: with a batch in flight, nobody could say where a marker lands.
         """
         return None if self.phase is not Phase.COPYING or self.sending.outstanding else self.sending.head_fill
 
     def begin_fill(self, length_max: int) -> Fill:
-        """Count the next fill, or its first `length_max` offsets, as on its way, and return it."""
+        """Count the next fill, or its first `length_max` offsets, as in flight, and return it."""
         due = self.fill_due()
         if due is None:
             raise BugError(f"{self.where}: no fill is due")
@@ -276,10 +276,10 @@ class PartitionCopy(Lifecycle):
         return Fill(due.first_offset, min(due.length, length_max))
 
     def filled(self, fill: Fill, episode: int, log_end: int) -> Ending | None:
-        """Take the answer to a fill: where the target's log ends now.
+        """Take the response to a fill: where the target's log ends now.
 
         A marker of an earlier request may have landed beside ours, or one of ours may be missing: then nothing may be
-        written behind, and the logs are compared again.
+        written after it, and the logs are compared again.
         """
         self.sending.answered()
         if episode != self.episode:
@@ -294,7 +294,7 @@ class PartitionCopy(Lifecycle):
         return None
 
     def fill_failed(self, episode: int, detail: str, *, doubtful: bool) -> Ending | None:
-        """A fill was refused, or its answer was lost (`doubtful`)."""
+        """Take that a fill was refused, or that its response was lost (`doubtful`)."""
         self.sending.answered()
         self.doubtful = self.doubtful or doubtful
         return self.settle(detail, doubtful=doubtful) if episode == self.episode else None
@@ -304,17 +304,17 @@ class PartitionCopy(Lifecycle):
     def answered(
         self, batch: Batch, episode: int, outcome: ProduceOutcome, base_offset: int, detail: str
     ) -> Ending | None:
-        """Take the answer to one batch.
+        """Take the response to one batch.
 
         Args:
             batch: The batch that was sent.
             episode: The episode it was sent in.
             outcome: What the broker said.
-            base_offset: The offset the broker gave it (ACCEPTED only).
+            base_offset: The offset that the broker assigned (ACCEPTED only).
             detail: The broker's words, for status.
         """
         self.sending.answered()
-        # Also of a batch that nothing waits for any more: the next attach has to know that it may still arrive.
+        # Also for a batch that nothing waits for any more: the next attach must know that it may still arrive.
         self.doubtful = self.doubtful or outcome in _DOUBTFUL
         paused = self.phase is Phase.PAUSED
         goes_on = self.phase is Phase.COPYING or (paused and self.sending.waits_for_answers)
@@ -326,12 +326,12 @@ class PartitionCopy(Lifecycle):
         if outcome is ProduceOutcome.ACCEPTED:
             return self._accepted(batch, base_offset)
         if paused:
-            self.sending.forget_sent()  # the batches behind it cannot be in their place: their answers say nothing more
+            self.sending.forget_sent()  # the batches after it cannot be where they belong: their responses say no more
             return None
         return self._not_accepted(batch, outcome, detail)
 
     def accepted(self, batch: Batch, episode: int, base_offset: int) -> bool:
-        """Take the usual answer by the short way; False (and nothing taken) where `answered` has to look closer."""
+        """Take the usual response by the short way; False, and nothing taken, where `answered` must look closer."""
         if (
             episode != self.episode
             or self.phase is not Phase.COPYING
@@ -347,10 +347,10 @@ class PartitionCopy(Lifecycle):
         if base_offset != batch.base_offset and self._landed_behind_others(batch, base_offset):
             self.acked_offset = self._mapped_track.land_behind_others(base_offset, batch.record_count)
         elif base_offset != batch.base_offset:
-            text = f"the batch of offset {batch.base_offset} landed at {base_offset}: someone else wrote to the target"
+            text = f"the batch for offset {batch.base_offset} landed at {base_offset}: someone else wrote to the target"
             if not self._note_displaced(batch, base_offset):
                 return self.fault(Reason.FOREIGN_WRITER, text)
-            self.sending.forget_sent()  # also where it is paused: what follows it is displaced as well
+            self.sending.forget_sent()  # also while paused: what follows it is displaced as well
             return self.settle(text)
         else:
             after = base_offset + batch.record_count
@@ -361,20 +361,20 @@ class PartitionCopy(Lifecycle):
     def _landed_behind_others(self, batch: Batch, base_offset: int) -> bool:
         """Return whether a batch landed further on only because others write to the target's log as well.
 
-        Its sequence followed ours, so nothing of ours stands in between; their records cost a run of the map.
+        Its sequence followed ours, so nothing of ours lies in between; their records cost the map one run.
         """
         return self.limits.others_write and base_offset >= max(batch.base_offset, self.target_end)
 
     @property
     def _mapped_track(self) -> Track:
         if self.track is None or not self.track.mapped:
-            raise BugError(f"{self.where}: others write to the target, and its offsets are not mapped")
+            raise BugError(f"{self.where}: others write to the target, but its offsets are not mapped")
         return self.track
 
     def _note_displaced(self, batch: Batch, base_offset: int) -> bool:
-        """Note the first batch that landed further on than it had to; return whether that may be gone on from.
+        """Note the first batch that landed further on than it should; return whether the copy may continue from there.
 
-        Also of a batch that nothing waits for any more: nothing else tells where the records went.
+        Also for a batch that nothing waits for any more: nothing else says where its records went.
         """
         if base_offset <= batch.base_offset or not self.limits.surplus_allowed or self.limits.others_write:
             return False
@@ -393,8 +393,8 @@ class PartitionCopy(Lifecycle):
         return self.settle(detail, doubtful=outcome in _DOUBTFUL)
 
     def lost(self, batch: Batch, episode: int, detail: str) -> Ending | None:
-        """The connection went before the answer: the batch may or may not be in the log."""
+        """Take that the connection was lost before the response: the batch may or may not be in the log."""
         self.sending.answered()
         if episode != self.episode:
             return None
-        return self.settle(f"no answer for offset {batch.base_offset}: {detail}", doubtful=True)
+        return self.settle(f"no response for offset {batch.base_offset}: {detail}", doubtful=True)

@@ -1,6 +1,6 @@
-"""What the batches of one answer are taken as: pieces to copy, to fill or to leave out, and why no more were taken.
+"""What the batches of one response become: pieces to copy, fill or leave out, and why no more were taken.
 
-`core.copy.intake` makes them, and whoever carries batches to the target takes them in their order.
+`core.copy.intake` makes the pieces; whoever carries batches to the target takes them in their order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from replicator.core.copy.doubt import Edges
 from replicator.model.batch import BatchHeader, Unpacked
 
 FILL_AHEAD_MAX = 1000
-"""Offsets to be filled in one piece before which nothing behind them is taken: it would hold its frames meanwhile."""
+"""After a fill of more offsets than this, nothing is taken until it is done: its frames would be held meanwhile."""
 
 
 class Fill(NamedTuple):
@@ -24,7 +24,7 @@ class Fill(NamedTuple):
 
 
 class Skip(NamedTuple):
-    """Source offsets that are left out on the target: copying goes on at `source`, with `length` fewer in between."""
+    """Source offsets that are left out on the target: the copy continues at `source`, `length` offsets closer."""
 
     source: int
     length: int
@@ -34,15 +34,15 @@ class Holes(enum.Enum):
     """What is done with source offsets that hold no record to copy."""
 
     FILL = enum.auto()
-    """Markers take their place."""
+    """Markers are written at their offsets."""
     HEAL = enum.auto()
-    """The target holds markers too many: an attach at the next hole as long as they are counts them there."""
+    """The target holds surplus markers: an attach at the next hole at least as long counts them as its fill."""
     SKIP = enum.auto()
-    """They have no place on the target: its offsets are mapped."""
+    """They are left out on the target: its offsets are mapped."""
 
 
 class Encode(NamedTuple):
-    """Records at consecutive offsets from `base_offset` on, to be written as a batch of their own."""
+    """Records at consecutive offsets from `base_offset` on, to write as a batch of their own."""
 
     base_offset: int
     sequence: int
@@ -56,7 +56,7 @@ Piece = Passes | Fill | Skip | Encode
 
 
 class Stop(enum.Enum):
-    """Why an answer was not taken to its end."""
+    """Why a response was not taken to its end."""
 
     TOO_LARGE = enum.auto()
     NEW_EPOCH = enum.auto()
@@ -66,31 +66,32 @@ class Stop(enum.Enum):
     TOMBSTONES = enum.auto()
     MARKER = enum.auto()
     BEYOND_END = enum.auto()
-    """The answer's own end of the log is below a batch: it may be older than the batches, so it is read once more."""
+    """A batch lies beyond the log end in the same response. That end may be older than the batches: fetch once more."""
     UNOPENED = enum.auto()
-    """A batch has to be opened first; then the same answer is taken further."""
+    """A batch has to be opened first; then the rest of the same response is taken."""
     DOUBT = enum.auto()
 
 
 class Given(NamedTuple):
-    """What a partition is like at the beginning of an answer.
+    """The state of a partition at the start of a response.
 
     Attributes:
         expected: The source offset that comes next.
         sequence: The sequence number of the next record.
-        epoch: Leader epoch of the batch before, -1 when unknown.
-        matched: The offset at which both logs were compared: a new leader epoch there is no news.
-        shift: How much further on the target the expected offset stands.
+        epoch: Leader epoch of the previous batch, -1 when unknown.
+        matched: The offset at which both logs were compared: a new leader epoch there means nothing.
+        shift: Target offset less source offset of the expected offset.
         holes: What is done with offsets that hold no record.
         free: Whether the target remembers no sequence of ours and nothing was taken since: then the sequence follows
-            the offset through fills. Two daemons that begin there must choose the same one, or both would be taken.
+            the offset through fills. Two daemons that begin there must choose the same one, or the broker would accept
+            both.
         given_up: Source offsets that an operator gave up, from and to, in order.
-        intact_below: Below this source offset nothing may have been cleaned away: tombstones might be lost with it.
-        holds_at_markers: Whether it stops before a transaction marker, other than
-        passing_marker: the one at this source offset; -1 for none.
+        intact_below: Below this source offset the cleaner must not have removed anything: tombstones might be lost.
+        holds_at_markers: Whether it stops before transaction markers, except the one at `passing_marker`.
+        passing_marker: Source offset of a marker that may pass; -1 for none.
         left_out: Producers whose records are not copied.
-        edges: What the batches of the answer have to fit in.
-        gaps: Offsets without a batch that were proven, from and to; None where a cleaner may have taken any.
+        edges: Bounds that the batches of the response must fit in.
+        gaps: Offsets proven to have no batch, from and to; None where a cleaner may have removed any.
     """
 
     expected: int

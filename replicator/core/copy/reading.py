@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Missing:
-    """Which records may be missing between two batches of the source, or are to be left out.
+    """Which records may be missing between two batches of the source, and which to leave out.
 
     Attributes:
         compacted: Whether a cleaner is known to work on the source's log: offsets may be missing anywhere in it.
-        intact_below: Source offset below which the cleaner may have taken tombstones with what is missing; 0 for none.
+        intact_below: Source offset below which tombstones may be among the records that the cleaner removed; 0 for
+            none.
         given_up: Source offsets that an operator gave up, from and to, in order.
         left_out: Producers on the source whose records are not copied (`loop_guard: origin`).
     """
@@ -41,7 +42,7 @@ class Missing:
 
 
 class Reading:
-    """The way of one partition from the source.
+    """Reads one partition from the source.
 
     Args:
         holds_at_markers: Whether it stops before each transaction marker of the source until that may pass.
@@ -49,10 +50,10 @@ class Reading:
     Attributes:
         next_offset: The source offset expected next.
         last_epoch: Leader epoch of the last source batch accepted, -1 when unknown.
-        unopened: The batch that has to be opened before what was last offered can be taken further.
+        unopened: The batch that must be opened before the rest of the last response can be taken.
         missing: Which records may be missing.
-        trust: What is believed of the source's answers.
-        hold: What it waits before.
+        trust: Which claims of the source's responses are believed.
+        hold: What it waits at.
         matched_offset: The source offset at which the last attach compared both logs.
     """
 
@@ -82,7 +83,7 @@ class Reading:
         self._sequence_free = False
 
     def begin(self, decision: Resume, epoch: int) -> None:
-        """Read from the place the attach found; `epoch` is the leader epoch of the source batch before it."""
+        """Read from the place that the attach found; `epoch` is the leader epoch of the source batch before it."""
         self.next_offset = self.matched_offset = decision.offset
         self.last_epoch = epoch
         self._sequence = decision.sequence
@@ -103,16 +104,16 @@ class Reading:
         unpack: Unpack,
         prove: Prove,
     ) -> Intake:
-        """Take the batches of one answer, up to its end or to the first batch that stops it.
+        """Take the batches of one response, up to its end or to the first batch that stops it.
 
         Raises:
-            CorruptRecords: A batch that had to be opened, or compared, is damaged; nothing was taken.
+            CorruptRecords: A batch that had to be opened or verified is damaged; nothing was taken.
         """
         given = self._given(edges, shift, holes)
         intake = Intake(given, limits, aborted, unpack, prove)
         if self.trust.overlaps(headers, self.next_offset):
             intake.stop = Stop.DOUBT
-            intake.doubt = f"its first batch begins at {headers[0].base_offset}, and the one before ended after that"
+            intake.doubt = f"its first batch begins at {headers[0].base_offset}, below the end of the batch before it"
         else:
             intake.take(headers)
         moved = intake.expected != self.next_offset
@@ -146,22 +147,22 @@ class Reading:
         )
 
     def hold_before(self, intake: Intake) -> None:
-        """Wait before the transaction marker that an answer stopped at."""
+        """Wait at the transaction marker that a response stopped at."""
         self.hold.before(Marker(intake.expected, stopped_at(intake).producer_id))
 
     def pass_to(self, end: int, shift: int) -> None:
-        """Go on at the source offset `end`: what lies before it holds no record."""
+        """Continue at the source offset `end`: there is no record between here and there."""
         self.next_offset = end
         if self._sequence_free:
             self._sequence = (end + shift) % SEQUENCE_MODULUS
 
 
 def stopped_at(intake: Intake) -> BatchHeader:
-    """Return the batch that an answer stopped before.
+    """Return the batch that a response stopped before.
 
     Raises:
-        BugError: It stopped nowhere.
+        BugError: It stopped before none.
     """
     if intake.stopped_at is None:
-        raise BugError("stopped, but nowhere")
+        raise BugError("an intake stopped, but at no batch")
     return intake.stopped_at

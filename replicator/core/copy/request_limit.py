@@ -1,13 +1,13 @@
-"""How large a request a target broker takes, as far as it is told or shows.
+"""How large a request a target broker accepts, as far as the broker reports it or its behaviour shows it.
 
-A broker closes the connection over a request that is larger than its `socket.request.max.bytes`, without an answer
-(Kafka's InvalidReceiveException): all partitions of that connection lose what is on its way, again and again. So after
-each loss with requests on their way it is asked for that setting. Where it does not tell, the batches that were on
-their way are sent one at a time: whoever loses the connection twice in a row, each time at once, and is larger than all
-that went through meanwhile, is too large for it. A small one may have been unlucky: it is too large only once as many
-losses as no bad luck brings were over batches that are no larger.
+A broker closes the connection, without a response, over a request larger than its `socket.request.max.bytes` (Kafka's
+InvalidReceiveException): all partitions of that connection lose what is in flight, again and again. So after each loss
+with requests in flight, the broker is asked for that setting. If it does not report it, the batches that were in flight
+are sent one at a time. A batch is too large if it loses the connection twice in a row, each time at once, and is larger
+than everything that got through meanwhile. A small batch may have been unlucky: it is too large only after more losses
+over batches no larger than it than bad luck explains.
 
-Pure: answers, losses and times come in.
+Pure: responses, losses and times come in.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
 ENVELOPE_BYTES = 512
-"""What a request takes at most beside its partitions."""
+"""The most that a request takes beside its partitions."""
 PARTITION_BYTES = 320
-"""What it takes for each partition beside its batch: most of that is the topic's name."""
+"""The most that it takes per partition beside the batch: mainly the topic's name."""
 STRIKES_MAX = 2
 LOSSES_MAX = 10
-"""A connection is lost for many other reasons, and a small batch may meet two in a row. Ten take some 15 seconds."""
+"""Connections are lost for many other reasons, and a small batch may meet two in a row. Ten take some 15 seconds."""
 _SMALL_BYTES = 64 << 10
-"""Hardly a cluster works whose brokers take no request of this size."""
+"""Hardly any cluster works whose brokers refuse requests of this size."""
 _AT_ONCE_SECONDS = 5.0
-"""A broker refuses a request by its length, which comes first: what it closes later it closes for other reasons."""
+"""A broker refuses a request by its length, which comes first: if it closes later, that has other reasons."""
 _CAREFUL_SECONDS = 60.0
-"""For how long after a loss and the doubt about it batches are sent one at a time: an attach takes less."""
+"""How long after a loss and its doubt time batches are sent one at a time: an attach takes less."""
 
 
 class RequestLimit:
-    """What is known of one broker.
+    """What is known about one broker's limit.
 
     Args:
         doubt_seconds: How long a batch whose connection was lost may have to wait before it is sent again.
 
     Attributes:
-        bytes_max: Its setting; None while it was not told.
-        wants_asking: Whether the connection was lost with requests on their way, and it was not asked since.
+        bytes_max: The broker's setting; None while unknown.
+        wants_asking: Whether the connection was lost with requests in flight, and the broker was not asked since.
     """
 
     def __init__(self, doubt_seconds: float = 0.0) -> None:
@@ -54,25 +54,25 @@ class RequestLimit:
         self._lost_bytes: list[int] = []
 
     def is_careful(self, now: float) -> bool:
-        """Return whether batches are sent one at a time at monotonic time `now`, as the broker does not tell."""
+        """Return whether to send batches one at a time at monotonic time `now`, since the broker reports no limit."""
         if self._suspects and now >= self._careful_until:
-            self._clear()  # what is left of them is not sent here any more
+            self._clear()  # the remaining suspects are no longer sent here
         return bool(self._suspects)
 
     def takes(self, batch_bytes: int, sent_bytes: int = 0, partitions: int = 0) -> bool:
         """Return whether a request may carry a batch beside what it carries already.
 
         Args:
-            batch_bytes: The batch.
-            sent_bytes: Batches of other partitions.
-            partitions: How many those are.
+            batch_bytes: Size of the batch.
+            sent_bytes: Size of the other partitions' batches.
+            partitions: How many other partitions.
         """
         if self.bytes_max is None:
             return True
         return batch_bytes + sent_bytes + ENVELOPE_BYTES + (partitions + 1) * PARTITION_BYTES <= self.bytes_max
 
-    def told(self, bytes_max: int | None) -> None:
-        """Take what the broker says of it; None where it does not."""
+    def reported(self, bytes_max: int | None) -> None:
+        """Take the limit that the broker reports; None if it reports none."""
         self.wants_asking = False
         if bytes_max is not None:
             self.bytes_max = bytes_max
@@ -82,7 +82,7 @@ class RequestLimit:
         """Take the loss of a connection before a request was answered; return whether its batch is too large.
 
         Args:
-            sent: What it carried: whose batch, at which offset, of how many bytes.
+            sent: What the request carried: whose batch, at which offset, of how many bytes.
             sent_at: When it was sent (monotonic).
             now: The time now (monotonic).
         """
@@ -105,7 +105,7 @@ class RequestLimit:
         return size > _SMALL_BYTES or sum(lost <= size for lost in self._lost_bytes) >= LOSSES_MAX
 
     def passed(self, who: Hashable, size: int) -> None:
-        """Take the answer to a batch that was sent while this is careful."""
+        """Take the response to a batch that was sent while `is_careful`."""
         self._passed_bytes = max(self._passed_bytes, size)
         self._lost_bytes = [lost for lost in self._lost_bytes if lost > size]
         self._suspects.discard(who)
@@ -114,7 +114,7 @@ class RequestLimit:
             self._clear()
 
     def unreachable(self) -> None:
-        """Take that the broker refuses connections: it is away, and no batch is to blame."""
+        """Take that the broker refuses connections: it is down, and no batch is to blame."""
         self._clear()
 
     def _clear(self) -> None:

@@ -1,7 +1,7 @@
-"""What of one partition is queued for the target, and what is on its way there.
+"""One partition's way to the target: what is queued, and what is in flight.
 
-A batch is *guarded* while the target's leader surely remembers the sequence before it: then a repeat is recognised.
-What is not guarded is sent alone, and only under the claim.
+A batch is *guarded* while the target's leader surely remembers the sequence before it: then the broker recognises a
+repeat. An unguarded batch is sent alone, and only under the claim.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class Sending:
-    """The way of one partition to the target: in order, five batches at a time at most.
+    """Sends one partition to the target: in order, at most five batches at a time.
 
     Args:
         limits: What the target accepts.
 
     Attributes:
-        limits: What the target accepts, as last told.
+        limits: What the target accepts, as far as known.
         queued_bytes: Bytes accepted and not sent.
         outstanding: Requests sent and not answered, of any episode.
-        waits_for_claim: Whether only the lack of a claim keeps a batch back.
+        waits_for_claim: Whether only the missing claim holds a batch back.
     """
 
     __slots__ = (
@@ -59,10 +59,10 @@ class Sending:
         """Begin an episode; `state_time_ms` is the time of the batch that the target's producer state comes from.
 
         Raises:
-            BugError: Something of the episode before is on its way.
+            BugError: Something of the previous episode is still in flight.
         """
         if self._in_flight or self.outstanding:
-            raise BugError(f"attached with {self.outstanding} answers outstanding")
+            raise BugError(f"attached with {self.outstanding} responses outstanding")
         self._alone = False
         self._state_time_ms = state_time_ms
 
@@ -75,7 +75,7 @@ class Sending:
         return dropped
 
     def forget_sent(self) -> None:
-        """What is on its way belongs to an episode that is over: its answers say nothing more."""
+        """Forget what is in flight: it belongs to an episode that is over, and its responses say nothing more."""
         self._in_flight.clear()
 
     # -- in -------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ class Sending:
 
         Args:
             now_ms: Wall clock, to compare with record times.
-            claimed: Whether this daemon holds the claim and its doubt time is over: needed for unguarded work.
+            claimed: Whether this daemon holds the claim and its doubt time is over: required for unguarded work.
         """
         queue = self._queue
         if not queue or self._alone or len(self._in_flight) >= IN_FLIGHT_BATCHES_MAX:
@@ -107,7 +107,7 @@ class Sending:
             return None
         oldest = now_ms - self.limits.guard_ms
         state = self._state_time_ms
-        # The usual case first: a fresh batch behind fresh state (see `_is_guarded`).
+        # The usual case first: a fresh batch after fresh state (see `_is_guarded`).
         if (batch[2] <= oldest or state is None or state <= oldest) and not self._is_guarded(batch, now_ms):
             if self._in_flight:
                 return None
@@ -125,9 +125,9 @@ class Sending:
     def _is_guarded(self, batch: Batch, now_ms: int) -> bool:
         """Return whether the broker surely remembers our sequence when this batch, or its repeat, arrives.
 
-        The state must exist now, and live on whatever the batch's own record time does to it (KAFKA_FACTS K6).
-        At the start of a log there is nothing to double: the first batch makes the state. Where others write, a log
-        that looked empty may not be any more.
+        The state must exist now, and survive whatever the batch's own record time does to it (KAFKA_FACTS K6).
+        At the start of a log there is nothing to double: the first batch creates the state. Where others write, a log
+        that looked empty need not be empty any more.
         """
         oldest = now_ms - self.limits.guard_ms
         if batch.max_timestamp <= oldest:
@@ -142,19 +142,19 @@ class Sending:
         return self._state_time_ms is not None and self._state_time_ms > now_ms - self.limits.guard_ms
 
     def held(self) -> Iterator[Batch]:
-        """Return the batches that are on their way to the target, or wait to be sent."""
+        """Return the batches that are in flight, or wait to be sent."""
         yield from self._in_flight
         yield from (item for item in self._queue if isinstance(item, Batch))
 
     @property
     def head_bytes(self) -> int:
-        """Size of the batch that is sent next; 0 for none."""
+        """Size of the batch at the head of the queue; 0 if there is none."""
         head = self._queue[0] if self._queue else None
         return head.size if isinstance(head, Batch) else 0
 
     @property
     def head_fill(self) -> Fill | None:
-        """What is left of the fill at the head of the queue, also while the first of it is on its way."""
+        """The rest of the fill at the head of the queue, also while the first part of it is in flight."""
         head = self._queue[0] if self._queue else None
         return head if isinstance(head, Fill) else None
 
@@ -168,43 +168,43 @@ class Sending:
         """Whether nothing is queued, in flight or outstanding."""
         return not self._queue and not self.outstanding
 
-    # -- answers --------------------------------------------------------------------------------------------------
+    # -- responses ------------------------------------------------------------------------------------------------
 
     @property
     def waits_for_answers(self) -> bool:
-        """Whether batches of this episode are on their way."""
+        """Whether batches of this episode are in flight."""
         return bool(self._in_flight)
 
     def answered(self) -> None:
-        """Count one answer, or that none will come.
+        """Count one response, or that none will come.
 
         Raises:
-            BugError: Nothing was asked.
+            BugError: No request was outstanding.
         """
         self.outstanding -= 1
         if self.outstanding < 0:
-            raise BugError("more answers than requests")
+            raise BugError("more responses than requests")
 
     def check_order(self, batch: Batch) -> None:
-        """Make sure that an answer is the one to the oldest batch on its way.
+        """Make sure that a response is the one to the oldest batch in flight.
 
         Raises:
             BugError: It is not.
         """
         if not self._in_flight or self._in_flight[0] is not batch:
-            raise BugError("answers out of order")
+            raise BugError("responses out of order")
 
     def landed(self, batch: Batch) -> None:
-        """The oldest batch on its way is in the target's log.
+        """Take that the oldest batch in flight is in the target's log.
 
-        The broker ages its producer state by its latest batch, not by its newest record (KAFKA_FACTS K6).
+        The broker ages its producer state by the last batch appended, not by the newest record (KAFKA_FACTS K6).
         """
         self._in_flight.popleft()
         self._alone = False
         self._state_time_ms = batch[2]
 
     def lands(self, batch: Batch) -> bool:
-        """Take the usual answer in one step; False, and nothing taken, where it is not to the oldest batch."""
+        """Take the usual response in one step; False, and nothing taken, if it is not for the oldest batch."""
         in_flight = self._in_flight
         if in_flight[0] is not batch:
             return False
@@ -222,7 +222,7 @@ class Sending:
         """
         head = self._queue[0]
         if not isinstance(head, Fill) or head.first_offset != fill.first_offset:
-            raise BugError("another fill was answered than is due")
+            raise BugError("the response is for another fill than the one that is due")
         self._queue.popleft()
         if head.length > fill.length:
             self._queue.appendleft(Fill(fill.first_offset + fill.length, head.length - fill.length))

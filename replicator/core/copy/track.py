@@ -1,4 +1,4 @@
-"""Where the offsets of a partition stand on the target when they are not the source's own."""
+"""Where the offsets of a partition lie on the target if they are not the source's own."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from replicator.core.offsets.offset_map import OffsetMap, Place, Run
 
 
 class Track:
-    """The place of one partition in both logs: proven by answers, and for what is queued next.
+    """The place of one partition in both logs: the one proven by responses, and the one of what is queued next.
 
     Args:
-        offsets: What is known so far; it grows with each answer.
+        offsets: The map so far; it grows with each response.
         mapped: Whether source offsets that hold no record to copy are left out, not filled.
 
     Attributes:
-        shift: How much further on the target stands what is queued next.
-        acked: The target's end as proven by answers, and the source offset it stands for.
+        shift: Target offset less source offset of what is queued next.
+        acked: The place at the target's end, as proven by responses.
     """
 
     __slots__ = ("_drift", "_moves", "_recorded", "acked", "mapped", "offsets", "shift")
@@ -32,40 +32,41 @@ class Track:
 
     @property
     def sure(self) -> Place:
-        """The last place that is recorded, or behind a record: what was left out behind it may hold records by now."""
+        """The last place that is recorded, or after a record: offsets left out after it may hold records by now."""
         return max(self._recorded, self.offsets.last_run_end)
 
     def forget_skips(self) -> None:
-        """Go back to where it is sure: the source has another history than when offsets behind it were left out."""
+        """Go back to `sure`: the source's history has changed since the offsets after it were left out."""
         self.offsets.step_back(self.sure)
 
     def forget_walk(self) -> None:
-        """Go back to what answers or records tell: the logs that were walked along turned out not to match."""
+        """Go back to what responses or records prove: the logs that were walked turned out not to match."""
         if self.mapped and self.offsets.last_run_end.target > self.acked.target:
             self.offsets.cut(self.acked.target)
             self.offsets.pass_over(max(self._recorded, self.offsets.end))
 
     def begin(self, place: Place) -> None:
-        """Go on at a place that was proven; what was queued behind it is gone."""
+        """Continue at a place that was proven; what was queued after it is gone."""
         self._moves.clear()
         self._drift = 0
         if not self.mapped and place.target < self.offsets.end.target:
-            # The log lost its end, or too much was recorded of it (a cut above its true end): what the map tells of
-            # below is as true as ever, and what is missing above is copied again.
+            # The log lost its end, or the record went too far (a cut above its true end): the map below is as true as
+            # ever, and what is missing above is copied again.
             self.offsets.cut(place.target)
             self._recorded = min(self._recorded, place)
         if not self.mapped:
-            # Records and markers alike stand at one difference, until another is recorded.
+            # Records and markers alike have one shift, until another is recorded.
             self.offsets.go_straight(place)
         self.acked = place
         self.shift = place.target - place.source
         self.offsets.pass_over(place)
 
     def skip(self, source: int, length: int) -> int:
-        """What is queued next begins at `source`, behind `length` offsets that are left out.
+        """Leave out `length` offsets: what is queued next begins at `source`.
 
         Returns:
-            The source offset proven to be copied; these are, once all before them is.
+            The source offset up to which everything is proven to be copied. The offsets left out count as copied as
+            soon as everything before them is.
         """
         self.shift -= length
         self._moves.append(Place(source, source + self.shift))
@@ -73,7 +74,7 @@ class Track:
         return self.acked.source
 
     def land(self, target_end: int) -> int:
-        """The target proved its end: return the source offset up to which everything is copied."""
+        """Take the target's proven end; return the source offset up to which everything is copied."""
         source, target = self.acked
         run = Run(source, target, target_end - target)
         self.offsets.add(run)
@@ -82,12 +83,12 @@ class Track:
         return self.acked.source
 
     def land_behind_others(self, target: int, length: int) -> int:
-        """A batch was appended at `target`, behind records of others.
+        """Take that a batch was appended at `target`, after records of others.
+
+        What is queued got its offsets without those records, so from here on all of it lands that much further on.
 
         Returns:
             The source offset up to which everything is copied.
-
-        What is queued was given its offsets without those records; so from here on all of it lands as many further on.
         """
         source, expected = self.acked
         self._drift += target - expected

@@ -1,10 +1,10 @@
-"""What one partition believes of its source's answers, and what it doubts (the values are `core.copy.doubt`)."""
+"""Which claims of its source's responses one partition believes, and which are suspect (values: `core.copy.doubt`)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.doubt import DOUBTS_MAX, Doubt, Gaps, Lie, Sound
+from replicator.core.copy.doubt import DOUBTS_MAX, Doubt, Gaps, Impossible, Sound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,16 +13,17 @@ if TYPE_CHECKING:
     from replicator.model.batch import BatchHeader
 
 _UNMOVED_MAX = 3
-"""Answers in a row that hold nothing new. One may: it was asked for before a hole at the log's end was passed."""
+"""Responses in a row without anything new. One is normal: it was requested before a hole at the log's end was
+passed."""
 
 
 class Trust:
-    """What is believed of one source log.
+    """What is believed about one source log.
 
     Attributes:
-        doubted: What an answer claimed that nothing proves; the next attach looks at it first.
-        looks: How often a look at what was doubted proved offsets without a batch: the next one takes more in.
-        gaps: Offsets without a batch that were proven, from and to.
+        doubted: A claim of a response that nothing proves; the next attach examines it first.
+        looks: How often a second look proved offsets without a batch: the next look covers more.
+        gaps: Offsets proven to have no batch, from and to.
     """
 
     __slots__ = ("_beyond_end_at", "_cuts_again", "_doubts", "_edge", "_unmoved", "doubted", "gaps", "looks")
@@ -38,12 +39,12 @@ class Trust:
         self._cuts_again = False
 
     def begin_episode(self) -> None:
-        """Forget what was only about the answers of the episode before."""
+        """Forget what concerned only the responses of the previous episode."""
         self._beyond_end_at = -1
         self._unmoved = 0
 
     def overlaps(self, headers: Sequence[BatchHeader], expected: int) -> bool:
-        """Return whether the first batch begins before the end of the one that was taken last, and ends after it.
+        """Return whether the first batch begins below the end of the last batch taken, and ends above it.
 
         No checksum covers a base offset: one that is too low would move records to other offsets, up to the next batch.
         """
@@ -52,44 +53,44 @@ class Trust:
         return headers[0].base_offset < expected < headers[0].next_offset
 
     def took(self, headers: Sequence[BatchHeader], expected: int, *, moved: bool, stopped: bool) -> str | None:
-        """Note how far an answer was taken; return why it cannot be believed, if answers keep bringing nothing new."""
+        """Note how far a response was taken; return why it is suspect, if responses keep bringing nothing new."""
         self._unmoved = 0 if moved or stopped or not headers else self._unmoved + 1
         if moved and not stopped and headers[-1].next_offset == expected:
             self._edge = expected
         if self._unmoved < _UNMOVED_MAX:
             return None
-        return f"{_UNMOVED_MAX} answers held only batches below offset {expected}"
+        return f"{_UNMOVED_MAX} responses held only batches below offset {expected}"
 
     def is_first_beyond_end(self, offset: int) -> bool:
-        """Return whether a batch beyond the answer's own end of the log is met at this offset for the first time."""
+        """Return whether this is the first batch at this offset that lies beyond the end its own response reports."""
         if self._beyond_end_at == offset:
             return False
         self._beyond_end_at = offset
         return True
 
     def doubt(self, offset: int, detail: str) -> None:
-        """Doubt what was claimed at an offset: the log has to be looked at again before anything there is taken."""
+        """Suspect what was claimed at an offset: the log must be read again before anything there is taken."""
         doubted_at, times = self._doubts
         self._doubts = (offset, times + 1 if doubted_at == offset else 1)
         self.doubted = Doubt(offset, detail, self._doubts[1])
 
     @property
     def detail(self) -> str:
-        """What is doubted, in words."""
+        """What is suspect, in words."""
         return self.doubted.detail if self.doubted is not None else ""
 
     def looked(self, verdict: Verdict | None) -> str | None:
-        """Take what a second look says of what is `doubted`; return why the partition has to stop, if it has to.
+        """Take the verdict of a second look at what is `doubted`; return why the partition must stop, if it must.
 
-        None: the log does not reach there any more, in one direction or the other.
+        A verdict of None: the log no longer reaches that offset, in one direction or the other.
         """
         doubted = self.doubted
         if doubted is None:
             return None
-        if isinstance(verdict, Lie):
+        if isinstance(verdict, Impossible):
             why: str | None = verdict.detail
         elif isinstance(verdict, Sound) and doubted.times >= DOUBTS_MAX:
-            why = f"{doubted.detail}; {doubted.times} times, and its log shows nothing of the kind"
+            why = f"{doubted.detail}; {doubted.times} times, and each time its log showed nothing of the kind"
         else:
             why = None
         if isinstance(verdict, Sound) and verdict.begins_below:

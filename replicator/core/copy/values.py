@@ -1,4 +1,4 @@
-"""What a partition's machine is in, takes and hands out: values only (the machine is `core.copy.machine`)."""
+"""Phases, inputs and outputs of a partition's machine: values only (the machine is `core.copy.machine`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 IN_FLIGHT_BATCHES_MAX = 5
-"""A broker recognises exact repeats among the last 5 batches of a producer only (KAFKA_FACTS K5)."""
+"""A broker recognises exact repeats only among the last 5 batches of a producer (KAFKA_FACTS K5)."""
 
 
 class Phase(enum.Enum):
@@ -35,7 +35,7 @@ NEXT: dict[Phase, frozenset[Phase]] = {
 
 
 class Batch(NamedTuple):
-    """One batch accepted for the target, and the offset it has to get there.
+    """One batch accepted for the target, and the offset it must get there.
 
     `payload` and `owner` are opaque here (a view of a frame, and the frame).
     """
@@ -49,7 +49,7 @@ class Batch(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """The end of a phase: whoever drives the machine gives the frames back, and takes the partition off its way.
+    """The end of a phase: whoever drives the machine returns the frames and takes the partition off its route.
 
     Attributes:
         before: The phase that was left.
@@ -64,9 +64,9 @@ class Ending(NamedTuple):
 class TargetLimits:
     """What the target's topic accepts, and how long its brokers remember a producer. Bytes and ms.
 
-    `fill_length_max` is the longest run of offsets without a record that may be filled, and `may_be_mapped` whether the
-    partition goes over to mapped offsets where one is longer, or cannot be filled at all. `surplus_allowed` tells that
-    it may go on behind markers too many, `others_write` that records of others may stand anywhere between ours.
+    `fill_length_max` is the length of the longest hole that may be filled. `may_be_mapped`: the partition switches to
+    mapped offsets where a hole is longer, or cannot be filled at all. `surplus_allowed`: it may continue after surplus
+    markers. `others_write`: records of others may lie anywhere between ours.
     """
 
     batch_bytes_max: int

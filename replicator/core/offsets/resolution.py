@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from replicator.core.offsets.offset_map import Place
 from replicator.errors import PreflightFailed, UsageError
-from replicator.model.resolution import ALLOWED, ANEW, How, Loss, Resolution
+from replicator.model.resolution import ALLOWED, FROM_SCRATCH, How, Loss, Resolution
 from replicator.model.states import Reason
 
 _ELSEWHERE = {
@@ -31,10 +31,10 @@ _ELSEWHERE = {
 
 
 _ALLOWED_BESIDE_OTHERS: Mapping[Reason, frozenset[How]] = {
-    **{reason: hows - ANEW for reason, hows in ALLOWED.items()},
+    **{reason: hows - FROM_SCRATCH for reason, hows in ALLOWED.items()},
     Reason.OVERTAKEN_BY_RETENTION: frozenset({How.ACCEPT}),
     Reason.TARGET_RECREATED: frozenset({How.ACCEPT}),
-    Reason.TARGET_MISSING: ANEW,
+    Reason.TARGET_MISSING: FROM_SCRATCH,
 }
 """`ALLOWED`, for targets that others write to as well: nothing deletes their topics."""
 OF_OTHERS = frozenset({Reason.FOREIGN_WRITER, Reason.OTHER_OWNER})
@@ -223,7 +223,7 @@ def plan_resolution(
     reasons = tuple(dict.fromkeys(one.reason for one in faulted if one.reason is not None))
     for reason in reasons:
         _check(topic, reason, how, _ALLOWED_BESIDE_OTHERS if others_write else ALLOWED)
-    if how in ANEW:
+    if how in FROM_SCRATCH:
         return Plan(how, reasons, (Recreate(),), tuple(loss for one in facts for loss in _lost_by_recreation(one)))
     steps: list[Step] = [TakeSource()] if Reason.SOURCE_RECREATED in reasons else []
     losses: list[Loss] = []

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from replicator.errors import Conflict, HeldElsewhere
-from replicator.model.resolution import ANEW
+from replicator.model.resolution import FROM_SCRATCH
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
 from replicator.model.text import command
@@ -98,9 +98,9 @@ def who_resolves(whole: FlowStatus, order: Order, me: str) -> str | None:
         if part.state is MirrorState.FAULTED and (not order.partitions or part.partition in order.partitions)
     ]
     holders = {part.holder for part in still if part.holder is not None}
-    if not holders or holders == {me} or (me in holders and order.how in ANEW):
+    if not holders or holders == {me} or (me in holders and order.how in FROM_SCRATCH):
         return None
-    if order.how in ANEW or len(holders) == 1:
+    if order.how in FROM_SCRATCH or len(holders) == 1:
         return min(holders)
     parts = {holder: [str(part.partition) for part in still if part.holder == holder] for holder in sorted(holders)}
     shown = "; ".join(f"{', '.join(numbers)} by {holder}" for holder, numbers in parts.items())

@@ -294,7 +294,7 @@ def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
     Markers at the end of the map may now stand for other offsets than before, because no record was copied there.
     """
     place = remap.place
-    if remap.anew:
+    if remap.fresh:
         return offset_block(OffsetMap(place), place)
     offsets = OffsetMap(Place(0, 0))
     if track is not None:

@@ -253,7 +253,7 @@ async def _by_time(source: Log, wanted: list[Record]) -> int | None:
         if timestamp < 0:
             return source.start
         answers = await control.list_offsets(source.connection, [source.where], timestamp, committed=False)
-        answer = control.told_of(answers, source.where, source.connection.cluster, "ListOffsets")
+        answer = control.answer_for(answers, source.where, source.connection.cluster, "ListOffsets")
         if not answer.error and answer.value >= 0:
             offsets.append(answer.value)
     if not offsets:

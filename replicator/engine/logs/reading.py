@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.aborts import Aborts
-from replicator.core.copy.doubt import Edges, Gaps, Lie, Unseen, Verdict, judge, sound_length
+from replicator.core.copy.doubt import Edges, Gaps, Impossible, Unseen, Verdict, judge, sound_length
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.holes import holds_nothing
 from replicator.engine.logs.opening import records_of
@@ -258,7 +258,7 @@ async def look_again(
         end = max(end, (await offsets_of(connection, [where], control.LATEST))[where])
         edges = Edges(end, leader.epoch if leader is not None else -1, epochs_unproven)
         verdict = judge(headers, offset, edges)
-        if isinstance(verdict, Lie):
+        if isinstance(verdict, Impossible):
             await _confirm_epoch(side, connection, where, headers, offset, edges)
         if not isinstance(verdict, Unseen):
             return verdict
@@ -334,7 +334,7 @@ async def read_once(
         KafkaError: The broker refuses.
     """
     version = connection.versions.fetch
-    session = FetchSession(version, int(committed), side.topic_ids, ask_anew=True)
+    session = FetchSession(version, int(committed), side.topic_ids, sessionless=True)
     body = session.request(
         {where: Wanted(offset, leader_epoch, -1, read_bytes)}, wait_ms=wait_ms, bytes_min=1, bytes_max=read_bytes
     )

@@ -25,7 +25,7 @@ from replicator.engine.logs.walking import Log, open_log
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import MAGIC_V2
 from replicator.model.names import TopicPartition
-from replicator.model.resolution import ANEW, How, Order
+from replicator.model.resolution import FROM_SCRATCH, How, Order
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.wire.batches.batch import prove
@@ -70,7 +70,7 @@ class FactFinder:
         await self._pump.target.cluster.describe(mirror.target_topic)
         count = max(mirror.partitions, source.partition_count if source is not None else 0)
         # A topic is deleted, and adopted, as a whole, whichever of its partitions are stopped.
-        whole = order.how in ANEW or adopts
+        whole = order.how in FROM_SCRATCH or adopts
         wanted = order.partitions if order.partitions and not whole else range(count)
         return [await self._facts_of(mirror, number, order.how) for number in wanted]
 

@@ -232,7 +232,7 @@ def guard(memory: ProducerMemory, cluster: ClusterSpec) -> Check:
     """Report in plain words what the target's memory of producers is good for: that of the broker with the shortest."""
     setting = memory.shortest_ms
     guarded = setting - GUARD_MARGIN_MS
-    unknown = "" if memory.is_told else " (not reported by all brokers; this is Kafka's default, or less)"
+    unknown = "" if memory.is_complete else " (not reported by all brokers; this is Kafka's default, or less)"
     text = f"{cluster.alias} remembers a producer for {span(setting)} of record time{unknown}"
     if guarded <= 0:
         return warn(

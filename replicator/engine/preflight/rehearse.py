@@ -20,7 +20,7 @@ from replicator.engine.state.ownership.shown_markers import Shown
 from replicator.engine.topics.authorizer import AuthorizerOf
 from replicator.errors import ReplicatorError
 from replicator.model.report import Check, Report, ok, warn
-from replicator.wire.clock import controller_time_ms, tells_time
+from replicator.wire.clock import controller_time_ms, offers_time
 from replicator.wire.cluster import Cluster
 from replicator.wire.messages.questions import topic_operations
 from replicator.wire.messages.quotas import client_quotas, offers_quotas, offers_scram_users
@@ -133,7 +133,7 @@ async def _fill_in(side: _Side, admin: TopicAdmin, names: list[str]) -> None:
         side.facts,
         cluster_id=cluster.cluster_id,
         clock_ahead_seconds=None if controller_ms is None else (controller_ms - middle_ms) / 1000,
-        clock_offered=tells_time(connection),
+        clock_offered=offers_time(connection),
         markers_allowed={Verdict.ALLOWED: True, Verdict.REFUSED: False, Verdict.NOT_OFFERED: False}.get(verdict),
     )
     await cluster.refresh(names)

@@ -111,7 +111,7 @@ class StateTopic:
             KafkaError: The leader does not say.
         """
         answers = await control.list_offsets(connection, [WHERE], timestamp, committed=committed)
-        return control.told_of(answers, WHERE, self._cluster.spec, "ListOffsets")
+        return control.answer_for(answers, WHERE, self._cluster.spec, "ListOffsets")
 
     async def refused(self, api: str, code: int, message: str = "") -> KafkaError:
         """Return the error for a refusal; a retryable one refreshes the leader.

@@ -25,34 +25,35 @@ from replicator.model.switch.terms import (
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """One switch: all that whoever goes on with it has to know. Times in ms.
+    """One switch: everything that is needed to continue it. Times in ms.
 
-    It has an attribute for each field of `SwitchRecord`: what is written in one compare-and-set is one value.
+    It has an attribute for each field of `SwitchRecord`: what one compare-and-set writes is one value.
 
     Attributes:
         flow: Name of the flow, so that its copy on the source can be found without the target.
-        left_out: Mirrors that take no part in it, as the order said, or as was found until the fence.
+        left_out: Mirrors that take no part in it, by the order or as found up to the fence.
         started_ms: When it was ordered.
-        revision: Rises with every change; whoever worked on an older one has lost the step.
+        revision: Rises with every change; an executor that worked on an older revision has lost the step.
         reached: The last step recorded as done.
         direction: Forward, or which way out.
         stopped_by: Why it is being, or was, aborted or turned back.
         escalated: Whether it is a failover that took over from a switchover.
         replaces: Id of that switchover.
-        locks: What keeps writers off the source, noted before it is put there: exactly these are removed.
-        inherited_locks: Locks of earlier switches of this flow that may still stand: ours, never taken for another's.
-        other_locks: Locks that earlier switches of other topics left standing by right: only carried on.
+        locks: What keeps writers off the source, recorded before it is placed: exactly these are removed.
+        inherited_locks: Locks of earlier switches of this flow that may still exist: ours, never taken for foreign
+            ones.
+        other_locks: Locks that earlier switches of other topics rightly left in place: only carried along.
         ends: The source's ends, proven quiet after it was closed.
         fence_epoch: Epoch of the markers; None before the fence has begun.
         cuts: What every partition showed once it was fenced.
-        topic_ids: Failback: ids of the old source's topics as they were looked at.
+        topic_ids: Failback: ids of the old source's topics when they were examined.
         confirmed: Digest of what the operator agreed to.
-        decision: On the source's copy: which side opens. On the target: as it was last read there.
+        decision: On the source's copy: which side opens. On the target: the decision last read from the source.
         is_copy: Whether this is the copy on the source.
         history: Steps in the order in which they were done.
-        executor: Who wrote last. Told to the operator; nothing depends on it.
-        target_cluster_id: On the source's copy: of the flow's target; empty where an older version wrote it.
-        rest: What a newer version noted beside, as it stands in the record: it is written again.
+        executor: Who wrote last. Shown to the operator; nothing depends on it.
+        target_cluster_id: On the source's copy: id of the flow's target; empty if an older version wrote it.
+        rest: Unknown fields of a newer version, as they are in the record: they are written back.
     """
 
     id: str
@@ -90,7 +91,7 @@ class Journal:
 
     @property
     def unknown_words(self) -> tuple[str, ...]:
-        """Words of a newer version: whoever does not know them can neither carry the switch out nor change it.
+        """Words of a newer version: a daemon that does not know them can neither carry out nor change the switch.
 
         Why mirrors are left out matters only while the switch runs.
         """
@@ -109,7 +110,7 @@ class Journal:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing of it is left to be done."""
+        """Whether there is nothing left to do."""
         return self.outcome is not Outcome.RUNNING
 
     @property
@@ -119,9 +120,9 @@ class Journal:
 
     @property
     def known_loss(self) -> int | None:
-        """Offsets known to be lost at least, of all partitions whose source was seen; None before the cut, or for none.
+        """Offsets known to be lost, at least, in partitions whose source was seen; None before the cut, or if none was.
 
-        A failback loses nothing.
+        None for a failback as well, which loses nothing.
         """
         losses = [cut.loss for cut in self.cuts if cut.loss is not None]
         if self.verb is Verb.FAILBACK or (not losses and (self.cuts or not self.did(StepName.RECORD_CUT))):
@@ -130,7 +131,7 @@ class Journal:
 
     @property
     def unknown_losses(self) -> int:
-        """Partitions of which nothing tells how much was lost."""
+        """Partitions whose loss is unknown."""
         return sum(cut.loss is None for cut in self.cuts)
 
     @property
@@ -145,19 +146,19 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """A flow's journal record: the present or last switch, and those before it, newest last."""
+    """A flow's journal record: the current or last switch, and the earlier ones, newest last."""
 
     current: Journal | None = None
     past: tuple[Journal, ...] = ()
 
     @property
     def running(self) -> Journal | None:
-        """The switch that is going on."""
+        """The switch in progress."""
         return self.current if self.current is not None and not self.current.finished else None
 
     @property
     def all(self) -> tuple[Journal, ...]:
-        """All that are known, newest last."""
+        """All known switches, newest last."""
         return (*self.past, *((self.current,) if self.current is not None else ()))
 
 
@@ -167,7 +168,7 @@ def by_place(cuts: Iterable[Cut]) -> dict[tuple[str, int], Cut]:
 
 
 def by_topic(cuts: Iterable[Cut]) -> dict[str, list[Cut]]:
-    """Return cuts by their source topic, both in order."""
+    """Return cuts by source topic, topics and cuts in order."""
     found: dict[str, list[Cut]] = {}
     for cut in sorted(cuts, key=lambda one: (one.topic, one.partition)):
         found.setdefault(cut.topic, []).append(cut)

@@ -1,4 +1,4 @@
-"""What an operator is shown of a switch: before it is ordered, while it runs, and afterwards; and its JSON shape."""
+"""What an operator sees of a switch: before it is ordered, while it runs, and afterwards; and its JSON shape."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class SwitchPlan:
     """What an order would do.
 
     Attributes:
-        verb: Of the order.
-        steps: Its steps in words, in their order.
-        undone_until: How many of them can still be undone.
+        verb: The order's verb.
+        steps: Its steps in words, in order.
+        undone_until: How many of them can be undone.
         problems: What forbids it, each with what helps.
-        known_loss: Offsets that are known to be lost at least; None where the verb loses nothing.
+        known_loss: Offsets that are known to be lost, at least; None if the verb loses nothing.
         lossy: Partitions that lose something: topic, partition, offsets.
-        unseen: Partitions of which nothing tells how much is lost.
+        unseen: Number of partitions whose loss is unknown.
         foreign: Partitions of the target that somebody else wrote to: source topic, partition, offsets.
-        observed_age_seconds: Age of the oldest observation that this stands on; None for none.
-        already: It is under way or done.
-        switch_id: Of the one that is.
+        observed_age_seconds: Age of the oldest observation that this relies on; None for none.
+        already: Whether it is under way or done already.
+        switch_id: Id of that switch.
         topics: Source topics of all mirrors that it is about.
         left_out: Mirrors of the flow that it is not about: source topic, and why.
     """
@@ -46,7 +46,7 @@ class SwitchPlan:
 
 @dataclass(frozen=True, slots=True)
 class StepStatus:
-    """One step of a switch: its name, in words, and when it was done (Unix ms), None while it was not."""
+    """One step of a switch: its name, its text, and when it was done (Unix ms), None if it is not done."""
 
     step: str
     text: str
@@ -58,12 +58,12 @@ class CutStatus:
     """Where a partition was cut. Offsets are next records; None is unknown.
 
     Attributes:
-        source: What the target holds, in the source's offsets.
+        source: The end of what the target holds, in the source's offsets.
         target: The end of our own part of the target's log.
-        observed_end: The source's end as it was seen last before the cut.
-        loss: Offsets known to be lost at least.
-        tail: Offsets of the old source beyond the cut, exactly, once it was seen again.
-        foreign: Offsets of the target behind the cut, up to the fence, where somebody else wrote.
+        observed_end: The source's end as last seen before the cut.
+        loss: Offsets known to be lost, at least.
+        tail: Exact number of the old source's offsets above the cut, once the old source has been seen again.
+        foreign: Offsets of the target from the cut up to the fence, where somebody else wrote.
     """
 
     topic: str
@@ -79,7 +79,7 @@ class CutStatus:
 
 @dataclass(frozen=True, slots=True)
 class RestorationStatus:
-    """What becomes of a topic of the old source: resume, recreate or append, and how many offsets it holds too many."""
+    """What becomes of a topic of the old source: resume, recreate or append, and how many offsets only it has."""
 
     topic: str
     how: str
@@ -90,22 +90,22 @@ class RestorationStatus:
 class SwitchStatus:
     """One switch. Times are Unix ms.
 
-    It has an attribute for each field of the message `Switch`, which are the keys of its JSON.
+    It has an attribute for each field of the message `Switch`; they are also the keys of its JSON.
 
     Attributes:
         topics: Source topics that are switched alone; none for the whole flow.
         left_out: Mirrors that take no part in it: source topic, and why.
         replaces: Id of the switchover that a failover took over from.
         steps: Those that were done, then those that follow.
-        waits_for: What holds it up now, as the daemon that was asked knows, or, once a failover has ended, why the tail
-            of its old source is not measured though something answers there; None for nothing.
-        groups_exact: Groups that stand exactly where they did; None before they were carried over.
-        groups_inexact: Those that do not.
-        known_loss: Offsets known to be lost at least; None before the cut, where the source was never seen, and of a
+        waits_for: What holds it up now, as far as the answering daemon knows. Once a failover has ended: why the tail
+            of its old source is not measured although something answers there. None for nothing.
+        groups_exact: Groups that continue exactly where they were; None before they were carried over.
+        groups_inexact: Groups that do not.
+        known_loss: Offsets known to be lost, at least; None before the cut, if the source was never seen, and for a
             failback.
-        unknown_losses: Partitions of which nothing tells how much was lost.
-        observed_age_seconds: Age of the oldest end that the loss stands on, at the time of the cut.
-        confirm: What has to be agreed to, to go on; empty for nothing.
+        unknown_losses: Number of partitions whose loss is unknown.
+        observed_age_seconds: Age, at the time of the cut, of the oldest end that the loss relies on.
+        confirm: What the operator has to agree to before it continues; empty for nothing.
     """
 
     id: str
@@ -140,7 +140,7 @@ class SwitchStatus:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing of it is left to be done."""
+        """Whether there is nothing left to do."""
         return self.outcome is not Outcome.RUNNING
 
 
@@ -149,10 +149,10 @@ class BothSides:
     """How a switch left both sides of a pair of flows.
 
     Attributes:
-        reverse: The switches of the flow that goes back, as its own journal has them, newest last.
+        reverse: The switches of the reverse flow, as its own journal has them, newest last.
         states: Both flows, each with its state.
-        open_side: The cluster that is open, by its name in the flow file; empty while neither is, or both are.
-        waits_for: What keeps the other side from following it; empty for nothing.
+        open_side: The cluster that is open, by its name in the flow file; empty if neither or both are open.
+        waits_for: What keeps the other side from following; empty for nothing.
     """
 
     reverse: tuple[SwitchStatus, ...] = ()

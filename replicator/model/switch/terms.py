@@ -1,4 +1,4 @@
-"""A switch of a flow to its other region, as its journal tells it: values only (`core.switch.machine` decides)."""
+"""The terms of a switch of a flow to its other region: values only (`core.switch.machine` decides)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Self
 from replicator.model.words import is_known, read_word
 
 PAST_MAX = 50
-"""Finished switches that a flow's journal keeps, without what they noted of each partition."""
+"""How many finished switches a flow's journal keeps, without their details per partition."""
 
 
 class Word(enum.StrEnum):
-    """A word of a journal, which daemons of several versions read and write."""
+    """A word in a journal, which daemons of several versions read and write."""
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Return a word as it was written; one of a newer version is kept as it is, and equals no member."""
+        """Return a written word; one of a newer version is kept as it is, and equals no member."""
         return read_word(cls, text)
 
     @property
@@ -35,7 +35,7 @@ class Verb(Word):
 
 
 class Outcome(Word):
-    """How a switch ended, or that it has not.
+    """How a switch ended, or that it still runs.
 
     FAILED_FORWARD: the fence had begun, the target was never opened, and the source was opened again (the way back).
     """
@@ -57,8 +57,8 @@ class Direction(Word):
 class Decision(Word):
     """Which side opens, as decided on the source: whoever comes second abides by it.
 
-    The journal lies on the target, which may be dead; so the one question that the source must be able to answer
-    alone is decided by a compare-and-set there.
+    The journal is on the target, which may be dead. So the one question that the source must be able to answer alone
+    is decided by a compare-and-set on the source.
     """
 
     UNDECIDED = "undecided"
@@ -83,7 +83,7 @@ class Restore(Word):
 
 
 class StepName(Word):
-    """The steps of all switches; a journal's `reached` is the last one that is recorded as done."""
+    """The steps of all switches; a journal's `reached` is the last one recorded as done."""
 
     PREFLIGHT = "preflight"
     PLAN_LOCKS = "plan_locks"
@@ -126,15 +126,15 @@ class Options:
 
     Attributes:
         close: What keeps writers off the source: our locks, or the operator's word that producers are stopped.
-        reverse_flow: Name of the flow with both clusters swapped, which is to copy afterwards; empty for none.
+        reverse_flow: Name of the flow with both clusters swapped, which copies afterwards; empty for none.
             A failback always has one.
-        way_back: Whether the source may hold the decision which side opens (its own state topic can be written to).
+        way_back: Whether the decision which side opens can be kept on the source (its state topic is writable).
             Without it there is no way back once the fence has begun.
-        groups_exact: A group that cannot be carried over exactly stops a switchover before the fence.
-        timeout_ms: How long a switchover may take up to the fence, before it gives up and opens the source again.
-        append: Failback: topics with a tail are appended to (mapped), rather than re-created (identical).
+        groups_exact: Whether a group that cannot be carried over exactly stops a switchover before the fence.
+        timeout_ms: How long a switchover may take up to the fence before it gives up and opens the source again.
+        append: Failback: append to topics with a tail (mapped) instead of re-creating them (identical).
         switch_back: Failback: order the switchover of the other flow once it has caught up.
-        restored: Failback: the other flow copies already, so that nothing has to be found and restored.
+        restored: Failback: the other flow copies already, so there is nothing to find and restore.
     """
 
     close: Close = Close.LOCK
@@ -150,8 +150,8 @@ class Options:
 class Away(Word):
     """Why a mirror takes no part in a switch of its flow.
 
-    SWITCHED_ALONE: it goes on being copied, under a role of its own, whatever becomes of the flow. The others are not
-    copied any more: nothing is closed, fenced or cut for them.
+    SWITCHED_ALONE: it continues to be copied, under a role of its own, whatever happens to the flow. The others are no
+    longer copied: nothing is closed, fenced or cut for them.
     """
 
     SWITCHED_ALONE = "switched_alone"
@@ -164,11 +164,11 @@ AWAY = {
     Away.NOT_SELECTED: "is no longer selected by the flow",
     Away.SOURCE_GONE: "was deleted on its source (the way back copies what is left of it: delete or exclude that)",
 }
-"""The same in words, behind the name of a topic."""
+"""The same in words, to follow the name of a topic."""
 
 
 def away_text(why: Away) -> str:
-    """Return why a mirror takes no part, behind the name of its topic."""
+    """Return why a mirror takes no part, to follow the name of its topic."""
     return AWAY.get(why, f"is left out ({why!s}: a word of a newer version)")
 
 
@@ -185,30 +185,30 @@ class Scope:
     """Which mirrors of a flow a switch is about.
 
     Attributes:
-        topics: Source topics of those that are switched alone; empty: the whole flow.
-        left_out: Those that take no part, though the flow, or they themselves, were meant.
+        topics: Source topics of mirrors that are switched alone; empty: the whole flow.
+        left_out: Mirrors that take no part although the flow, or they themselves, were named.
     """
 
     topics: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 
     def __contains__(self, topic: str) -> bool:
-        """Whether a source topic is meant."""
+        """Whether a source topic takes part."""
         return (not self.topics or topic in self.topics) and all(one.topic != topic for one in self.left_out)
 
     @property
     def is_empty(self) -> bool:
-        """Whether none of the topics that were named is left."""
+        """Whether none of the named topics is left."""
         return bool(self.topics) and not any(topic in self for topic in self.topics)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an operator wants of a flow.
+    """An operator's order for a flow.
 
     Attributes:
-        id: Made by whoever asks, so that a repeated request is known as one.
-        topics: Source topics of the mirrors that are meant; empty: the whole flow.
+        id: Chosen by the caller, so that a repeated request is recognised.
+        topics: Source topics of the mirrors to switch; empty: the whole flow.
         left_out: Mirrors that take no part in it.
     """
 
@@ -228,7 +228,7 @@ class End:
 
     Attributes:
         topic: Source topic.
-        source: End of the source, or how far the target has come in the source's offsets.
+        source: End of the source, or how far the target has got, in the source's offsets.
         identical: Whether both sides have the same offsets.
     """
 
@@ -240,18 +240,20 @@ class End:
 
 @dataclass(frozen=True, order=True, slots=True)
 class Cut:
-    """A pair of ends of a partition at a switch, and what is known of the source beyond it. Offsets are next records.
+    """Where both logs of a partition agree at a switch, and what is known about the source above that.
+
+    Offsets are next records.
 
     Attributes:
         topic: Source topic.
         target_topic: Its name on the target.
-        source: What the target holds, in the source's offsets; at least that where the partition is mapped.
+        source: The end of what the target holds, in the source's offsets; a lower bound if the partition is mapped.
         target: Where our own part of the target's log ended, below the fence's marker: the same moment in both logs.
-        mapped: Whether offsets are not the same, and those without a record are left out.
+        mapped: Whether offsets differ, and those without a record are left out.
         observed_end: End of the source when it was last seen; None if it never was.
         observed_ms: When that was.
-        tail_end: End of the old source's log once it was seen again and closed; None until then.
-        foreign: Offsets of the target from the cut up to the fence, where somebody else wrote: its own tail.
+        tail_end: End of the old source's log once it has been seen again and closed; None until then.
+        foreign: Offsets of the target from the cut up to the fence, where somebody else wrote: the target's own tail.
     """
 
     topic: str
@@ -267,17 +269,17 @@ class Cut:
 
     @property
     def loss(self) -> int | None:
-        """Offsets known to be lost at least; None if the source was never seen, which is not the same as none."""
+        """Offsets known to be lost, at least; None if the source was never seen, which does not mean none."""
         return None if self.observed_end is None else max(0, self.observed_end - self.source)
 
     @property
     def tail(self) -> int | None:
-        """Offsets of the old source past the cut, exactly; None until it was seen again."""
+        """Exact number of the old source's offsets above the cut; None until it has been seen again."""
         return None if self.tail_end is None else max(0, self.tail_end - self.source)
 
     @property
     def is_lost_below(self) -> bool:
-        """Whether the old source ends below the cut, and nothing tells where that stands on the target."""
+        """Whether the old source ends below the cut, and nothing shows where that end lies on the target."""
         return self.mapped and self.tail_end is not None and self.tail_end < self.source
 
 
@@ -286,8 +288,8 @@ class Restoration:
     """What becomes of a topic of the old source.
 
     Attributes:
-        topic_id: Of the topic as it was looked at, as text: it is re-created only if it is still this one, so that a
-            late executor can never delete what came after. Empty where the cluster has none.
+        topic_id: Id of the topic when it was examined, as text: it is re-created only if it is still this one, so that
+            a late executor can never delete a newer topic. Empty if the cluster has no topic ids.
     """
 
     topic: str
@@ -300,9 +302,9 @@ class GroupsNote:
     """What became of the consumer groups.
 
     Attributes:
-        exact: How many stand exactly where they stood on the source.
-        inexact: Those that do not, each with a sentence; the first ones where there are many.
-        inexact_count: How many those are.
+        exact: How many groups continue exactly where they were on the source.
+        inexact: Those that do not, each with a sentence; the first ones if there are many.
+        inexact_count: How many do not.
     """
 
     exact: int = 0

@@ -1,4 +1,4 @@
-"""Reading and rewriting v2 batch headers in place: the work done per batch, so the hottest code there is."""
+"""Reads v2 batch headers and rewrites them in place: the work done per batch, and so the hottest code."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ CHECKED_AT = 21
 """The CRC covers a v2 batch from here to its end."""
 _KEEP_ATTRIBUTES = ~(LOG_APPEND_TIME_BIT | TRANSACTIONAL_BIT | DELETE_HORIZON_BIT) & 0xFF
 _WHOLE_CRC_BELOW_BYTES = 6 << 10
-"""Below this size two passes over the batch cost less than one `crc_after_head_change` (benchmarks/RESULTS.md)."""
+"""Below this size, two passes over the batch cost less than one `crc_after_head_change` (benchmarks/RESULTS.md)."""
 
 _CHECKED_HEAD = struct.Struct(">hiqqqhii")
-"""The header from byte 21 on: what the CRC covers of it."""
+"""The header from byte 21 on: the part that the CRC covers."""
 _PREFIX = struct.Struct(">qi")
 CRC = struct.Struct(">I")
 
@@ -38,12 +38,12 @@ CRC = struct.Struct(">I")
 def scan(buffer: bytearray | bytes | memoryview, start: int, end: int) -> list[BatchHeader]:
     """Return the headers of the whole batches in ``buffer[start:end]``.
 
-    A batch cut off at the end (Kafka answers may end in one) is left out.
-    A batch of magic 0 or 1 is returned with its own magic and only the fields such a batch has: base offset, size;
-    `last_offset_delta` is 0 and `record_count` -1.
+    A batch cut off at the end (a fetch response may end in one) is left out.
+    A batch of magic 0 or 1 is returned with its own magic and only the fields that such a batch has: base offset and
+    size; `last_offset_delta` is 0 and `record_count` -1.
 
     Raises:
-        CorruptRecords: A length that no batch can have.
+        CorruptRecords: A batch claims a length that no batch can have.
     """
     headers: list[BatchHeader] = []
     append = headers.append
@@ -73,7 +73,7 @@ def scan(buffer: bytearray | bytes | memoryview, start: int, end: int) -> list[B
 def _scan_short_messages(
     buffer: bytearray | bytes | memoryview, position: int, end: int, headers: list[BatchHeader]
 ) -> None:
-    """Add what is whole in the last bytes, too few for a v2 header: a message of magic 0 or 1 may have only 26."""
+    """Add whole messages in the last bytes, too few for a v2 header: a message of magic 0 or 1 may have only 26."""
     while position + MAGIC_AT < end and buffer[position + MAGIC_AT] in _MAGIC_OLD:
         base, length = _PREFIX.unpack_from(buffer, position)
         magic = buffer[position + MAGIC_AT]
@@ -94,15 +94,15 @@ def _check_odd_batch(base: int, length: int, magic: int) -> None:
     if magic not in _MAGIC_OLD or length < smallest_v0_message:
         raise CorruptRecords(
             f"no record batch starts at offset {base}",
-            why=f"length {length} and magic {magic} are not Kafka's",
+            why=f"Kafka has no batch of length {length} and magic {magic}",
         )
 
 
 def prove(frame: memoryview, header: BatchHeader) -> None:
-    """Compare a batch with its checksum; a message of magic 0 or 1 passes.
+    """Verify the checksum of a batch; a message of magic 0 or 1 passes.
 
     Raises:
-        CorruptRecords: They do not match.
+        CorruptRecords: The checksum does not match the bytes.
     """
     if header.magic == MAGIC_V2 and crc32c(frame[header.start + CHECKED_AT : header.end]) != header.crc:
         raise CorruptRecords(
@@ -115,7 +115,7 @@ def rewrite(
 ) -> None:
     """Make fetched batches ours, in place: base offset 0, attributes, producer, sequence, CRC.
 
-    No payload is touched, and the checksum of the source is proven or carried along, never replaced unseen.
+    No payload is touched, and the source's checksum is verified or carried along, never replaced unchecked.
 
     Args:
         frame: The buffer that holds the batches.
@@ -124,7 +124,8 @@ def rewrite(
         producer_epoch: Its epoch.
 
     Raises:
-        CorruptRecords: A batch's own checksum does not match its bytes. It is untouched, those before it are not.
+        CorruptRecords: A batch's own checksum does not match its bytes. That batch is untouched, those before it are
+            already rewritten.
     """
     write = HEADER.pack_into
     for header, sequence in batches:

@@ -1,7 +1,7 @@
-"""Small batches that follow each other, merged into one around the same record bytes (see `recode`).
+"""Merges small batches that follow each other into one around the same record bytes (see `recode`).
 
-To be merged a compressed batch has to be opened, on the event loop and wherever a producer likes it to be: so only what
-is small once it is opened is merged. What expands further passes as it is.
+A compressed batch has to be opened before it is merged, and this runs on the event loop, while a producer may compress
+any amount into it: so only batches that are small once opened are merged. Those that expand further pass as they are.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from replicator.wire.batches.inflate import Inflated
 
 MERGED_OPENED_BYTES_MAX = 1 << 20
-"""What the records of a merged batch take at most, not compressed: whoever reads it has to open it as a whole."""
+"""The most that the records of a merged batch take, uncompressed: every reader has to open the batch as a whole."""
 _RECORD_GROWTH_BYTES = 18
-"""How much longer a record's size, time and place may be in their new batch."""
+"""How much longer a record's length, timestamp and offset may get in the new batch."""
 
 
 class Merged(NamedTuple):
-    """One new batch, as `recode.Built`; made of the first `taken` batches, whose records take `opened_bytes`."""
+    """One new batch, like `recode.Built`, made of the first `taken` batches, whose records take `opened_bytes`."""
 
     raw: bytes
     base_offset: int
@@ -45,21 +45,22 @@ def merge(
     producer_epoch: int,
     opened_bytes_max: int = MERGED_OPENED_BYTES_MAX,
 ) -> Merged:
-    """Return one batch of the records of these batches, or of the first of them; their checksums are proven.
+    """Return one batch with the records of these batches, or of the first few; their checksums are verified.
 
-    The buffer is left as it is. The new batch has the base sequence of the first. The base offset in its bytes is 0:
-    the broker gives offsets.
+    The buffer stays as it is. The new batch has the base sequence of the first one. The base offset in its bytes is 0:
+    the broker assigns offsets.
 
     Args:
-        buffer: What holds the batches.
-        passes: Batches at consecutive offsets, each with its base sequence; of one codec, which some may do without.
+        buffer: The buffer that holds the batches.
+        passes: Batches at consecutive offsets, each with its base sequence; of one codec, though some may be
+            uncompressed.
         producer_id: The flow's data writer.
         producer_epoch: Its epoch.
-        opened_bytes_max: What all of their records may take, not compressed: the batch ends before there would be more.
+        opened_bytes_max: The most that all their records may take, uncompressed: the merged batch ends before that.
 
     Raises:
-        TooLargeToOpen: There is nothing to be merged within that.
-        CorruptRecords: The checksum, the compression or the records of a batch are not sound.
+        TooLargeToOpen: Not even two batches fit in that.
+        CorruptRecords: The checksum, the compression or the records of a batch are damaged.
     """
     first, sequence = passes[0]
     data = bytearray()
@@ -94,7 +95,7 @@ def _move(
     first_ms: int,
     opened_bytes_max: int,
 ) -> int:
-    """Add the records of a batch, numbered from `index` on, their times relative to `first_ms`; return its codec."""
+    """Append the records of a batch, numbered from `index` on, with times relative to `first_ms`; return its codec."""
     start, end, base = header[13], header[13] + header[1] + LENGTH_PREFIX_BYTES, header[0]
     if crc32c(view[start + CHECKED_AT : end]) != header[4]:
         raise CorruptRecords(f"the batch at offset {base} is damaged", why="its CRC does not match its bytes")

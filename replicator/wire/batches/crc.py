@@ -1,4 +1,4 @@
-"""CRC-32C of a batch whose header changed, without reading its payload again.
+"""CRC-32C of a batch whose header has changed, without another read of its payload.
 
 CRC is linear: for messages of equal length, ``crc(a ^ b) = crc(a) ^ crc(b) ^ crc(0)``.
 A batch is ``head (40 bytes, from byte 21 to 61) + tail``, so the new checksum follows from the old one, the two
@@ -7,8 +7,8 @@ heads and the number of tail bytes::
     new = old ^ shift(crc(old_head) ^ crc(new_head), tail_bytes)
 
 where ``shift(x, n)`` carries a CRC register through n zero bytes.
-Besides being cheaper than a pass over a large payload, this keeps integrity end to end: a payload damaged on its
-way still fails the target broker's check, because the producer's own checksum was carried along.
+Besides being cheaper than a pass over a large payload, this keeps integrity end to end: a payload damaged on the way
+still fails the target broker's check, because the producer's own checksum was carried along.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from __future__ import annotations
 from crc32c import crc32c
 
 _DIGIT_BITS = 4
-"""Lengths are taken apart in base 16."""
+"""Lengths are split into digits of base 16."""
 _LENGTH_BITS_MAX = 31
 _DIRECT_PLACES = 5
 """Up to here (1 MiB) the checksum instruction itself carries a register through zeros fast enough."""
 _RUN_PLACES = 3
-"""The digits below are carried by one run of the instruction through zeros: 4 KiB take less than two table steps."""
+"""Lower digits take one run of the instruction through zeros: 4 KiB cost less than two table steps."""
 _RUN_MASK = (1 << (_RUN_PLACES * _DIGIT_BITS)) - 1
 _ZEROS = memoryview(bytes(_RUN_MASK))
 _ALL_ONES = 0xFFFFFFFF
@@ -30,7 +30,7 @@ _Tables = tuple[list[int], list[int], list[int], list[int]]
 
 
 def _tables(columns: list[int]) -> _Tables:
-    """Turn a linear map, given by what it makes of each bit, into four 256-entry tables, one per byte."""
+    """Turn a linear map, given by its image of each bit, into four 256-entry tables, one per byte."""
     tables: list[list[int]] = []
     for byte in range(4):
         table = [0]
@@ -46,7 +46,7 @@ def _step(tables: _Tables, register: int) -> int:
 
 
 class _Shifter:
-    """Tables that carry a register through zeros, one per base-16 digit of their number, made when first met."""
+    """Tables that carry a register through zeros: one per base-16 digit of the number of zeros, made on first use."""
 
     def __init__(self) -> None:
         self.steps: dict[int, _Tables] = {}
@@ -83,7 +83,7 @@ def crc_after_head_change(
         tail_bytes: How many bytes follow the head.
 
     Raises:
-        ValueError: More than any batch has.
+        ValueError: The tail is longer than any batch.
     """
     if tail_bytes >> _LENGTH_BITS_MAX:
         raise ValueError("length out of range")

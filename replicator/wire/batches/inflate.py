@@ -1,4 +1,4 @@
-"""Decompression that ends at a bound while it runs, whatever the compressed bytes expand to.
+"""Decompression that stops at a bound while it runs, whatever the compressed bytes expand to.
 
 zstd expands up to 1 : 32,000 and gzip 1 : 1,000, so an ordinary producer can put gigabytes into a batch of a few
 kilobytes: nothing is decompressed here without a number of bytes at which it stops.
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 Inflated = bytes | bytearray | memoryview
 OPENED_BYTES_MAX = 32 << 20
-"""What the records of one batch may take in memory where nothing else bounds it."""
+"""The most that the records of one batch may take in memory where nothing else bounds them."""
 RECORD_BYTES = 200
-"""What a record takes as a Python object, beside its own bytes: a batch of tiny ones takes more than its bytes."""
+"""What a record takes as a Python object, beside its own bytes: with tiny records this exceeds the batch's bytes."""
 
 _GUESSED_GROWTH = 8
 _GUESS_BYTES_MIN = 16 << 10
 _STEP = 4
 _MAPPED_FROM_BYTES = 1 << 20
 _NO_ROOM = "failed to write whole buffer"
-"""What cramjam's decoders say where the output has no room left (Rust's `WriteZero`)."""
+"""What cramjam's decoders say if the output has no room left (Rust's `WriteZero`)."""
 _GZIP_PIECE_BYTES_MIN = 256
 _GZIP_PIECE_BYTES_MAX = 64 << 10
 _GZIP_PART_BYTES_MAX = 1 << 20
@@ -45,20 +45,20 @@ def inflate(codec: int, data: memoryview, bytes_max: int) -> Inflated:
     """Return what compressed bytes expand to.
 
     Args:
-        codec: Kafka's number of the codec.
+        codec: Kafka's number for the codec.
         data: The compressed bytes.
-        bytes_max: How many bytes it may be at most; no more than that, and a little, is ever allocated.
+        bytes_max: The most bytes they may expand to; hardly more than that is ever allocated.
 
     Returns:
-        The bytes; of what is not compressed, and large, the view that was given.
+        The bytes; for large data without compression, the given view itself.
 
     Raises:
-        TooLargeToOpen: It would be more.
-        CorruptRecords: They are not what the codec makes, or the codec is none of Kafka's.
+        TooLargeToOpen: They expand to more.
+        CorruptRecords: The data are not valid for the codec, or Kafka has no such codec.
     """
     open_ = _CODECS.get(codec)
     if open_ is None:
-        raise CorruptRecords("records cannot be decompressed", why=f"codec {codec} is none of Kafka's")
+        raise CorruptRecords("records cannot be decompressed", why=f"Kafka has no codec {codec}")
     if bytes_max < 0:
         raise _too_large(bytes_max)
     try:
@@ -78,9 +78,9 @@ def _plain(data: memoryview, bytes_max: int) -> Inflated:
 
 
 def _gunzip(data: memoryview, bytes_max: int) -> Inflated:
-    """Return the members of a gzip stream, one behind the other."""
+    """Return what all members of a gzip stream expand to, one after the other."""
     out = bytearray()
-    # One byte more than allowed: whether there is more cannot be told from a full buffer.
+    # One byte more than allowed: a full buffer alone does not show whether there is more.
     for part in gunzip_parts(data, min(_GZIP_PART_BYTES_MAX, bytes_max + 1)):
         out += part
         if len(out) > bytes_max:
@@ -91,12 +91,12 @@ def _gunzip(data: memoryview, bytes_max: int) -> Inflated:
 def gunzip_parts(data: memoryview, part_bytes_max: int) -> Iterator[bytes]:
     """Yield what the members of a gzip stream expand to.
 
-    A decoder copies whatever follows its member, so each is fed by pieces: a short one at first, since a batch may
-    consist of members of twenty bytes.
+    A decoder copies whatever follows its member, so each one is fed in pieces, a short one first: a batch may consist
+    of members of twenty bytes.
 
     Raises:
-        ValueError: It is cut off.
-        zlib.error: It is no gzip stream.
+        ValueError: The stream is cut off.
+        zlib.error: This is not a gzip stream.
     """
     at = 0
     while at < len(data):
@@ -104,13 +104,13 @@ def gunzip_parts(data: memoryview, part_bytes_max: int) -> Iterator[bytes]:
         size = _GZIP_PIECE_BYTES_MIN
         is_full = False
         while not member.eof:
-            if at >= len(data) and not is_full:  # what filled its part may have more to come of what it was fed
+            if at >= len(data) and not is_full:  # after a full part, the decoder may still hold input
                 raise ValueError("it is cut off")
             piece = data[at : at + size]
             part = member.decompress(piece, part_bytes_max)
             yield part
             is_full = len(part) == part_bytes_max
-            # What a member's end leaves may stand in both.
+            # At a member's end, the same unread bytes may be in both.
             at += len(piece) - max(len(member.unused_data), len(member.unconsumed_tail))
             size = min(size * _STEP, _GZIP_PIECE_BYTES_MAX)
 
@@ -125,16 +125,16 @@ def _unsnap(data: memoryview, bytes_max: int) -> Inflated:
 
 
 def is_xerial(data: memoryview) -> bool:
-    """Return whether snappy's data consist of blocks."""
+    """Return whether snappy data consist of xerial's blocks."""
     return bytes(data[: len(_XERIAL_MAGIC)]) == _XERIAL_MAGIC
 
 
 def xerial_blocks(data: memoryview) -> Iterator[memoryview]:
-    """Yield snappy's blocks; each says first how long it is.
+    """Yield xerial's snappy blocks; each starts with its length.
 
     Raises:
-        ValueError: They are longer than what is there.
-        struct.error: The data end inside such a length.
+        ValueError: A block claims more bytes than there are.
+        struct.error: The data end inside a length.
     """
     at = _XERIAL_HEAD_BYTES
     while at < len(data):
@@ -159,16 +159,16 @@ def _unsnap_block(data: memoryview, bytes_max: int) -> bytearray | memoryview:
 
 
 def _room(size: int) -> bytearray | memoryview:
-    """Return bytes to be written to.
+    """Return a buffer to write to.
 
-    Python fills a byte array with zeros before it is used, and nothing else runs meanwhile: 100 ms for 32 MiB on a busy
-    machine. A map costs what is written to it, by a decoder that lets others run.
+    Python fills a bytearray with zeros first, and nothing else runs meanwhile: 100 ms for 32 MiB on a busy machine. A
+    memory map costs only what is written to it, by a decoder that releases the GIL.
     """
     return bytearray(size) if size < _MAPPED_FROM_BYTES else memoryview(mmap.mmap(-1, size))
 
 
 def _by_steps(into: Callable[[memoryview, bytearray | memoryview], int]) -> Callable[[memoryview, int], Inflated]:
-    """Return a decoder that is given more and more room: it ends where there is none left."""
+    """Return a decoder that is retried with more and more room, up to the bound."""
 
     def open_(data: memoryview, bytes_max: int) -> Inflated:
         room = min(bytes_max, max(_GUESS_BYTES_MIN, len(data) * _GUESSED_GROWTH))

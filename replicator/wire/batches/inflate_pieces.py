@@ -1,11 +1,11 @@
-"""Decompression piece by piece: what a batch expands to is never in memory as a whole, however much that is.
+"""Decompression piece by piece: what a batch expands to is never in memory as a whole, however large it is.
 
-gzip's and snappy's data are opened part by part. The decoders of zstd and lz4 write to a file, so they are given a
-pipe: they wait for whoever reads it, and end where nobody does any more.
+gzip and snappy data are opened part by part. The decoders of zstd and lz4 write to a file, so they get a pipe: they
+wait for its reader, and end when the reader has closed it.
 
-Two kinds cannot be opened in pieces: one bare block of snappy, and zstd whose window is larger than `WINDOW_BYTES_MAX`
-(levels 20 to 22). Those are opened whole, within `inflate.OPENED_BYTES_MAX`, and so is all of zstd and lz4 where there
-is no /dev/fd.
+Two kinds cannot be opened in pieces: a bare snappy block, and zstd with a window larger than `WINDOW_BYTES_MAX` (levels
+20 to 22). Those are opened whole, within `inflate.OPENED_BYTES_MAX`, and so is all zstd and lz4 data where there is no
+/dev/fd.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from replicator.wire.batches.inflate import Inflated
 
 WINDOW_BYTES_MAX: Final = 8 << 20
-"""How far back zstd may refer: its decoder keeps as much. Kafka's levels up to 19 stay within it."""
+"""How far back zstd may refer: its decoder keeps that much. Levels up to 19 stay within it."""
 PIECE_BYTES_MAX: Final = 1 << 20
 _PIPE_BYTES = 64 << 10
 _GZIP_PART_BYTES = 256 << 10
@@ -47,12 +47,12 @@ def inflate_pieces(codec: int, data: memoryview) -> Generator[Inflated, None, No
     """Yield what compressed bytes expand to, in pieces of no more than about `PIECE_BYTES_MAX`.
 
     Args:
-        codec: Kafka's number of the codec.
+        codec: Kafka's number for the codec.
         data: The compressed bytes.
 
     Raises:
         TooLargeToOpen: They can only be opened whole, and expand to more than `OPENED_BYTES_MAX`.
-        CorruptRecords: They are not what the codec makes, or the codec is none of Kafka's.
+        CorruptRecords: The data are not valid for the codec, or Kafka has no such codec.
     """
     open_ = _CODECS.get(codec, _whole(codec))
     try:
@@ -62,7 +62,7 @@ def inflate_pieces(codec: int, data: memoryview) -> Generator[Inflated, None, No
 
 
 def expands_beyond(codec: int, data: memoryview, bytes_max: int) -> bool:
-    """Return whether compressed bytes expand to more than `bytes_max`; what is behind that is not opened.
+    """Return whether compressed bytes expand to more than `bytes_max`; what comes after that is not opened.
 
     Raises:
         TooLargeToOpen: As `inflate_pieces`.
@@ -111,7 +111,7 @@ def _lz4(data: memoryview) -> Iterator[Inflated]:
 
 
 def _pipe() -> tuple[int, list[File]] | None:
-    """Return a pipe's descriptor to read from, and what a decoder writes to; None where /dev/fd is not to be had."""
+    """Return a pipe's descriptor to read from, and the file a decoder writes to; None where there is no /dev/fd."""
     ours, theirs = os.pipe()
     try:
         return ours, [File(f"/dev/fd/{theirs}", read=False, write=True, truncate=False)]
@@ -123,7 +123,7 @@ def _pipe() -> tuple[int, list[File]] | None:
 
 
 def _piped(into: Callable[[memoryview, File], int], data: memoryview, ours: int, sinks: list[File]) -> Iterator[bytes]:
-    """Yield what a decoder writes, which runs in a thread and never gets further ahead than a pipe holds."""
+    """Yield what a decoder writes; it runs in a thread, and never gets further ahead than a pipe holds."""
     failed: list[Exception] = []
 
     def work() -> None:
@@ -133,7 +133,7 @@ def _piped(into: Callable[[memoryview, File], int], data: memoryview, ours: int,
         except Exception as error:  # noqa: BLE001 - it is raised where the pieces are read
             failed.append(error)
         finally:
-            del sink  # the last reference, which the error's traceback would keep: the pipe ends with it
+            del sink  # the last reference: the pipe ends with it, and the error's traceback would keep it
 
     thread = threading.Thread(target=work, name="inflate", daemon=True)
     thread.start()
@@ -148,10 +148,10 @@ def _piped(into: Callable[[memoryview, File], int], data: memoryview, ours: int,
 
 
 def _window_bytes(data: memoryview) -> int:
-    """Return the largest window of zstd's frames (RFC 8878): what its decoder keeps.
+    """Return the largest window of zstd frames (RFC 8878): what the decoder keeps.
 
     Raises:
-        ValueError: They are no such frames.
+        ValueError: These are not zstd frames.
         IndexError: They are cut off.
         struct.error: They are cut off.
     """
@@ -169,7 +169,7 @@ def _window_bytes(data: memoryview) -> int:
 
 
 def _window_of_frame(data: memoryview, at: int) -> tuple[int, int]:
-    """Return the window of the frame whose header stands there, and where the frame ends."""
+    """Return the window of the frame whose header is at `at`, and where the frame ends."""
     descriptor = data[at]
     at += 1
     single = bool(descriptor & _SINGLE_SEGMENT)

@@ -1,14 +1,14 @@
-"""Batches taken apart and built anew around the same record bytes, for those that cannot pass as they are.
+"""Takes batches apart that cannot pass as they are, and builds new ones around the same record bytes.
 
-A record's key, value and headers are one slice of the decompressed batch and are never looked into, so that
-duplicate headers, nulls and empty values come out byte for byte. Only what says *where* a record stands is new: its
-offset and time relative to the batch.
+A record's key, value and headers are one slice of the decompressed batch and are never parsed, so that duplicate
+headers, nulls and empty values come out byte for byte. Only the record's position is new: its offset and timestamp
+relative to the batch.
 
 A v2 record (Kafka's DefaultRecord)::
 
     length varint | attributes int8 | timestampDelta varint | offsetDelta varint | key, value, headers
 
-Magic 0 and 1 have neither headers nor this layout: they are read by aiokafka and written as v2.
+Magic 0 and 1 have neither headers nor this layout: aiokafka reads them, and they are written as v2.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ _COMPRESS: dict[int, Callable[[bytes | bytearray], bytes]] = {
     0: bytes,
     1: codecs.gzip_encode,
     2: codecs.snappy_encode,
-    3: lambda data: codecs.lz4_encode(bytes(data)),  # it takes nothing else
+    3: lambda data: codecs.lz4_encode(bytes(data)),  # it accepts nothing else
     4: codecs.zstd_encode,
 }
 
 
 class RawRecord(NamedTuple):
-    """One record: where and when it stands, and the bytes of key, value and headers in the v2 layout."""
+    """One record: its offset and timestamp, and the bytes of key, value and headers in the v2 layout."""
 
     offset: int
     timestamp: int
@@ -76,7 +76,7 @@ class RawRecord(NamedTuple):
 
 
 class Built(NamedTuple):
-    """One new batch. `max_timestamp` is that of its records."""
+    """One new batch. `max_timestamp` is the latest of its records."""
 
     raw: bytes
     base_offset: int
@@ -85,18 +85,18 @@ class Built(NamedTuple):
 
 
 def open_batch(frame: memoryview, header: BatchHeader, bytes_max: int = OPENED_BYTES_MAX) -> list[RawRecord]:
-    """Return the records of a batch of any magic, by offset, checksum proven.
+    """Return the records of a batch of any magic, by offset, with the checksum verified.
 
-    A batch whose times the broker set (LogAppendTime) has one time for all: readers see the batch's own.
+    If the broker set the times of a batch (LogAppendTime), all its records have one time: readers see the batch's own.
 
     Args:
-        frame: What holds the batch.
+        frame: The buffer that holds the batch.
         header: The batch.
-        bytes_max: What its records may take in memory.
+        bytes_max: The most that its records may take in memory.
 
     Raises:
         TooLargeToOpen: They would take more.
-        CorruptRecords: The checksum, the compression or the records are not sound.
+        CorruptRecords: The checksum, the compression or the records are damaged.
     """
     try:
         if header.magic == MAGIC_V2:
@@ -112,16 +112,16 @@ def open_batch(frame: memoryview, header: BatchHeader, bytes_max: int = OPENED_B
 
 
 def inflated(frame: memoryview, header: BatchHeader, bytes_max: int) -> Inflated:
-    """Return the records of a v2 batch as bytes, not compressed; its checksum is the caller's to prove.
+    """Return the records of a v2 batch as uncompressed bytes; the caller must verify its checksum.
 
     Args:
-        frame: What holds the batch.
+        frame: The buffer that holds the batch.
         header: The batch.
-        bytes_max: What its records may take in memory, as Python objects and with their bytes.
+        bytes_max: The most that its records may take in memory: their bytes and the Python objects.
 
     Raises:
         TooLargeToOpen: They would take more.
-        CorruptRecords: The compression is not sound.
+        CorruptRecords: The compressed data are damaged.
     """
     data = frame[header.start + HEADER_BYTES : header.end]
     codec = header.attributes & COMPRESSION_MASK
@@ -170,12 +170,12 @@ def _open_v2(frame: memoryview, header: BatchHeader, bytes_max: int) -> list[Raw
 
 
 def walk(data: Inflated, at: int, end: int, count: int, base: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield of each record: its time and its offset relative to the batch, where its body begins and where it ends.
+    """Yield for each record: its time and its offset relative to the batch, where its body begins and where it ends.
 
     This is the work per record, so the usual short numbers are read without a call.
 
     Args:
-        data: What holds the records, not compressed.
+        data: The uncompressed records.
         at: Where they begin.
         end: Where they end.
         count: How many there are.
@@ -183,7 +183,7 @@ def walk(data: Inflated, at: int, end: int, count: int, base: int) -> Iterator[t
 
     Raises:
         CorruptRecords: They do not fit in that space.
-        IndexError: Nor in `data`.
+        IndexError: They run beyond `data`.
     """
     for _ in range(count):
         size = data[at]
@@ -233,11 +233,11 @@ def _open_old(frame: memoryview, header: BatchHeader, bytes_max: int) -> list[Ra
 
 
 def old_batch(frame: memoryview, header: BatchHeader, bytes_max: int) -> LegacyRecordBatch:
-    """Return a message of magic 0 or 1, which may wrap others, checksum proven.
+    """Return a message of magic 0 or 1, which may wrap others, with its checksum verified.
 
     Raises:
-        TooLargeToOpen: What it wraps expands to more.
-        CorruptRecords: The checksum or the compression is not sound.
+        TooLargeToOpen: What it wraps expands to more than `bytes_max`.
+        CorruptRecords: The checksum or the compressed data are damaged.
     """
     batch = LegacyRecordBatch(bytearray(frame[header.start : header.end]), header.magic)
     if not batch.validate_crc():
@@ -246,7 +246,7 @@ def old_batch(frame: memoryview, header: BatchHeader, bytes_max: int) -> LegacyR
         )
     codec = codec_of(frame, header)
     if codec:
-        # aiokafka decompresses without a bound: so it is done before, and dropped.
+        # aiokafka decompresses without a bound, so decompress here first, within one, and drop the result.
         _within(header, codec, _wrapped(frame[header.start : header.end], header), bytes_max)
     return batch
 
@@ -280,7 +280,8 @@ def build_batches(
 ) -> list[Built]:
     """Build batches around records at consecutive offsets, halved until each is no larger than `bytes_max`.
 
-    The base offset in the bytes is 0: the broker gives offsets. One record that is larger still is returned as it is.
+    The base offset in the bytes is 0: the broker assigns offsets. A single record that is too large still gets its
+    batch.
     """
     built = _build(records, codec, producer_id, producer_epoch, sequence)
     if len(built.raw) <= bytes_max or len(records) == 1:
@@ -331,11 +332,11 @@ def close(
     """Return the batch around encoded records.
 
     Args:
-        data: The records, not compressed.
+        data: The records, uncompressed.
         codec: See `codec_of`.
-        base_offset: Offset of the first.
+        base_offset: Offset of the first record.
         count: How many there are.
-        times_ms: What their times are relative to, and the latest.
+        times_ms: The time that theirs are relative to, and the latest.
         writer: Producer id, its epoch, and the sequence number of the first record.
         transactional: Whether it belongs to a transaction.
     """
@@ -365,13 +366,13 @@ def read_varint(data: Inflated, position: int) -> tuple[int, int]:
 
 
 def varint(value: int) -> bytes:
-    """Return a signed number, zigzag-encoded; beyond 64 bits modulo 2^64, as readers add it to the base."""
+    """Return a signed number, zigzag-encoded; beyond 64 bits modulo 2^64, since readers add it to the base."""
     value = (value + _HALF) % (2 * _HALF) - _HALF
     return uvarint(value << 1 if value >= 0 else (-value << 1) - 1)
 
 
 def field(value: bytes | None) -> bytes:
-    """Return a key, a value or a header's value with its length before it, as in a v2 record."""
+    """Return a key, a value or a header's value with its length in front, as in a v2 record."""
     return _NULL if value is None else varint(len(value)) + bytes(value)
 
 

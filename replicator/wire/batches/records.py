@@ -1,7 +1,7 @@
-"""Records in and out of batches: for everything that is not the pass-through path.
+"""Records in and out of batches, for everything that is not the pass-through path.
 
-Brokers take any bytes as a header's name and never look into them, so names are bytes here, too. Whoever shows one
-decodes it with escapes (`shown_name`).
+Brokers accept any bytes as a header's name and never parse them, so names are bytes here, too. Code that displays a
+name decodes it with escapes (`shown_name`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Headers = tuple[tuple[bytes, bytes | None], ...]
 
 
 class Record(NamedTuple):
-    """One record. Headers keep order, duplicates and null values."""
+    """One record. Its headers keep their order, duplicates and null values."""
 
     offset: int
     timestamp: int
@@ -49,7 +49,7 @@ class Record(NamedTuple):
 
 
 class NewRecord(NamedTuple):
-    """A record to be written; its offset is the broker's to give."""
+    """A record to write; the broker assigns its offset."""
 
     timestamp: int
     key: bytes | None
@@ -58,23 +58,23 @@ class NewRecord(NamedTuple):
 
 
 def shown_name(name: bytes) -> str:
-    """Return a header's name as text; bytes that are no UTF-8 are escaped."""
+    """Return a header's name as text; bytes that are not UTF-8 are escaped."""
     return name.decode(errors="backslashreplace")
 
 
 def decode(
     buffer: bytearray | bytes | memoryview, header: BatchHeader, bytes_max: int = OPENED_BYTES_MAX
 ) -> list[Record]:
-    """Return the records of one batch of any magic, checksum proven.
+    """Return the records of one batch of any magic, with its checksum verified.
 
     Args:
-        buffer: What holds the batch.
+        buffer: The buffer that holds the batch.
         header: The batch.
-        bytes_max: What its records may take in memory.
+        bytes_max: The most that its records may take in memory.
 
     Raises:
         TooLargeToOpen: They would take more.
-        CorruptRecords: The checksum or the records are not sound.
+        CorruptRecords: The checksum or the records are damaged.
     """
     frame = memoryview(buffer)
     try:
@@ -108,11 +108,11 @@ def _decode_v2(frame: memoryview, header: BatchHeader, bytes_max: int) -> list[R
 
 
 def fields_of(data: Inflated, at: int, end: int) -> tuple[bytes | None, bytes | None, Headers]:
-    """Return key, value and headers of a record whose body stands at these bytes.
+    """Return key, value and headers of a record whose body is at these bytes.
 
     Raises:
-        ValueError: They do not fit in there.
-        IndexError: Nor in `data`.
+        ValueError: They do not fit in these bytes.
+        IndexError: They run beyond `data`.
         CorruptRecords: A length does not end.
     """
     key, at = _field(data, at, end)
@@ -170,7 +170,7 @@ def encode(
     data = bytearray()
     before: NewRecord | None = None
     for index, record in enumerate(wanted):
-        if record is not before:  # the fillers of a seed are a hundred thousand times the same
+        if record is not before:  # the fillers of a seed are one record repeated a hundred thousand times
             before = record
             head = b"\x00" + varint(record.timestamp - base_ms)  # no attributes are defined for a record
             rest = field(record.key) + field(record.value) + varint(len(record.headers))

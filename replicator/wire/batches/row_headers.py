@@ -1,4 +1,4 @@
-"""The headers of one record as part of its row: as tuples, or counted and digested where they are too many for that.
+"""The headers of one record as part of its row: as tuples, or, where they are too many for that, counted and digested.
 
 A header of two bytes takes 64 as a Python object, so a record of 1 MiB could take 35 MB.
 """
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 MANY: Final = 1000
 MANY_BYTES_MIN: Final = 128 << 10
-"""Both decide by what the headers hold, so that they are the same in whatever batch they stand."""
+"""Both limits depend only on what the headers hold, so the row is the same whatever batch the record is in."""
 
 
 def headers_of(data: Inflated, count: int, *, rereads: bool) -> list[tuple[Name, Field]] | ManyHeaders:
     """Return headers.
 
     Args:
-        data: What holds them and nothing else; up to `core.verify.rows.LARGE_BYTES`, which bounds every field.
+        data: The headers and nothing else; up to `core.verify.rows.LARGE_BYTES`, which bounds every field.
         count: How many there are.
-        rereads: Whether they are to be digested; else nothing of them is kept if they are many.
+        rereads: Whether they will be digested; if not, and there are many, nothing of them is kept.
 
     Raises:
-        CorruptRecords: They are not sound.
+        CorruptRecords: They are damaged.
     """
     if count <= MANY or len(data) < MANY_BYTES_MIN:
         return list(_read(data, count))
@@ -74,7 +74,7 @@ def _field(data: Inflated, at: int) -> tuple[bytes | None, int]:
 
 
 def shown(name: bytes) -> str | bytes:
-    """Return a header's name as text, where it is that."""
+    """Return a header's name as text if it is UTF-8, else as bytes."""
     try:
         return name.decode()
     except UnicodeDecodeError:

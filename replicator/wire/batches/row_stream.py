@@ -1,4 +1,4 @@
-"""The records of one batch while it is opened in pieces: those that fit in memory, and the large ones as rows."""
+"""The records of one batch that is opened in pieces: those that fit in memory, and the large ones as rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VARINT_BYTES_MAX = 10
 
 
 def times_of(header: BatchHeader) -> tuple[int, int | None]:
-    """Return what the times of a batch's records are relative to, and the time of all of them if the broker set it."""
+    """Return the time that a batch's records are relative to, and the one time of them all if the broker set it."""
     return header.base_timestamp, header.max_timestamp if header.attributes & LOG_APPEND_TIME_BIT else None
 
 
@@ -36,7 +36,7 @@ class _Opened:
         self._pieces = inflate_pieces(codec, payload)
 
     def fill(self, size: int) -> bool:
-        """Have `size` bytes in the buffer; False where there are fewer."""
+        """Get `size` bytes into the buffer; return False if there are fewer."""
         while len(self.buffer) < size:
             piece = next(self._pieces, None)
             if piece is None:
@@ -45,7 +45,7 @@ class _Opened:
         return True
 
     def take(self, size: int) -> bytearray:
-        """Return the next bytes.
+        """Return the next `size` bytes.
 
         Raises:
             CorruptRecords: There are fewer.
@@ -58,10 +58,10 @@ class _Opened:
         return taken
 
     def some(self, most: int) -> bytearray:
-        """Return some of the next bytes, `most` at most.
+        """Return some of the next bytes, at most `most`.
 
         Raises:
-            CorruptRecords: There is none.
+            CorruptRecords: There are none.
         """
         self.fill(1)
         return self.take(max(1, min(most, len(self.buffer))))
@@ -72,14 +72,14 @@ class _Opened:
 
 
 class _Again:
-    """Reads stretches of one batch again; in the order of their places that takes one more pass."""
+    """Reads ranges of one batch again; in ascending order, that takes one more pass."""
 
     def __init__(self, codec: int, payload: memoryview) -> None:
         self._codec, self._payload = codec, payload
         self._opened: _Opened | None = None
 
     def read(self, start: int, size: int) -> Iterator[bytes | memoryview]:
-        """Yield `size` bytes from a place on."""
+        """Yield `size` bytes from position `start` on."""
         opened = self._opened
         if opened is None or opened.position > start:
             if opened is not None:
@@ -93,12 +93,12 @@ class _Again:
 
 
 class RowStream:
-    """Reads records of one batch of magic 2, front to back.
+    """Reads the records of one batch of magic 2, front to back.
 
     Args:
-        payload: What stands behind the batch's header.
+        payload: What follows the batch's header.
         header: The batch.
-        rereads: Whether large fields are to be read again.
+        rereads: Whether large fields will be read again.
     """
 
     def __init__(self, payload: memoryview, header: BatchHeader, *, rereads: bool) -> None:
@@ -108,16 +108,16 @@ class RowStream:
         self._again = _Again(codec, payload) if rereads else None
 
     def look(self, size: int) -> bytearray:
-        """Return the next bytes, of which some are taken then: `size`, and a little more, or all that are left."""
+        """Return the next bytes without taking them: `size` and a little more, or all that are left."""
         self._opened.fill(size)
         return self._opened.buffer
 
     def take(self, size: int) -> bytearray:
-        """Return the next bytes; they are read with that."""
+        """Take and return the next bytes."""
         return self._opened.take(size)
 
     def must_end(self) -> None:
-        """Return if all was read.
+        """Return if everything was read.
 
         Raises:
             CorruptRecords: Something follows.
@@ -126,10 +126,10 @@ class RowStream:
             raise CorruptRecords("bytes follow its records")
 
     def large_row(self) -> Row:
-        """Return the next record, which is larger than what is kept in memory.
+        """Return the next record, which is larger than may be kept in memory.
 
         Raises:
-            CorruptRecords: It is not sound.
+            CorruptRecords: It is damaged.
         """
         size, _ = self._varint()
         end = self._opened.position + size
@@ -152,7 +152,7 @@ class RowStream:
             raise CorruptRecords(f"a record claims {count} headers")
         if left <= LARGE_BYTES:
             return headers_of(self._opened.take(left), count, rereads=self._again is not None)
-        if count > MANY:  # as they are stored: to read them one by one takes minutes
+        if count > MANY:  # as they are stored: reading them one by one would take minutes
             return [("", self._content(left, keep=0))]
         return [(self._name(end), self._field(end)) for _ in range(count)]
 

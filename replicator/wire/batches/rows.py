@@ -1,13 +1,13 @@
-"""The records of a batch as rows, for whoever compares them: chunk by chunk, in memory that has a bound.
+"""The records of a batch as rows, for comparison: chunk by chunk, in bounded memory.
 
-A batch may expand to any size, and so may one record. What is in memory of it is `LARGE_BYTES` of records, and the rows
-made of `_CHUNK_BYTES` of them, or of one that is larger: headers of two bytes take thirty times as much as objects. Of
-fields above `LARGE_BYTES` there is a digest (`core.verify.rows.Large`), and so there is of many headers
+A batch may expand to any size, and so may one record. In memory there are at most `LARGE_BYTES` of records, and the
+rows made of `_CHUNK_BYTES` of them, or of one larger record: headers of two bytes take thirty times as much as objects.
+Fields above `LARGE_BYTES` are kept as a digest (`core.verify.rows.Large`), and so are headers if there are many
 (`wire.batches.row_headers`).
 
-Most records are read by aiokafka's parser in C. It takes a record's attributes for a varint and knows only names of
-headers that are UTF-8, so each record's length and attributes are looked at first, and what is odd is read by the
-parser of `wire.batches.records`.
+Most records are read by aiokafka's parser in C. It reads a record's attributes as a varint and accepts only header
+names that are UTF-8, so each record's length and attributes are checked first, and odd records are read by the parser
+in `wire.batches.records`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 Chunk: TypeAlias = "tuple[list[Row], bool]"
 _UNOPENED_KEY = Unopened(b"a batch that is too large to be opened, as it is stored")
 _CHUNK_BYTES = MANY_BYTES_MIN
-"""A record that fits in has less of headers than what may be many."""
+"""A record that fits in this has fewer bytes of headers than count as many."""
 _MORE = 0x80
 _LOW_BITS = 0x7F
 _ODD = (CorruptRecordException, UnicodeDecodeError)
@@ -58,18 +58,18 @@ def rows_of(
 ) -> Iterator[Chunk]:
     """Yield the records of a batch of any magic, in order, and whether these are its last ones.
 
-    Its checksum is proven first; what follows the last records is looked at before they are yielded.
+    The checksum is verified first. Before the last records are yielded, it is checked that nothing follows them.
 
     Args:
-        frame: What holds the batch.
+        frame: The buffer that holds the batch.
         header: The batch.
         first: The first offset that is wanted; earlier ones are yielded as well.
-        chunk_records: How many are yielded at a time, at most.
-        opened_bytes_max: A compressed batch that expands to more is shown as it is stored, by one row; None for none.
-        rereads: Whether large fields are to be read again, for a digest. They keep the frame.
+        chunk_records: The most that are yielded at a time.
+        opened_bytes_max: A compressed batch that expands to more becomes one row for its stored bytes; None: no limit.
+        rereads: Whether large fields will be read again, for a digest. They keep the frame.
 
     Raises:
-        CorruptRecords: The checksum, the compression or the records are not sound.
+        CorruptRecords: The checksum, the compression or the records are damaged.
     """
     if header.magic != MAGIC_V2:
         yield from _of_old(frame, header, first, chunk_records)
@@ -140,10 +140,10 @@ def _streamed(payload: memoryview, header: BatchHeader, chunk_records: int, *, r
 
 
 def lengths(data: Inflated, at: int, end: int, records_max: int) -> tuple[int, int, bool]:
-    """Return how many whole records stand from `at` up to `end`, where they end, and whether one has attributes.
+    """Return how many whole records there are from `at` up to `end`, where they end, and whether one has attributes.
 
     Raises:
-        CorruptRecords: One has a length that none can have.
+        CorruptRecords: A record has an impossible length.
     """
     is_odd, count = False, 0
     try:
@@ -158,7 +158,7 @@ def lengths(data: Inflated, at: int, end: int, records_max: int) -> tuple[int, i
                 size, body = read_varint(data, at)
                 size = size << 1 if size >= 0 else 1
             if size & 1:
-                raise CorruptRecords("a record claims less than no bytes")
+                raise CorruptRecords("a record claims a negative length")
             after = body + (size >> 1)
             if after > end:
                 break
@@ -166,13 +166,13 @@ def lengths(data: Inflated, at: int, end: int, records_max: int) -> tuple[int, i
                 is_odd = True
             at = after
             count += 1
-    except IndexError:  # what is left is the beginning of a record
+    except IndexError:  # the rest is the beginning of a record
         pass
     return count, at, is_odd
 
 
 def _alone(data: Inflated, header: BatchHeader, *, rereads: bool, is_odd: bool) -> list[Row]:
-    """Return one record that is larger than a chunk: it may have more headers than are made objects of."""
+    """Return one record that is larger than a chunk: it may have too many headers to make objects of them."""
     try:
         ((delta_ms, place, at, end),) = walk(data, 0, len(data), 1, header.base_offset)
         key, at = _place(data, at)
@@ -191,7 +191,7 @@ def _alone(data: Inflated, header: BatchHeader, *, rereads: bool, is_odd: bool) 
 
 
 def _place(data: Inflated, at: int) -> tuple[tuple[int, int] | None, int]:
-    """Return where a field stands, None for null, and what follows it."""
+    """Return where a field begins and ends, None for null, and the position after it."""
     size, at = read_varint(data, at)
     if size > len(data) - at:
         raise CorruptRecords(f"a field claims {size} bytes")
@@ -203,7 +203,7 @@ def _bytes_at(data: Inflated, place: tuple[int, int] | None) -> bytes | None:
 
 
 def _parsed(data: Inflated, header: BatchHeader, count: int, *, is_odd: bool) -> list[Row]:
-    """Return records that stand in `data`, `count` of them and nothing else."""
+    """Return the records in `data`: `count` of them and nothing else."""
     if not is_odd:
         head = header._replace(
             length=HEADER_BYTES - LENGTH_PREFIX_BYTES + len(data),
@@ -215,7 +215,7 @@ def _parsed(data: Inflated, header: BatchHeader, count: int, *, is_odd: bool) ->
             rows = [
                 (one.offset, one.timestamp, one.key, one.value, one.headers or None) for one in islice(batch, count)
             ]
-            next(batch, None)  # it looks here whether anything follows
+            next(batch, None)  # here the parser checks that nothing follows
         except _ODD:
             pass
         else:
@@ -257,7 +257,7 @@ def _field(data: bytes | None) -> Field:
 
 
 def _stored(frame: memoryview, header: BatchHeader, first: int) -> Row:
-    """Return the row that stands for a batch as it is stored: equal where the records are, and nothing else is told."""
+    """Return one row for a batch as it is stored: two are equal if the records are; it shows nothing else."""
     stored = hashlib.blake2b(frame[header.start + HEADER_BYTES : header.end], digest_size=DIGEST_BYTES)
     stored.update(b"%d %d %d" % (header.attributes & COMPRESSION_MASK, header.record_count, header.base_timestamp))
     return max(first, header.base_offset), header.max_timestamp, _UNOPENED_KEY, stored.digest(), None

@@ -1,4 +1,4 @@
-"""Kafka's requests and answers, one file for what belongs together.
+"""Kafka's requests and responses, one file per subject.
 
-Imports `transport` and the cluster. Begin with `fetch.py` and `produce.py`, which carry the data, or with `control.py`.
+Imports `transport` and the cluster. Start with `fetch.py` and `produce.py`, which carry the data, or with `control.py`.
 """

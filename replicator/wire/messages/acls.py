@@ -1,6 +1,6 @@
 """The rules of a cluster's authorizer (DescribeAcls): all of them, however many, in pieces.
 
-librdkafka takes answers up to 4 MiB, some 40,000 rules, and makes an empty list of a refusal.
+librdkafka accepts responses up to 4 MiB, some 40,000 rules, and turns a refusal into an empty list.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _ANY: Final = i8(1)
 _KINDS: Final = {2: TOPIC, 3: GROUP, 5: TRANSACTIONAL_ID}
-"""About the others (the cluster, its users, tokens) nothing is ever decided here."""
+"""Nothing is ever decided here about the others (the cluster, its users, tokens)."""
 _PATTERNS: Final = {3: LITERAL, 4: PREFIXED}
 _OPERATIONS: Final = {
     2: "ALL",
@@ -50,21 +50,21 @@ _OPERATIONS: Final = {
 }
 _PERMISSIONS: Final = {2: DENY, 3: ALLOW}
 _RULES_AT_ONCE: Final = 1_000
-"""Made before others run."""
+"""Made before other tasks get a turn."""
 
 
 async def rules_of(connection: Connection, about: Callable[[str], bool]) -> list[Rule] | None:
-    """Return the rules about topics, groups and transactional ids; None where the cluster has no authorizer.
+    """Return the rules about topics, groups and transactional ids; None if the cluster has no authorizer.
 
-    A word of a newer version is its number, as of an operation that is not known here.
+    A value from a newer version, such as an unknown operation, appears as its number.
 
     Args:
         connection: To any broker.
-        about: Of which topics rules are kept, where they are about one by its name: those about many always are. What
-            is not kept is gone as soon as it was read.
+        about: Which topics to keep rules for, if a rule names a single topic: rules about several are always kept.
+            Other rules are dropped as soon as they are read.
 
     Raises:
-        KafkaError: The cluster does not tell them: nothing follows from that.
+        KafkaError: The cluster does not list them: nothing follows from that.
     """
     request = DescribeAclsRequest(
         resource_type_filter=_ANY,
@@ -79,7 +79,7 @@ async def rules_of(connection: Connection, about: Callable[[str], bool]) -> list
     rules: list[Rule] = []
 
     def take(one: DescribeAclsResource) -> bool:
-        """Make rules of a resource as soon as it was read; return whether it is kept, for it has very many."""
+        """Make rules of a resource as soon as it is read; return whether to keep it because it has very many."""
         kind, name = _KINDS.get(one.resource_type), one.resource_name
         by_name = kind == TOPIC and _PATTERNS.get(one.pattern_type) == LITERAL and name != ANY_NAME
         if kind is None or (by_name and not about(name)):

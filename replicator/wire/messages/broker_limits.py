@@ -1,4 +1,4 @@
-"""What a broker says of its own limits (DescribeConfigs of a broker; needs DescribeConfigs on the cluster)."""
+"""What a broker reports about its own limits (DescribeConfigs of a broker; needs DescribeConfigs on the cluster)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
 async def request_bytes_max(connection: Connection, node: int) -> int | None:
-    """Return how large a request the broker takes (`socket.request.max.bytes`); None where it does not tell.
+    """Return how large a request the broker accepts (`socket.request.max.bytes`); None if it does not report it.
 
-    It closes the connection over a larger one, without an answer (Kafka's NetworkReceive).
+    Over a larger request it closes the connection, without a response (Kafka's NetworkReceive).
 
     Args:
         connection: To that broker.
-        node: Its number.
+        node: Its broker id.
 
     Raises:
         KafkaError: The connection failed.

@@ -25,7 +25,7 @@ from kio.schema.types import BrokerId, TopicName
 from kio.static.primitive import i8, i32, i32Timedelta, i64
 
 from replicator.model.names import TopicPartition
-from replicator.wire.faults import first_of, refused, untold
+from replicator.wire.faults import first_of, missing_answer, refused
 from replicator.wire.versions import DESCRIBE_PRODUCERS, LIST_OFFSETS, LIST_OFFSETS_LOCAL
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ EARLIEST = -2
 LATEST = -1
 _EARLIEST_LOCAL = -4
 _PARTITIONS_MAX = 1000
-"""A request for more partitions is divided: encoded in one piece, 10,000 hold the event loop for 0.1 s."""
+"""A request for more partitions is divided: encoding 10,000 in one piece holds the event loop for 0.1 s."""
 _CLIENT = BrokerId(-1)
 
 
@@ -51,7 +51,7 @@ class Answer(NamedTuple):
     Attributes:
         error: The code, 0 for none.
         value: The number.
-        timestamp_ms: Of the record at that offset, where a time was asked for (Unix); else -1.
+        timestamp_ms: Time of the record at that offset (Unix), if a time was asked for; else -1.
     """
 
     error: int
@@ -60,9 +60,9 @@ class Answer(NamedTuple):
 
 
 class ProducerEntry(NamedTuple):
-    """What a broker remembers of one producer on one partition (DescribeProducers).
+    """What a broker remembers about one producer on one partition (DescribeProducers).
 
-    `open_since_offset` is where its open transaction begins on this partition, -1 while it has none.
+    `open_since_offset` is where its open transaction begins on this partition, -1 if it has none.
     """
 
     producer_id: int
@@ -82,7 +82,7 @@ def _by_topic(partitions: Iterable[TopicPartition]) -> dict[str, list[int]]:
 def _offsets(
     asked: Collection[TopicPartition], answer: ListOffsetsResponse | LocalOffsetsResponse
 ) -> dict[TopicPartition, Answer]:
-    return _of_those(
+    return _only_asked(
         asked,
         {
             TopicPartition(str(topic.name), int(item.partition_index)): Answer(
@@ -94,19 +94,19 @@ def _offsets(
     )
 
 
-def _of_those(asked: Collection[TopicPartition], told: Mapping[TopicPartition, T]) -> dict[TopicPartition, T]:
-    """Return what an answer says of the partitions that were asked for; it may lack some, and tell of others."""
-    return {where: told[where] for where in asked if where in told}
+def _only_asked(asked: Collection[TopicPartition], found: Mapping[TopicPartition, T]) -> dict[TopicPartition, T]:
+    """Return what a response says about the partitions asked for; it may lack some of them, and contain others."""
+    return {where: found[where] for where in asked if where in found}
 
 
-def told_of(answers: Mapping[TopicPartition, T], where: TopicPartition, cluster: ClusterSpec, api: str) -> T:
-    """Return what an answer says of one partition.
+def answer_for(answers: Mapping[TopicPartition, T], where: TopicPartition, cluster: ClusterSpec, api: str) -> T:
+    """Return what a response says about one partition.
 
     Raises:
-        ProtocolError: Nothing.
+        ProtocolError: It says nothing.
     """
     if where not in answers:
-        raise untold(cluster, api, str(where))
+        raise missing_answer(cluster, api, str(where))
     return answers[where]
 
 
@@ -114,7 +114,7 @@ async def _divided(
     partitions: Iterable[TopicPartition],
     ask: Callable[[Sequence[TopicPartition]], Awaitable[dict[TopicPartition, T]]],
 ) -> dict[TopicPartition, T]:
-    """Ask about many partitions in several requests, all on their way at once; return what the answers say together.
+    """Ask about many partitions in several requests, all in flight at once; return the responses as one.
 
     Raises:
         KafkaError: One of them failed; the others have ended by then.
@@ -126,7 +126,7 @@ async def _divided(
     try:
         for at in range(0, len(wanted), _PARTITIONS_MAX):
             asked.append(asyncio.ensure_future(ask(wanted[at : at + _PARTITIONS_MAX])))
-            await asyncio.sleep(0)  # it is encoded now, and the loop looks after others before the next one is
+            await asyncio.sleep(0)  # this one is encoded now, and other tasks get a turn before the next one is
         answers = await asyncio.gather(*asked)
     finally:
         for one in asked:
@@ -138,18 +138,18 @@ async def _divided(
 async def list_offsets(
     connection: Connection, partitions: Iterable[TopicPartition], timestamp: int, *, committed: bool
 ) -> dict[TopicPartition, Answer]:
-    """Return where logs of one leader start (`EARLIEST`) or end (`LATEST`), or reach a time, as a client may see them.
+    """Return where logs of one leader start (`EARLIEST`) or end (`LATEST`), or reach a time, as clients see them.
 
     The end is the high watermark, or with `committed` the last stable offset; not the leader's log end.
 
     Args:
         connection: To the leader.
-        partitions: Which.
-        timestamp: One of the two, or a time (Unix, ms): that asks for the first record from then on, -1 for none.
-        committed: Whether only what lies below the last stable offset counts.
+        partitions: Partitions to ask about.
+        timestamp: One of the two, or a time (Unix, ms): that asks for the first record at or after it, -1 for none.
+        committed: Whether only what lies below the last stable offset counts (read_committed).
 
     Returns:
-        What the answer says of each; a partition of which it says nothing is left out.
+        What the response says about each; a partition that the response does not mention is left out.
 
     Raises:
         KafkaError: The broker cannot be asked.
@@ -178,9 +178,9 @@ async def _list_offsets(
 
 
 async def local_starts(connection: Connection, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Answer]:
-    """Return where the part of each log begins that its leader keeps itself, not in a remote tier; what it tells of it.
+    """Return the local log start of each partition: where the part begins that is not only in a remote tier.
 
-    Without a remote tier that is where the log starts. Nothing where the broker does not offer the request.
+    Without tiered storage, that is the log start. Empty if the broker does not support the request.
     """
     if not connection.versions.offers(LIST_OFFSETS, LIST_OFFSETS_LOCAL):
         return {}
@@ -208,7 +208,7 @@ async def _local_starts(connection: Connection, wanted: Sequence[TopicPartition]
 async def describe_producers(
     connection: Connection, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, tuple[int, tuple[ProducerEntry, ...]]] | None:
-    """Return (error code, producers) per partition, or None where the broker does not offer the request."""
+    """Return (error code, producers) per partition, or None if the broker does not support the request."""
     if not connection.versions.offers(DESCRIBE_PRODUCERS, 0):
         return None
     return await _divided(partitions, lambda some: _describe_producers(connection, some))
@@ -224,7 +224,7 @@ async def _describe_producers(
         )
     )
     answer = await connection.call(request, DescribeProducersResponse)
-    told = {
+    found = {
         TopicPartition(str(topic.name), int(item.partition_index)): (
             int(item.error_code),
             tuple(
@@ -241,13 +241,13 @@ async def _describe_producers(
         for topic in answer.topics
         for item in topic.partitions
     }
-    return _of_those(wanted, told)
+    return _only_asked(wanted, found)
 
 
 async def epoch_ends(
     connection: Connection, epochs: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, tuple[int, int, int]]:
-    """Return (error code, epoch, end offset) of the largest leader epoch not above the one given (KIP-101)."""
+    """Return (error code, epoch, end offset) of the largest leader epoch not above the given one (KIP-101)."""
     return await _divided(epochs, lambda some: _epoch_ends(connection, some, epochs))
 
 
@@ -271,7 +271,7 @@ async def _epoch_ends(
         ),
     )
     answer = await connection.call(request, OffsetForLeaderEpochResponse)
-    told = {
+    found = {
         TopicPartition(str(topic.topic), int(item.partition)): (
             int(item.error_code),
             int(item.leader_epoch),
@@ -280,13 +280,13 @@ async def _epoch_ends(
         for topic in answer.topics
         for item in topic.partitions
     }
-    return _of_those(wanted, told)
+    return _only_asked(wanted, found)
 
 
 async def delete_records(connection: Connection, topic: OwnedTopic, number: int, before_offset: int) -> None:
     """Move a partition's log start to `before_offset`.
 
-    The request knows no ids: just before it, look whether that topic still has its name
+    The request has no topic ids: check just before it that the name still belongs to that topic
     (`engine.state.ownership.confirm`).
 
     Raises:
@@ -298,8 +298,8 @@ async def delete_records(connection: Connection, topic: OwnedTopic, number: int,
         timeout=i32Timedelta.parse(timedelta(seconds=connection.cluster.request_timeout_seconds)),
     )
     answer = await connection.call(request, DeleteRecordsResponse)
-    told = (one for each in answer.topics for one in each.partitions)
-    code = first_of(told, connection.cluster, "DeleteRecords", f"{topic.name}-{number}").error_code
+    found = (one for each in answer.topics for one in each.partitions)
+    code = first_of(found, connection.cluster, "DeleteRecords", f"{topic.name}-{number}").error_code
     if code is not ErrorCode.none:
         denied = code is ErrorCode.topic_authorization_failed
         what = str(topic.name) if denied else f"{topic.name}-{number}"

@@ -1,8 +1,8 @@
 """Fetch v12 (by topic name) and v13 (by topic id) with incremental sessions (KIP-227, KIP-516).
 
-A session holds, on the broker, the list of partitions and where each is; a request names only what changed, so a
-thousand idle partitions cost a few bytes per long poll.
-The record sets stay where the kernel put them: an answer gives positions in the frame, not bytes.
+The broker keeps a session's list of partitions and their positions; a request names only what changed, so a thousand
+idle partitions cost a few bytes per long poll.
+The record sets stay where the kernel put them: a decoded response has positions in the frame, not bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ANSWER_BYTES_MAX = 70 << 20
-"""A broker gives one whole batch at least, however large (KIP-74): an answer beyond this is not read."""
+"""A broker returns at least one whole batch, however large (KIP-74): a response beyond this size is not read."""
 _REQUEST_HEAD = struct.Struct(">iiiibii")
 _REQUEST_PARTITION = struct.Struct(">iiqiqi")
 _ANSWER_HEAD = struct.Struct(">ihi")
@@ -35,10 +35,10 @@ _SESSION_EPOCH_WRAP = 0x7FFFFFFF
 
 
 class Wanted(NamedTuple):
-    """Where to go on reading one partition.
+    """Where to continue reading one partition.
 
-    `last_epoch` is the leader epoch of the last batch read (-1 unknown): the broker answers with a divergence
-    where its log has another history (KIP-595's field, honoured for consumers too).
+    `last_epoch` is the leader epoch of the last batch read (-1 unknown): the broker reports a divergence if its log
+    has another history (KIP-595's field, honoured for consumers too).
     """
 
     offset: int
@@ -48,7 +48,7 @@ class Wanted(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """What a broker answered for one partition; `start` and `end` bound the record set in the frame."""
+    """What a response says about one partition; `start` and `end` bound the record set in the frame."""
 
     where: TopicPartition
     error: int
@@ -68,19 +68,19 @@ class FetchSession:
         version: `FETCH_BY_NAME` or `FETCH_BY_ID`.
         isolation: 0 read_uncommitted, 1 read_committed.
         topic_ids: Topic name to topic id (16 bytes), needed for `FETCH_BY_ID`; shared with the cluster view.
-        ask_anew: Send no session at all (for single reads).
+        sessionless: Use no session at all (for single reads).
 
     Attributes:
-        throttled: Whether the last answer was an empty one for a quota: then it says nothing of any partition.
+        throttled: Whether the last response was empty because of a quota: then it says nothing about any partition.
     """
 
-    def __init__(self, version: int, isolation: int, topic_ids: dict[str, bytes], *, ask_anew: bool = False) -> None:
+    def __init__(self, version: int, isolation: int, topic_ids: dict[str, bytes], *, sessionless: bool = False) -> None:
         self._version = version
         self._isolation = isolation
         self._topic_ids = topic_ids
-        self._ask_anew = ask_anew
+        self._sessionless = sessionless
         self._session_id = 0
-        self._epoch = -1 if ask_anew else 0
+        self._epoch = -1 if sessionless else 0
         self._known: dict[TopicPartition, Wanted] = {}
         self._by_id: dict[bytes, str] = {}
         self._ids: dict[str, bytes] = {}
@@ -89,15 +89,15 @@ class FetchSession:
     def reset(self) -> None:
         """Start a new session with the next request (after an error or a new connection)."""
         self._session_id = 0
-        self._epoch = -1 if self._ask_anew else _FINAL_EPOCH
+        self._epoch = -1 if self._sessionless else _FINAL_EPOCH
         self._known = {}
         self._by_id.clear()
         self._ids.clear()
 
     def is_outdated(self, names: Iterable[str]) -> bool:
-        """Return whether the broker's session knows any of these topics by another id: then it has to begin anew.
+        """Return whether the broker's session has any of these topics under another id: then a new one is needed.
 
-        It would go on telling of the topic that stood under the name before.
+        The old one would continue with the topic that had the name before.
         """
         return any(self._ids.get(name, at) != at for name in names if (at := self._topic_ids.get(name)) is not None)
 
@@ -119,7 +119,7 @@ class FetchSession:
     ) -> bytes:
         """Return the encoded body that tells the broker what changed since the last request.
 
-        The caller keeps the whole picture: it passes all of it as `changed` while `is_new` says so.
+        The caller keeps the full list: while `is_new`, it passes all of it as `changed`.
         """
         return b"".join(
             (
@@ -175,12 +175,12 @@ class FetchSession:
         return bytes(out)
 
     def answer(self, buffer: bytearray, size: int) -> tuple[int, list[Fetched]]:
-        """Decode an answer frame; return (error code of the whole answer, partitions).
+        """Decode a response frame; return (error code of the whole response, partitions).
 
-        On a session error (70, 71) the caller resets and asks again.
+        On a session error (70, 71) the caller resets and fetches again.
 
         Raises:
-            CorruptRecords: The bytes are not such an answer.
+            CorruptRecords: The bytes are not such a response.
         """
         try:
             return self._answer(buffer, size)
@@ -194,9 +194,9 @@ class FetchSession:
         position += _ANSWER_HEAD.size
         if error:
             return error, []
-        if not self._ask_anew:
+        if not self._sessionless:
             self._session_id = session_id
-            # Without a session id the broker had no room for one: every request is then a full one.
+            # No session id: the broker had no room for a session, so every request has to be a full one.
             self._epoch = self._epoch % _SESSION_EPOCH_WRAP + 1 if session_id else _FINAL_EPOCH
             if not session_id:
                 self._known = {}
@@ -209,7 +209,7 @@ class FetchSession:
                 fetched, position = _read_partition(buffer, position, size, name)
                 out.append(fetched)
             position = skip_tags(buffer, position)
-        if position > size:  # the frame is an old one: what was read behind the end belongs to an earlier answer
+        if position > size:  # the frame is reused: bytes read after the end belong to an earlier response
             raise CorruptRecords("a fetch answer ends too early")
         return 0, out
 

@@ -1,4 +1,4 @@
-"""What this user may do to a consumer group, whether that exists or not (DescribeGroups, KIP-430)."""
+"""What this user may do to a consumer group, whether the group exists or not (DescribeGroups, KIP-430)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REFUSED = ErrorCode.group_authorization_failed
 
 
 async def may_do_anything_to(cluster: Cluster, group: str) -> bool:
-    """Return whether any right to the group is ours.
+    """Return whether this user has any right on the group.
 
     Raises:
         KafkaError: The cluster cannot be asked.
@@ -30,8 +30,8 @@ async def may_do_anything_to(cluster: Cluster, group: str) -> bool:
     async def once() -> bool:
         connection = await coordinator(cluster, group, GROUP_KEY)
         request = DescribeGroupsRequest(groups=(GroupId(group),), include_authorized_operations=True)
-        told = await connection.call(request, DescribeGroupsResponse)
-        answer = first_of(told.groups, cluster.spec, "DescribeGroups", group)
+        found = await connection.call(request, DescribeGroupsResponse)
+        answer = first_of(found.groups, cluster.spec, "DescribeGroups", group)
         if answer.error_code is _REFUSED:
             return False
         if answer.error_code is not ErrorCode.none:
@@ -40,5 +40,5 @@ async def may_do_anything_to(cluster: Cluster, group: str) -> bool:
 
     try:
         return await patiently(once, f"DescribeGroups of {group}")
-    except AuthorizationFailed:  # who may not describe a group is not told its coordinator either
+    except AuthorizationFailed:  # without Describe on a group, its coordinator is not revealed either
         return False

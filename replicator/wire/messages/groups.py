@@ -1,8 +1,8 @@
-"""Groups of one cluster: which there are, and what they committed, read from their coordinators and written to them.
+"""Groups of one cluster: lists them, and reads and writes their commits at their coordinators.
 
-Each coordinator is asked for as many groups in one request as it takes (OffsetFetch v8, KIP-709; FindCoordinator v4,
-KIP-699); brokers before 3.0 are asked group by group.
-What a share group keeps instead of commits is in `share_groups`.
+One request asks a coordinator about many groups (OffsetFetch v8, KIP-709; FindCoordinator v4, KIP-699); brokers before
+3.0 are asked group by group.
+What a share group has instead of commits is in `share_groups`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from replicator.errors import KafkaError
 from replicator.model.groups import Committed, GroupKind, Listed
 from replicator.model.names import TopicPartition
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import refused, untold
+from replicator.wire.faults import missing_answer, refused
 from replicator.wire.messages.transactions import GROUP_KEY, coordinator_node, patiently
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ _LIST_GROUPS: Final = 16
 _PATIENCE_SECONDS = 5.0
 _NONE = -1
 _GROUPS_PER_REQUEST = 50
-"""Their answer is decoded at once, 1 ms for a group of many partitions; copying goes on in between."""
+"""Their response is decoded at once, 1 ms for a group of many partitions; between requests the copy continues."""
 _KEYS_PER_REQUEST = 500
 _DESCRIBED_PER_REQUEST = 10
 _COMMIT_PARTITIONS_MAX = 1000
 _COMMIT_BYTES_MAX = 256 << 10
-"""Of one OffsetCommit: its broker appends all of it as one batch, which takes 1 MB where nobody raised it."""
+"""For one OffsetCommit: its broker appends all of it as one batch, which may have 1 MB unless somebody raised that."""
 _COMMIT_OVERHEAD_BYTES = 100
 
 Commits = dict[TopicPartition, Committed]
@@ -64,7 +64,7 @@ R = TypeVar("R")
 
 
 class Groups:
-    """The groups of one cluster, as their coordinators tell.
+    """The groups of one cluster, as their coordinators report them.
 
     Every method may raise:
         KafkaError: The cluster refuses, or cannot be reached.
@@ -75,10 +75,10 @@ class Groups:
         self.cluster = cluster
         self._nodes: dict[str, int] = {}
 
-    # -- which there are --------------------------------------------------------------------------------------------
+    # -- listing ----------------------------------------------------------------------------------------------------
 
     async def listed(self) -> dict[str, Listed]:
-        """Return every group this user may see. A group that moves to another broker meanwhile may be missing."""
+        """Return every group that this user may see. A group that moves to another broker meanwhile may be missing."""
         await self.cluster.refresh([])
         nodes = sorted(self.cluster.brokers)
         answers = await asyncio.gather(
@@ -95,9 +95,9 @@ class Groups:
         async def once() -> dict[str, Listed]:
             connection = await self.cluster.connection(node, Purpose.CONTROL)
             if connection.versions.offers(_LIST_GROUPS, 5):
-                told = await connection.call(ListGroupsRequestV5(), ListGroupsResponseV5)
-                self._check("ListGroups", told.error_code, f"broker {node}")
-                return {str(one.group_id): Listed(_kind(one.group_type), one.group_state) for one in told.groups}
+                found = await connection.call(ListGroupsRequestV5(), ListGroupsResponseV5)
+                self._check("ListGroups", found.error_code, f"broker {node}")
+                return {str(one.group_id): Listed(_kind(one.group_type), one.group_state) for one in found.groups}
             answer = await connection.call(ListGroupsRequest(), ListGroupsResponse)
             self._check("ListGroups", answer.error_code, f"broker {node}")
             # Before KIP-848 there was one kind.
@@ -108,10 +108,10 @@ class Groups:
     # -- commits ----------------------------------------------------------------------------------------------------
 
     async def committed(self, groups: Iterable[str]) -> dict[str, Commits | KafkaError]:
-        """Return what each group has committed, of all its topics, or why that cannot be read.
+        """Return the commits of each group for all its topics, or why they cannot be read.
 
-        A group that does not exist has committed nothing. Offsets of a transaction that is still open do not count.
-        Topics that this user may not describe are left out by the broker, without a word.
+        A group that does not exist has no commits. Offsets of a transaction that is still open do not count.
+        The broker silently leaves out topics that this user may not describe.
         """
         return await self.by_coordinator(groups, _GROUPS_PER_REQUEST, "OffsetFetch", self._committed)
 
@@ -127,17 +127,17 @@ class Groups:
         return {str(each.group_id): _commits(each.error_code, each.topics) for each in answer.groups}
 
     async def operations(self, groups: Iterable[str]) -> dict[str, int | KafkaError]:
-        """Return as a bit field what this user may do to each group (KIP-430), or why that is not told.
+        """Return as a bit field what this user may do to each group (KIP-430), or why that is unknown.
 
-        A group need not exist. Brokers answer with its members too: ask about few.
+        A group need not exist. The response contains its members as well: ask about few groups.
         """
         return await self.by_coordinator(groups, _DESCRIBED_PER_REQUEST, "DescribeGroups", _operations)
 
     async def commit(self, group: str, commits: Mapping[TopicPartition, Committed]) -> dict[TopicPartition, int]:
         """Commit for a group without members; return Kafka's error code per partition.
 
-        A broker refuses it (UNKNOWN_MEMBER_ID) where the group has members: nobody is overwritten while reading.
-        The same again does no harm, so a lost answer is asked for again.
+        A broker refuses it (UNKNOWN_MEMBER_ID) if the group has members: nobody is overwritten while consuming.
+        A repeat does no harm, so after a lost response the request is sent again.
         """
         codes: dict[TopicPartition, int] = {}
         for some in _portions(commits):
@@ -147,7 +147,7 @@ class Groups:
     # -- coordinators -----------------------------------------------------------------------------------------------
 
     async def ask(self, group: str, api: str, work: Callable[[Connection], Awaitable[dict[T, int]]]) -> dict[T, int]:
-        """Call `work` with the group's coordinator, again while the codes it returns say that it is another one."""
+        """Call `work` with the group's coordinator; repeat it while its codes say that the coordinator has moved."""
 
         async def once() -> dict[T, int]:
             nodes = await self._coordinators([group])
@@ -170,7 +170,7 @@ class Groups:
         api: str,
         work: Callable[[Connection, Sequence[str]], Awaitable[dict[str, R | ErrorCode]]],
     ) -> dict[str, R | KafkaError]:
-        """Call `work` for at most so many groups of each coordinator at a time; a group's own refusal is its answer."""
+        """Call `work` for at most `most` groups of a coordinator at a time; a group's result may be its refusal."""
         done: dict[str, R | KafkaError] = {}
         wanted = list(dict.fromkeys(groups))
 
@@ -181,10 +181,10 @@ class Groups:
                     done[group] = node
                 else:
                     by_node[node].append(group)
-            for told in await asyncio.gather(*(self._ask(node, names, most, work) for node, names in by_node.items())):
-                for group, answer in told.items():
+            for found in await asyncio.gather(*(self._ask(node, names, most, work) for node, names in by_node.items())):
+                for group, answer in found.items():
                     done[group] = self._checked(api, group, answer)
-            return {group: untold(self.cluster.spec, api, group) for group in wanted} | done
+            return {group: missing_answer(self.cluster.spec, api, group) for group in wanted} | done
 
         return await patiently(once, f"{api} of {len(wanted)} groups", _PATIENCE_SECONDS)
 
@@ -196,10 +196,10 @@ class Groups:
         work: Callable[[Connection, Sequence[str]], Awaitable[dict[str, R | ErrorCode]]],
     ) -> dict[str, R | ErrorCode]:
         connection = await self._reach(node, names)
-        told: dict[str, R | ErrorCode] = {}
+        found: dict[str, R | ErrorCode] = {}
         for some in _slices(names, most):
-            told |= await work(connection, some)
-        return told
+            found |= await work(connection, some)
+        return found
 
     def _checked(self, api: str, group: str, answer: R | ErrorCode) -> R | KafkaError:
         if not isinstance(answer, ErrorCode):
@@ -219,7 +219,7 @@ class Groups:
             raise
 
     async def _coordinators(self, groups: Sequence[str]) -> dict[str, int | KafkaError]:
-        """Return the coordinator of each group, or why none can be named."""
+        """Return the coordinator of each group, or why it cannot be found."""
         unknown = [group for group in groups if group not in self._nodes]
         refusals: dict[str, int | KafkaError] = {}
         if unknown:
@@ -236,7 +236,7 @@ class Groups:
                             raise
                         refusals[group] = error
         found = {group: self._nodes[group] for group in groups if group in self._nodes} | refusals
-        return {group: untold(self.cluster.spec, "FindCoordinator", group) for group in groups} | found
+        return {group: missing_answer(self.cluster.spec, "FindCoordinator", group) for group in groups} | found
 
     async def _find(self, connection: Connection, groups: Sequence[str]) -> dict[str, int | KafkaError]:
         request = FindCoordinatorRequest(key_type=GROUP_KEY, coordinator_keys=tuple(groups))
@@ -271,10 +271,10 @@ async def committed_offsets(cluster: Cluster, group: str) -> dict[TopicPartition
         KafkaError: The cluster refuses, or cannot be reached.
         TimedOut: The group's coordinator did not become ready.
     """
-    told = (await Groups(cluster).committed([group]))[group]
-    if isinstance(told, KafkaError):
-        raise told
-    return {where: one.offset for where, one in told.items()}
+    found = (await Groups(cluster).committed([group]))[group]
+    if isinstance(found, KafkaError):
+        raise found
+    return {where: one.offset for where, one in found.items()}
 
 
 def _kind(text: str) -> GroupKind:
@@ -294,7 +294,7 @@ async def _committed_of(connection: Connection, group: str) -> Commits | ErrorCo
 
 
 def _commits(code: ErrorCode, topics: Iterable[Any]) -> Commits | ErrorCode:
-    """Return the commits of one answer; its topics are of any version of OffsetFetch."""
+    """Return the commits in one response; its topics may come from any version of OffsetFetch."""
     if code is ErrorCode.group_id_not_found:
         return {}
     if code is not ErrorCode.none:
@@ -320,7 +320,7 @@ async def _operations(connection: Connection, groups: Sequence[str]) -> dict[str
 
 
 def _portions(commits: Mapping[TopicPartition, Committed]) -> Iterator[Commits]:
-    """Split what one broker might not append at once."""
+    """Split commits that one broker might not append at once."""
     some: Commits = {}
     size = 0
     for where, one in commits.items():

@@ -1,7 +1,7 @@
 """WriteTxnMarkers: one marker, one offset, per entry, for any producer the partition would accept (KAFKA_FACTS K9).
 
-Kafka's transaction coordinator uses it to end transactions; here it takes up offsets that hold no record.
-It is not idempotent: the same request again appends again.
+Kafka's transaction coordinator uses it to end transactions; here its markers take up offsets that hold no record.
+It is not idempotent: a repeated request appends again.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _write_marker = entity_writer(markers_request.WritableTxnMarker)
 async def write_markers(
     connection: Connection, producer_id: int, producer_epoch: int, lengths: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, int]:
-    """Append that many markers to each partition; return error codes.
+    """Append `lengths` markers to each partition; return error codes.
 
-    A broker keeps one code per partition and producer, that of the marker that was answered last: 0 does not say that
-    all of them stand.
+    A broker returns one code per partition and producer, that of the last marker it finished: 0 does not prove that all
+    of them were appended.
 
     Raises:
         KafkaError: The connection failed: any number of them may have been appended.
@@ -54,7 +54,7 @@ async def write_markers(
         )
         encoded = io.BytesIO()
         _write_marker(encoded, marker)
-        parts.append(encoded.getvalue() * length)  # one encoding for all: they differ in nothing
+        parts.append(encoded.getvalue() * length)  # one encoding for all: they are identical
     parts.append(_NO_TAGS)
     body = b"".join(parts)
     frame = await connection.ask(WRITE_TXN_MARKERS, 1, [body], len(body))

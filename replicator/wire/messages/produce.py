@@ -25,15 +25,15 @@ _ALL_REPLICAS = -1
 _NO_TAGS = b"\x00"
 _NULL_STRING = b"\x00"
 _NO_ERRORS = b"\x01\x00\x00"
-"""No record errors, no message, no tags: what follows an accepted batch."""
+"""No record errors, no message, no tags: this follows an accepted batch."""
 _ACCEPTED = struct.Struct(f"{_ANSWER_PARTITION.format}{len(_NO_ERRORS)}s")
 
 Accepted = tuple[int, int, int, int, int, bytes]
-"""The answer for an accepted batch; the first and the third are its partition and its base offset."""
+"""The response for an accepted batch; its first and third items are partition and base offset."""
 
 
 class Produced(NamedTuple):
-    """What a broker answered for one batch. `message` is its explanation of a refusal, or empty."""
+    """The response for one batch. `message` is the broker's explanation of a refusal, or empty."""
 
     where: TopicPartition
     error: int
@@ -43,7 +43,7 @@ class Produced(NamedTuple):
 
 
 class ProduceCodec:
-    """Encodes requests and decodes answers of one connection.
+    """Encodes requests and decodes responses of one connection.
 
     Args:
         version: `PRODUCE_BY_NAME` or `PRODUCE_BY_ID`.
@@ -51,7 +51,7 @@ class ProduceCodec:
         timeout_ms: How long the broker may wait for its replicas.
 
     Attributes:
-        throttle_seconds: How long the last answer asked to wait.
+        throttle_seconds: How long the last response asked to wait.
     """
 
     def __init__(self, version: int, topic_ids: dict[str, bytes], timeout_ms: int) -> None:
@@ -67,12 +67,12 @@ class ProduceCodec:
         """Encode one request.
 
         Args:
-            batches: Per topic and partition a tuple that begins with the batch and its size; what else it holds is
-                the caller's. One batch per partition (KAFKA_FACTS K3).
-            transactional_id: Set when the batches belong to a transaction.
+            batches: Per topic and partition, a tuple that begins with the batch and its size; the rest of the tuple
+                belongs to the caller. One batch per partition (KAFKA_FACTS K3).
+            transactional_id: Set if the batches belong to a transaction.
 
         Returns:
-            The body as views, payloads uncopied, and its size in bytes.
+            The body as views, without a copy of any payload, and its size in bytes.
         """
         pack = _PARTITION.pack
         head = self._head if transactional_id is None else compact_string(transactional_id) + self._head[1:]
@@ -101,10 +101,10 @@ class ProduceCodec:
         return topic_id
 
     def accepted(self, frame: Frame) -> dict[str, list[Accepted]] | None:
-        """Decode the usual answer by the short way: what was accepted, by topic.
+        """Decode the usual response by the short way: what was accepted, by topic.
 
         Returns:
-            None where anything is out of the ordinary: `answer` has to look closer.
+            None if anything is out of the ordinary: `answer` has to look closer.
         """
         buffer, size = frame.buffer, frame.size
         out: dict[str, list[Accepted]] = {}
@@ -129,10 +129,10 @@ class ProduceCodec:
         return out
 
     def answer(self, buffer: bytearray, size: int) -> list[Produced]:
-        """Decode an answer frame.
+        """Decode a response frame.
 
         Raises:
-            CorruptRecords: The bytes are not such an answer.
+            CorruptRecords: The bytes are not such a response.
         """
         try:
             return self._answer(buffer, size)
@@ -164,7 +164,7 @@ class ProduceCodec:
         return out
 
     def _take_throttle(self, buffer: bytearray, position: int, size: int) -> None:
-        """Take what stands behind the topics, which end where the answer is still going on."""
+        """Take the throttle time after the topics; the response must not end before it."""
         if position + _I32.size > size:
             raise CorruptRecords("a produce answer ends too early")
         (milliseconds,) = _I32.unpack_from(buffer, position)
@@ -184,14 +184,14 @@ class ProduceCodec:
 async def produce_by_name(
     connection: Connection, where: TopicPartition, batch: bytes, transactional_id: str | None = None
 ) -> Produced:
-    """Append one batch; return what the broker said of it.
+    """Append one batch; return the broker's response for it.
 
-    By name, since Produce from v12 on would enlist partitions by itself (transactions V2), which is not mixed with
-    enlisting them.
+    By name, since Produce from v12 on would add partitions to the transaction implicitly (transactions V2), and that
+    does not mix with adding them explicitly.
 
     Raises:
-        KafkaError: It did not answer: whether the batch stands is unknown.
-        CorruptRecords: Its answer cannot be read.
+        KafkaError: The broker did not respond: whether the batch was appended is unknown.
+        CorruptRecords: Its response cannot be read.
     """
     codec = ProduceCodec(PRODUCE_BY_NAME, {}, int(connection.cluster.request_timeout_seconds * 1000))
     body, size = codec.request({where.topic: {where.partition: (batch, len(batch))}}, transactional_id)

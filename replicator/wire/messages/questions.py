@@ -1,4 +1,4 @@
-"""What a preflight asks a cluster beyond what the data path does. Nothing is changed by it."""
+"""What a preflight asks a cluster beyond the requests of the data path. It changes nothing."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _CREATE_SECONDS = 10
 
 
 class Found(NamedTuple):
-    """Where a time is in a log: the first record at or after it. `offset` -1: there is none."""
+    """Where a time lies in a log: the first record at or after it. `offset` is -1 if there is none."""
 
     offset: int
     timestamp_ms: int
 
 
 class Refusal(NamedTuple):
-    """Why a topic could not be created, were it tried: Kafka's code, and the broker's words."""
+    """Why a topic could not be created: Kafka's code, and the broker's words."""
 
     code: int
     message: str
 
 
 async def topic_operations(cluster: Cluster, names: Sequence[str]) -> dict[str, frozenset[Operation] | None]:
-    """Return what this user may do to each topic, as far as the cluster tells; missing topics are left out."""
+    """Return what this user may do to each topic, as far as the cluster reports it; missing topics are left out."""
     if not names:
         return {}
     request = MetadataRequest(
@@ -57,13 +57,13 @@ async def topic_operations(cluster: Cluster, names: Sequence[str]) -> dict[str, 
         include_topic_authorized_operations=True,
     )
     answer = await (await cluster.any_connection()).call(request, MetadataResponse)
-    told: dict[str, frozenset[Operation] | None] = {}
+    found: dict[str, frozenset[Operation] | None] = {}
     for topic in answer.topics:
         if topic.error_code is ErrorCode.none:
-            told[str(topic.name)] = operations_of(int(topic.topic_authorized_operations))
+            found[str(topic.name)] = operations_of(int(topic.topic_authorized_operations))
         elif topic.error_code is ErrorCode.topic_authorization_failed:
-            told[str(topic.name)] = frozenset()
-    return told
+            found[str(topic.name)] = frozenset()
+    return found
 
 
 async def creation_refusals(cluster: Cluster, topics: Sequence[CreateTopic]) -> dict[str, Refusal]:
@@ -91,7 +91,7 @@ async def creation_refusals(cluster: Cluster, topics: Sequence[CreateTopic]) -> 
         validate_only=True,
     )
     connection = await cluster.any_connection()
-    if cluster.controller_id in cluster.brokers:  # with ZooKeeper only the controller answers
+    if cluster.controller_id in cluster.brokers:  # with ZooKeeper, only the controller answers
         connection = await cluster.connection(cluster.controller_id, Purpose.CONTROL)
     answer = await connection.call(request, CreateTopicsResponse)
     return {
@@ -102,7 +102,7 @@ async def creation_refusals(cluster: Cluster, topics: Sequence[CreateTopic]) -> 
 
 
 async def may_use_transactional_id(cluster: Cluster, transactional_id: str) -> bool:
-    """Return whether this user may describe a transactional id; whether it may write cannot be asked."""
+    """Return whether this user may describe a transactional id; no request tells whether it may write."""
     request = FindCoordinatorRequest(key=transactional_id, key_type=_TRANSACTION_KEY)
     answer = await (await cluster.any_connection()).call(request, FindCoordinatorResponse)
     return answer.error_code is not ErrorCode.transactional_id_authorization_failed
@@ -111,9 +111,9 @@ async def may_use_transactional_id(cluster: Cluster, transactional_id: str) -> b
 async def offsets_at(
     cluster: Cluster, partitions: Iterable[TopicPartition], timestamp_ms: int
 ) -> dict[TopicPartition, Found]:
-    """Return where a time is in each log (or its end, start: -1, -2).
+    """Return where a time lies in each log (-1 and -2 ask for its end and start).
 
-    Partitions without a leader are left out, and those of which it does not tell.
+    Partitions without a leader are left out, and so are those that a response does not mention.
 
     Raises:
         KafkaError: A broker cannot be asked.

@@ -1,4 +1,4 @@
-"""Client quotas of one cluster (DescribeClientQuotas, KIP-546), and what its version of Kafka lists at all."""
+"""Client quotas of one cluster (DescribeClientQuotas, KIP-546), and what its version of Kafka can list."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def offers_scram_users(connection: Connection) -> bool:
 
 
 async def client_quotas(connection: Connection) -> dict[tuple[str, ...], dict[str, float]]:
-    """Return every limit by its entity: `type=name` each, `<default>` for the default one.
+    """Return every limit by its entity: `type=name`, with `<default>` for the default one.
 
     Raises:
         KafkaError: The cluster refuses.

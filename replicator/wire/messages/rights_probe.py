@@ -1,7 +1,7 @@
-"""Whether a broker lets us write markers, asked without writing one.
+"""Finds out whether a broker lets us write markers, without writing one.
 
-A request without markers tells nothing: Kafka checks the right before it looks at them, but a refusal repeats the
-markers of the request, so that for an empty list it is the same empty answer as a success
+A request without markers shows nothing: Kafka checks the right before it looks at the markers, but a refusal lists the
+markers of the request, so for an empty list it is the same empty response as a success
 (KafkaApis.handleWriteTxnMarkersRequest, WriteTxnMarkersRequest.getErrorResponse).
 So one marker is sent, for a topic that cannot exist.
 """
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection
 
 NOWHERE: Final = TopicPartition("replicator/probe", 0)
-"""Kafka takes no topic name with a slash: nothing can ever be appended here."""
+"""Kafka allows no slash in a topic name: nothing can ever be appended here."""
 _NO_PRODUCER: Final = -1
-_BEHIND_THE_CHECK: Final = frozenset(
+_PAST_THE_CHECK: Final = frozenset(
     {ErrorCode.unknown_topic_or_partition, ErrorCode.not_leader_or_follower, ErrorCode.invalid_topic_exception}
 )
 
 
 class Verdict(enum.Enum):
-    """What a broker says of WriteTxnMarkers. OTHER: neither that it is allowed nor that it is not."""
+    """What a broker says about WriteTxnMarkers. OTHER: neither that it is allowed nor that it is refused."""
 
     ALLOWED = enum.auto()
     REFUSED = enum.auto()
@@ -48,4 +48,4 @@ async def may_write_markers(connection: Connection) -> Verdict:
     code = codes.get(NOWHERE)
     if code == ErrorCode.cluster_authorization_failed:
         return Verdict.REFUSED
-    return Verdict.ALLOWED if code in _BEHIND_THE_CHECK else Verdict.OTHER
+    return Verdict.ALLOWED if code in _PAST_THE_CHECK else Verdict.OTHER

@@ -1,6 +1,6 @@
-"""Start offsets of share groups (KIP-932): read by DescribeShareGroupOffsets, set by AlterShareGroupOffsets (4.1+).
+"""Start offsets of share groups (KIP-932): read with DescribeShareGroupOffsets, set with AlterShareGroupOffsets (4.1+).
 
-A share group commits nothing: what it has not acknowledged yet begins at its start offset, one per partition.
+A share group commits nothing: it has one start offset per partition, below which everything is acknowledged.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ _NONE = -1
 
 
 async def offers_share_offsets(cluster: Cluster) -> bool:
-    """Return whether the cluster's brokers let start offsets be read and set.
+    """Return whether the cluster's brokers support reading and setting start offsets.
 
     Raises:
-        KafkaError: None can be reached.
+        KafkaError: No broker can be reached.
     """
     versions = (await cluster.any_connection()).versions
     return versions.offers(_DESCRIBE_OFFSETS, 0) and versions.offers(_ALTER_OFFSETS, 0)
 
 
 async def share_starts(groups: Groups, names: Iterable[str]) -> dict[str, Commits | KafkaError]:
-    """Return the start offsets of share groups, of all their topics, or why they cannot be read.
+    """Return the start offsets of share groups for all their topics, or why they cannot be read.
 
     Raises:
         KafkaError: The cluster cannot be reached.
@@ -59,7 +59,7 @@ async def alter_share_starts(
 ) -> dict[TopicPartition, int]:
     """Set start offsets of a share group without members; return Kafka's error code per partition.
 
-    A broker refuses it (NON_EMPTY_GROUP) where the group has members.
+    A broker refuses it (NON_EMPTY_GROUP) if the group has members.
 
     Raises:
         KafkaError: The cluster cannot be reached.
@@ -76,18 +76,18 @@ async def _starts(connection: Connection, names: Sequence[str]) -> dict[str, Com
         )
     )
     answer = await connection.call(request, DescribeShareGroupOffsetsResponse)
-    told: dict[str, Commits | ErrorCode] = {}
+    found: dict[str, Commits | ErrorCode] = {}
     for group in answer.groups:
         if group.error_code not in {ErrorCode.none, ErrorCode.group_id_not_found}:
-            told[str(group.group_id)] = group.error_code
+            found[str(group.group_id)] = group.error_code
             continue
-        told[str(group.group_id)] = {
+        found[str(group.group_id)] = {
             TopicPartition(str(topic.topic_name), int(one.partition_index)): Committed(int(one.start_offset))
             for topic in group.topics
             for one in topic.partitions
             if one.error_code is ErrorCode.none and int(one.start_offset) != _NONE
         }
-    return told
+    return found
 
 
 async def _alter(

@@ -1,8 +1,8 @@
 """Transactions in their V1 form (KAFKA_FACTS K11), and producer ids: for the state topic and the flow's identities.
 
 V1 works on every broker from 2.8 to 4.x.
-Its known hole (a delayed EndTxn ending a later transaction, KAFKA-17754) is closed here by never starting two
-transactions under one epoch: each change begins with InitProducerId.
+It has a known hole: a delayed EndTxn may end a later transaction (KAFKA-17754). That is closed here by never starting
+two transactions under one epoch: each change begins with InitProducerId.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class ProducerIdentity:
 
 
 async def patiently(work: Callable[[], Awaitable[R]], what: str, seconds: float = _PATIENCE_SECONDS) -> R:
-    """Repeat `work` while it fails in a way that passes, for a bounded time.
+    """Repeat `work` while it fails with retryable errors, for a bounded time.
 
-    Only for requests that may safely be repeated.
+    Only for requests that are safe to repeat.
 
     Raises:
-        TimedOut: It still failed when `seconds` were over.
-        KafkaError: It fails in a way that does not pass.
+        TimedOut: It still failed after `seconds`.
+        KafkaError: It failed with an error that is not retryable.
     """
     now, pauses = asyncio.get_running_loop().time, Backoff(*_PAUSE_SECONDS)
     began = now()
@@ -79,19 +79,19 @@ async def patiently(work: Callable[[], Awaitable[R]], what: str, seconds: float 
 
 
 async def coordinator(cluster: Cluster, name: str, kind: i8 = TRANSACTION_KEY) -> Connection:
-    """Return a connection to the broker that keeps a transactional id, or a consumer group (`GROUP_KEY`).
+    """Return a connection to the coordinator of a transactional id, or of a consumer group (`GROUP_KEY`).
 
     Raises:
-        KafkaError: None can be named, or it cannot be reached.
+        KafkaError: There is none now, or it cannot be reached.
     """
     return await cluster.connection(await coordinator_node(cluster, name, kind), Purpose.CONTROL)
 
 
 async def coordinator_node(cluster: Cluster, name: str, kind: i8 = TRANSACTION_KEY) -> int:
-    """Return which broker keeps a transactional id or a consumer group.
+    """Return the broker that coordinates a transactional id or a consumer group.
 
     Raises:
-        KafkaError: None can be named.
+        KafkaError: There is none now.
     """
     connection = await cluster.any_connection()
     answer = await connection.call(FindCoordinatorRequest(key=name, key_type=kind), FindCoordinatorResponse)
@@ -126,7 +126,7 @@ async def init_producer_id(cluster: Cluster, transactional_id: str) -> ProducerI
 
 
 class Transaction:
-    """One transaction: begun by construction after `init_producer_id`, ended once.
+    """One transaction: it begins when it is constructed, after `init_producer_id`, and ends once.
 
     Raises (every method):
         Conflict: A newer epoch of this transactional id exists: someone else changed the state meanwhile.
@@ -139,7 +139,7 @@ class Transaction:
         self._identity = identity
 
     async def add(self, *partitions: TopicPartition) -> None:
-        """Enlist partitions, all or none (Kafka's coordinator takes a request whole)."""
+        """Add partitions, all or none (Kafka's coordinator handles a request as a whole)."""
         by_topic: dict[str, list[int]] = defaultdict(list)
         for topic, partition in partitions:
             by_topic[topic].append(partition)
@@ -161,16 +161,16 @@ class Transaction:
                 for topic in answer.results_by_topic_v3_and_below
                 for partition in topic.results_by_partition
             ]
-            # Beside the one that is refused, the others are told that nothing was attempted.
+            # If one is refused, the others get OPERATION_NOT_ATTEMPTED.
             said = [each for each in codes if each[0] not in {ErrorCode.none, ErrorCode.operation_not_attempted}]
             code, topic = first_of(said or codes, self._cluster.spec, "AddPartitionsToTxn", self._id)
-            # A right on a topic is missing on that topic, whatever the id is called.
+            # A missing right on a topic is reported for that topic, not for the transactional id.
             self._check("AddPartitionsToTxn", code, topic if code is ErrorCode.topic_authorization_failed else self._id)
 
         await patiently(once, f"AddPartitionsToTxn of {self._id}")
 
     async def end(self, *, commit: bool) -> None:
-        """Commit or abort. A lost answer to a commit is asked again: EndTxn of the same epoch is idempotent."""
+        """Commit or abort. After a lost response the request is repeated: EndTxn of the same epoch is idempotent."""
 
         async def once() -> None:
             request = EndTxnRequest(
@@ -187,6 +187,6 @@ class Transaction:
 
     def _check(self, api: str, code: ErrorCode, what: str) -> None:
         if code in _FENCED:
-            raise Conflict(f"{self._id} was taken over by a newer epoch", why=f"{api} answers {code.name.upper()}")
+            raise Conflict(f"{self._id} was taken over by a newer epoch", why=f"{api} returned {code.name.upper()}")
         if code is not ErrorCode.none:
             raise refused(self._cluster.spec, api, int(code), what)

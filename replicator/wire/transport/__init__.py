@@ -1,4 +1,4 @@
-"""Connections: TCP, TLS, login, versions, what is unanswered, how fast new ones are opened.
+"""Connections: TCP, TLS, login, versions, unanswered requests, how fast new ones are opened.
 
-Knows no cluster. Imports the frames and the decoding of the room above. Begin with `connection.py`.
+Knows no cluster. Imports the frames and the decoding of the room above. Start with `connection.py`.
 """

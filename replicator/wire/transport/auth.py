@@ -1,6 +1,6 @@
 """SASL logins: PLAIN, SCRAM-SHA-256/512 (RFC 5802, by scramp) and OAUTHBEARER (RFC 7628).
 
-Secrets are read from their file or command at every login, so a rotated one is used without a restart.
+Secrets are read from their file or command at every login, so a rotated secret is used without a restart.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from replicator.wire.versions import Caller
 
 _ROUNDS_MAX = 1_000_000
-"""Rounds of a SCRAM hash: a third of a second. Kafka's own brokers take at most 16,384."""
+"""Rounds of a SCRAM hash: they take a third of a second. Kafka's own brokers use at most 16,384."""
 
 
 async def authenticate(connection: Caller, cluster: ClusterSpec, threads: Threads) -> float | None:
-    """Log in, and return for how many seconds the login holds (None: without limit).
+    """Log in; return for how many seconds the login is valid (None: without limit).
 
     Secrets are read, and hashes computed, on `threads`.
 
@@ -47,18 +47,18 @@ async def authenticate(connection: Caller, cluster: ClusterSpec, threads: Thread
         raise _failed(cluster, "no mechanism is set", f"set clusters.{cluster.alias}.security.mechanism")
     shake = await connection.call(SaslHandshakeRequest(mechanism=mechanism.value), SaslHandshakeResponse, urgent=True)
     if shake.error_code is ErrorCode.illegal_sasl_state:
-        # Asked on a connection that was logged in to less than a second ago.
+        # The connection was logged in to less than a second ago.
         raise _failed(
             cluster,
-            "the broker accepts no further login on this connection now (ILLEGAL_SASL_STATE): the last was to expire "
-            "within seconds",
-            f"{_what_to_check(cluster)}; a login must hold for longer than that",
+            "the broker accepts no further login on this connection now (ILLEGAL_SASL_STATE): the last one was valid "
+            "only for seconds",
+            f"{_what_to_check(cluster)}; a login must be valid for longer than that",
         )
     if shake.error_code is not ErrorCode.none:
         offered = said(", ".join(shake.mechanisms)) or "none"
         raise _failed(
             cluster,
-            f"the broker does not take {mechanism}; it offers {offered}",
+            f"the broker does not accept {mechanism}; it offers {offered}",
             f"set clusters.{cluster.alias}.security.mechanism to one it offers",
         )
     if mechanism is Mechanism.PLAIN:
@@ -80,7 +80,7 @@ async def _scram(connection: Caller, cluster: ClusterSpec, mechanism: Mechanism,
         client.set_server_first(server_first)
         proof = await threads.run(client.get_client_final)
         final = await _step(connection, cluster, proof.encode())
-        # The server proves here that it knows the password too: without this a stranger could pose as the broker.
+        # Here the server proves that it knows the password, too: otherwise a stranger could pose as the broker.
         client.set_server_final(final.auth_bytes.decode())
     except (ScramException, UnicodeDecodeError) as error:
         raise _failed(
@@ -93,7 +93,7 @@ async def _scram(connection: Caller, cluster: ClusterSpec, mechanism: Mechanism,
 
 
 def _check_rounds(server_first: str) -> None:
-    """Refuse a login that would take minutes; what else may be wrong with the message scramp finds out.
+    """Refuse a login that would take minutes; scramp finds whatever else may be wrong with the message.
 
     Raises:
         ScramException: The broker asks for more rounds than `_ROUNDS_MAX`.
@@ -108,23 +108,23 @@ async def _exchange(connection: Caller, cluster: ClusterSpec, message: bytes) ->
 
 
 async def _bearer(connection: Caller, cluster: ClusterSpec, token: str) -> float | None:
-    told: list[str] = []
+    reasons: list[str] = []
     try:
         answer = await _step(connection, cluster, f"n,,\x01auth=Bearer {token}\x01\x01".encode())
         if not answer.auth_bytes:
             return _lifetime_seconds(answer)
-        # A refused token is answered with a JSON challenge and no error code; the client has to say that it saw it
-        # before the broker fails the login (RFC 7628, section 3.2.3).
-        told.append(said(answer.auth_bytes.decode(errors="replace")))
+        # To a refused token a broker responds with a JSON challenge and no error code. The client has to acknowledge
+        # that before the broker fails the login (RFC 7628, section 3.2.3).
+        reasons.append(said(answer.auth_bytes.decode(errors="replace")))
         await _step(connection, cluster, b"\x01")
     except AuthenticationFailed as error:
-        told.append(error.why)
-    why = f"the token was refused: {'; '.join(told)}{_expiry(token)}"
+        reasons.append(error.why)
+    why = f"the token was refused: {'; '.join(reasons)}{_expiry(token)}"
     raise _failed(cluster, why, _what_to_check(cluster), refused=True)
 
 
 def _expiry(token: str) -> str:
-    """Return that a token has expired, if it is a JWT that says so (RFC 7519); nothing else of it is shown."""
+    """Return a note that a token has expired, if it is a JWT that says so (RFC 7519); nothing else of it is shown."""
     try:
         payload = token.split(".")[1]
         expires = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
@@ -138,9 +138,9 @@ def _what_to_check(cluster: ClusterSpec) -> str:
     security, where = cluster.security, f"clusters.{cluster.alias}.security"
     if security.mechanism is Mechanism.OAUTHBEARER:
         if security.token_file is not None:
-            return f"see to it that whoever writes {security.token_file} renews the token before it expires"
+            return f"make sure that whatever writes {security.token_file} renews the token before it expires"
         program = security.token_command[0] if security.token_command else "token_command"
-        return f"run {program} by hand as this user: it has to print a token that has not expired ({where})"
+        return f"run {program} by hand as this user: it must print a token that has not expired ({where})"
     return f"check username, password and mechanism of {where}"
 
 

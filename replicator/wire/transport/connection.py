@@ -1,7 +1,7 @@
-"""One connection to one broker: pipelined requests, answers in order, bounded frames, deadlines.
+"""One connection to one broker: pipelined requests, responses in order, bounded frames, deadlines.
 
-Two ways to ask.
-`call` sends a typed control message and awaits its typed answer.
+There are two ways to send a request.
+`call` sends a typed control message and awaits its typed response.
 `send` is for the data path: the caller brings the encoded body as buffer views and a callback that gets the frame,
 so a fetch or produce costs no task, no future and no copy.
 """
@@ -50,14 +50,14 @@ R = TypeVar("R", bound="Entity")
 
 
 class Connection:
-    """A connection that is open from `open_connection` until `close` or the first fault.
+    """A connection, open from `open_connection` until `close` or the first fault.
 
-    After a fault every waiting callback has been called with the error, and `closed` holds it.
-    A frame passed to `send` stays the caller's when the callback gets an error.
+    After a fault, every waiting callback has been called with the error, and `closed` holds it.
+    A frame passed to `send` still belongs to the caller if the callback gets an error.
 
     Attributes:
-        seen: Told of each answer and of the fault; whoever opened the connection puts the broker's own here.
-        opened_at: When it was made, by the loop's clock in seconds.
+        seen: Notes each response and the fault; whoever opens the connection replaces it by the broker's own.
+        opened_at: When the connection was made, by the loop's clock in seconds.
         closed_by_us: Whether it was closed without a fault.
     """
 
@@ -81,7 +81,7 @@ class Connection:
 
     @property
     def in_flight(self) -> int:
-        """Requests without an answer."""
+        """Requests without a response."""
         return len(self._unanswered.waiting)
 
     @property
@@ -91,15 +91,15 @@ class Connection:
 
     @property
     def waits_for_room(self) -> bool:
-        """Whether an answer is not read on because its frame has to grow, and its pool has no room now."""
+        """Whether reading of a response stopped because its frame has to grow and its pool has no room now."""
         return self._incoming.waits_for_room
 
     def when_free(self, then: Callable[[], None]) -> None:
-        """Call `then` once, as soon as requests need not wait here any more, or the connection is closed."""
+        """Call `then` once, as soon as requests no longer have to wait here, or the connection is closed."""
         self._gate.when_free(then)
 
     def when_closed(self, then: Callable[[], None]) -> None:
-        """Call `then` once the connection is closed; at once where it is."""
+        """Call `then` once the connection is closed; at once if it already is."""
         if self.closed is None:
             self._when_closed.append(then)
         else:
@@ -117,17 +117,17 @@ class Connection:
         frame_bytes_max: int | None = None,
         urgent: bool = False,
     ) -> None:
-        """Send one request; its answer, or an error, goes to `on_answer` exactly once.
+        """Send one request; its response, or an error, goes to `on_answer` exactly once.
 
         Args:
-            api_key: Kafka's number of the request.
+            api_key: The request's API key.
             version: Its version; header v2 is used.
-            body: The encoded body as views, sent in order and not copied; leave them alone until the answer.
+            body: The encoded body as views, sent in order and not copied; do not touch them until the response.
             body_bytes: Their total size.
             on_answer: Called as ``on_answer(frame, None)`` or ``on_answer(None, error)``.
-                The answer starts after the 4 bytes of correlation id, with the header's tag buffer.
-            frame: Where to read the answer; without one, a fresh buffer.
-            frame_bytes_max: Largest answer accepted; by default what `limits` says of the request.
+                The response starts after the 4 bytes of the correlation id, with the header's tag buffer.
+            frame: Where to read the response; without one, a fresh buffer.
+            frame_bytes_max: Largest response accepted; by default the limit of the request in `limits`.
             urgent: Not held back: part of a login.
         """
         if self.closed is not None:
@@ -160,7 +160,7 @@ class Connection:
         frame: Frame | None = None,
         frame_bytes_max: int | None = None,
     ) -> asyncio.Future[Frame]:
-        """Send one encoded request at once, as `send` does; the future brings its answer, or the KafkaError."""
+        """Send one encoded request at once, as `send` does; the future gets the response, or the KafkaError."""
         done: asyncio.Future[Frame] = self._loop.create_future()
 
         def on_answer(answer: Frame | None, error: KafkaError | None) -> None:
@@ -179,10 +179,10 @@ class Connection:
     async def call(
         self, request: Entity, answer: type[R], *, urgent: bool = False, keep: decode.Keep = decode.KEEP_ALL
     ) -> R:
-        """Send a control message and return its decoded answer, of its lists what is to be kept.
+        """Send a control message and return its decoded response, whose lists have only the elements to `keep`.
 
         Raises:
-            KafkaError: The connection failed, timed out or sent bytes that are no such answer.
+            KafkaError: The connection failed, timed out or sent bytes that are not such a response.
         """
         kind = type(request)
         body = io.BytesIO()
@@ -193,10 +193,10 @@ class Connection:
         return await self.decode(frame, answer, keep)
 
     async def decode(self, frame: Frame, answer: type[R], keep: decode.Keep = decode.KEEP_ALL) -> R:
-        """Return the typed answer in a frame that `ask` gave; a large one is read in pieces, others run in between.
+        """Return the typed response in a frame from `ask`; a large one is read in pieces, so other tasks get a turn.
 
         Raises:
-            ProtocolError: It holds no such answer.
+            ProtocolError: It holds no such response.
         """
         reading = decode.pieces(frame.view[: frame.size], answer, keep)
         while True:
@@ -219,9 +219,9 @@ class Connection:
         return entity
 
     def throttle(self, seconds: float) -> None:
-        """Send nothing for as long as an answer asked: its broker reads nothing from here before (KIP-219).
+        """Send nothing for as long as a response asked: until then its broker reads nothing from here (KIP-219).
 
-        Neither is what was sent already answered sooner, so its deadline moves.
+        Nor does it respond sooner to what was already sent, so those deadlines move as well.
         """
         now = self._loop.time()
         until = now + min(seconds, THROTTLE_SECONDS_MAX)
@@ -232,16 +232,16 @@ class Connection:
         self._gate.pause_until(until)
         self.seen.throttled(now, until)
 
-    def log_in_anew(self) -> None:
-        """Hold back what is not part of a login, until `logged_in`."""
+    def begin_login(self) -> None:
+        """Hold back every request that is not part of a login, until `logged_in`."""
         self._gate.begin_login()
 
     def logged_in(self) -> None:
-        """Go on after `log_in_anew`."""
+        """Continue after `begin_login`."""
         self._gate.end_login()
 
     def close(self, error: KafkaError | None = None) -> None:
-        """Close, and tell every waiting caller; safe to call twice."""
+        """Close, and notify every waiting caller; safe to call twice."""
         if self.closed is not None:
             return
         self.closed_by_us = error is None
@@ -304,7 +304,7 @@ class Connection:
         entry = self._unanswered.waiting.popleft()  # the others only lose their connection
         self._refuse(found.why)
         error = AnswerTooLarge(
-            f"{self.node} of cluster {self.cluster.alias!r} sent an answer that is too large to be read",
+            f"{self.node} of cluster {self.cluster.alias!r} sent an answer that is too large to read",
             cluster=self.cluster.alias,
             claimed_bytes=found.claimed_bytes,
             why=found.why,
@@ -326,7 +326,7 @@ class Connection:
         except OSError as error:
             self._lost(error.strerror or str(error))
         except MemoryError:
-            self._lost("no memory is left for an answer")
+            self._lost("there is no memory for an answer")
         except TooLarge as found:
             self._refuse_large(found)
         except Unexpected as found:
@@ -334,37 +334,37 @@ class Connection:
         else:
             if self._incoming.waits_for_room:
                 self._loop.remove_reader(self._stream.fileno())
-                self._unanswered.stand(self._loop.time())
+                self._unanswered.stop_clock(self._loop.time())
             elif may_hold_more:
                 self._loop.call_soon(self._on_readable)
 
     def _when_room(self) -> None:
-        """Called by a frame that waits to grow, from whoever gave room back."""
+        """Continue soon; called for a frame that waits to grow, by whoever returned room."""
         self._loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        """Go on with an answer that waited for room."""
+        """Continue with a response that waited for room."""
         if self.closed is not None or not self._incoming.waits_for_room:
             return
         self._incoming.waits_for_room = False
-        self._unanswered.go_on(self._loop.time())
+        self._unanswered.start_clock(self._loop.time())
         self._loop.add_reader(self._stream.fileno(), self._on_readable)
         self._on_readable()
 
     def _take(self, entry: Waiting, frame: Frame) -> None:
-        """Hand out an answer."""
+        """Hand out a response."""
         self.seen.answered_at = self._loop.time()
         if entry.api_key == FETCH:
             self._throttle_of_fetch(frame)
         try:
             entry.on_answer(frame, None)
-        except Exception as bug:  # noqa: BLE001 - whatever it is: what is read next would be taken for something else
-            text = f"an answer of {self.node} to request {entry.api_key} met an error of this software"
+        except Exception as bug:  # noqa: BLE001 - any kind: what is read next would be taken for something else
+            text = f"the handling of an answer of {self.node} to request {entry.api_key} failed: a bug in this software"
             self._loop.call_exception_handler({"message": text, "exception": bug})
             self._lost(f"{text}: {bug!r}")
 
     def _throttle_of_fetch(self, frame: Frame) -> None:
-        """Take how long a fetch answer asks to wait, before its callback sends the next one."""
+        """Apply the pause that a fetch response asks for, before its callback sends the next fetch."""
         if frame.size >= _THROTTLE_OF_FETCH.size:
             has_tags, milliseconds = _THROTTLE_OF_FETCH.unpack_from(frame.buffer)
             if not has_tags:

@@ -1,4 +1,4 @@
-"""The connections to one cluster: one for each key, opened when it is asked for, no faster than makes sense."""
+"""The connections to one cluster: one per key, opened on demand, and not faster than makes sense."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection
 
 _REASONS_MAX = 5
-"""Of how many addresses an error tells the reasons."""
+"""How many addresses an error lists with their reasons."""
 _REASON_CHARS_MAX = 200
 _OTHERS_MAX = 32
-"""Connections to brokers that the cluster does not list any more."""
+"""How many connections may stay open to brokers that the cluster does not list any more."""
 
 Key = tuple["Hashable", "Hashable"]
 Address = tuple[str, int]
@@ -33,7 +33,7 @@ class Connections:
 
     Args:
         spec: How to reach it.
-        prove: Returns if a new connection leads to the cluster that is meant; raises KafkaError if not.
+        prove: Returns if a new connection leads to the expected cluster; raises KafkaError if not.
     """
 
     def __init__(self, spec: ClusterSpec, prove: Callable[[Connection], Awaitable[None]]) -> None:
@@ -46,20 +46,21 @@ class Connections:
         self._closed = False
 
     def close(self) -> None:
-        """Close every connection, for good: none is opened any more."""
+        """Close every connection for good: no new one is opened."""
         self._closed = True
         self.drop()
 
     def drop(self) -> None:
-        """Close every connection that there is."""
+        """Close every open connection."""
         for connection in self._open.values():
             connection.close()
         self._open.clear()
 
     def forget_others(self, nodes: Collection[Hashable]) -> None:
-        """Forget what belongs to brokers that are not there any more, and is not in use.
+        """Forget what belongs to brokers that are no longer listed, unless it is in use.
 
-        Of connections to such brokers some may stay open, of which nobody says when they end: the oldest are closed.
+        Connections to such brokers may stay open, and nothing says when they end: beyond a number, the oldest are
+        closed.
         """
         others = [one for (node, _), one in self._open.items() if node not in nodes and one.closed is None]
         for idle in [one for one in others[: max(0, len(others) - _OTHERS_MAX)] if not one.in_flight]:
@@ -72,13 +73,13 @@ class Connections:
                 self._paces.pop(key, None)
 
     def there(self) -> dict[Key, Connection]:
-        """Return those that are open."""
+        """Return the open connections."""
         return {key: one for key, one in self._open.items() if one.closed is None}
 
     async def get(self, key: Key, address: Address, name: str, seen: BrokerSeen) -> Connection:
-        """Return the open connection for a key, making it where there is none.
+        """Return the open connection for a key; open one if there is none.
 
-        Only one that is logged in to counts as an answer of its broker.
+        Only a connection with a completed login counts as an answer of its broker.
 
         Raises:
             KafkaError: The broker cannot be reached.
@@ -98,7 +99,7 @@ class Connections:
                 await self._proven(connection)
             except KafkaError as error:
                 if isinstance(error, AuthenticationFailed | ProtocolError):
-                    pace.refused(now())  # more than a look at whether anybody is there
+                    pace.refused(now())  # this cost the broker more than a TCP connection
                 seen.failed(now(), error.with_next_step())
                 raise
             connection.when_closed(lambda: pace.ended(connection, now()))
@@ -110,11 +111,11 @@ class Connections:
     def _check_open(self) -> None:
         if self._closed:
             raise ConnectionFailed(
-                f"cluster {self._spec.alias!r} is not asked any more", cluster=self._spec.alias, why="closed by us"
+                f"cluster {self._spec.alias!r} is no longer in use", cluster=self._spec.alias, why="closed by us"
             )
 
     async def _proven(self, connection: Connection) -> None:
-        """Return if a new connection is the one that was meant, and still wanted; it is closed if not."""
+        """Return if a new connection leads to the expected cluster and is still wanted; close it if not."""
         try:
             await self._prove(connection)
             self._check_open()
@@ -124,7 +125,7 @@ class Connections:
 
 
 def none_reached(spec: ClusterSpec, failed: Sequence[tuple[Address, KafkaError]]) -> KafkaError:
-    """Return the error for a cluster that is reached at none of its bootstrap addresses, with each one's reason."""
+    """Return the error for a cluster that no bootstrap address leads to, with the reason for each address."""
     if not failed:
         return ConnectionFailed(f"cluster {spec.alias!r} has no address", cluster=spec.alias)
     if len(failed) == 1:
@@ -137,7 +138,7 @@ def none_reached(spec: ClusterSpec, failed: Sequence[tuple[Address, KafkaError]]
     ]
     more = [f"and {len(failed) - _REASONS_MAX} more"] if len(failed) > _REASONS_MAX else []
     return kind(
-        f"cluster {spec.alias!r} cannot be used by any of its {len(failed)} bootstrap addresses",
+        f"cluster {spec.alias!r} cannot be used through any of its {len(failed)} bootstrap addresses",
         cluster=spec.alias,
         why="; ".join([*reasons, *more]),
         next_step=next((error.next_step for _, error in failed if error.next_step), ""),

@@ -1,4 +1,4 @@
-"""What keeps requests back before they leave: a login that is being renewed, and pauses that a broker asks for."""
+"""Holds requests back before they leave: while a login is renewed, and for pauses that a broker asks for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Gate:
     """The way out of one connection, which may be shut for a while.
 
     Attributes:
-        shut_until: Until when a broker has last asked to be sent nothing, by the loop's clock in seconds.
+        shut_until: The end of the last pause that a broker asked for, by the loop's clock in seconds.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -30,7 +30,7 @@ class Gate:
         return self._is_logging_in or self._pause is not None
 
     def hold(self, send: Callable[[], None]) -> None:
-        """Call `send` once the gate is open, in the order of these calls."""
+        """Call `send` once the gate is open; callbacks run in the order of these calls."""
         self._held.append(send)
 
     def when_free(self, then: Callable[[], None]) -> None:
@@ -38,7 +38,7 @@ class Gate:
         self._when_free[then] = None
 
     def pause_until(self, until: float) -> None:
-        """Be shut until then, which is later than `shut_until`."""
+        """Stay shut until `until`, which is later than `shut_until`."""
         self.shut_until = until
         if self._pause is not None:
             self._pause.cancel()
@@ -49,23 +49,23 @@ class Gate:
         self._go_on()
 
     def begin_login(self) -> None:
-        """Be shut until `end_login`."""
+        """Stay shut until `end_login`."""
         self._is_logging_in = True
 
     def end_login(self) -> None:
-        """The login is done."""
+        """Open again: the login is done."""
         self._is_logging_in = False
         self._go_on()
 
     def open_for_good(self) -> None:
-        """Let everything pass: the connection is closed, and tells whoever still sends."""
+        """Let everything pass: the connection is closed, and reports that to every sender."""
         if self._pause is not None:
             self._pause.cancel()
         self._pause, self._is_logging_in = None, False
         self._go_on()
 
     def _go_on(self) -> None:
-        """Send what was held back, unless it has to wait for something else."""
+        """Send what was held back, unless the gate is still shut for another reason."""
         if self.is_shut:
             return
         held, self._held = self._held, []

@@ -1,7 +1,7 @@
-"""The read side of a connection: bytes as they arrive, cut into answers, each in the frame that its request brought.
+"""The read side of a connection: cuts arriving bytes into responses, each in the frame that its request brought.
 
-Small answers (every acknowledgement) are read several at once into a stage. Of a large one only the beginning passes
-through it: the rest is read into its frame.
+Small responses (such as acknowledgements) are read into a stage, several at once. Only the beginning of a large one
+passes through the stage: the rest is read straight into its frame.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 _READS_PER_WAKE_MAX = 16
 _PULL_BYTES = 1 << 20
-"""While a large answer arrives, wake only for this much (where the transport can)."""
+"""While a large response arrives, wake only for this much (if the transport can)."""
 _PREFIX = struct.Struct(">i")
 _PREFIX_BYTES = 4
 _STAGE_BYTES = 32 << 10
 
 
 class Unexpected(Exception):
-    """What arrives is no answer to what was asked; `why` says it in words."""
+    """What arrived is not a response to any request; `why` says it in words."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -38,7 +38,7 @@ class Unexpected(Exception):
 
 
 class TooLarge(Unexpected):
-    """It is the answer to the first request, and claims to have more bytes than are accepted."""
+    """The response to the first request claims more bytes than are accepted."""
 
     def __init__(self, why: str, claimed_bytes: int) -> None:
         super().__init__(why)
@@ -46,7 +46,7 @@ class TooLarge(Unexpected):
 
 
 class Ended(OSError):
-    """The broker has closed its end; `strerror` says when."""
+    """The broker has closed the connection; `strerror` says at which point."""
 
     def __init__(self, why: str) -> None:
         super().__init__(0, why)
@@ -57,10 +57,11 @@ class Incoming:
 
     Args:
         stream: The connection.
-        waiting: The requests without an answer, in order; each is taken out before its answer is handed out.
+        waiting: The requests without a response, in order; each is removed before its response is handed out.
 
     Attributes:
-        waits_for_room: Whether nothing is read, as the frame of an answer has to grow and its pool has no room now.
+        waits_for_room: Whether reading has stopped because the frame of a response has to grow and its pool has no room
+            now.
     """
 
     def __init__(self, stream: Stream, waiting: deque[Waiting]) -> None:
@@ -74,21 +75,21 @@ class Incoming:
         self._frame_got = 0
 
     def read(self, take: Take, when_room: Callable[[], object]) -> bool:
-        """Read what is there, and hand out the answers that are whole.
+        """Read what is there, and hand out the complete responses.
 
         Args:
-            take: Gets each of them, with the request that it answers, which is not waiting any more. May `close`.
-            when_room: Called where an answer had to wait for room, as soon as there may be some.
+            take: Gets each of them with its request, which is not waiting any more. May `close`.
+            when_room: If a response had to wait for room, called as soon as there may be some.
 
         Returns:
-            Whether more may be there that nothing would wake us for.
+            Whether there may be more that no event would wake us for.
 
         Raises:
-            BlockingIOError: Nothing more is there now, or there is no room for it yet.
-            OSError: The connection is broken; `Ended` where the broker has closed it.
-            MemoryError: There is none for a frame.
-            TooLarge: The first answer has more bytes than its request accepts.
-            Unexpected: What was read is no answer to what was asked.
+            BlockingIOError: There is nothing more now, or no room for it yet.
+            OSError: The connection is broken; `Ended` if the broker has closed it.
+            MemoryError: There is no memory for a frame.
+            TooLarge: The first response has more bytes than its request accepts.
+            Unexpected: What was read is not a response to any request.
         """
         if self.waits_for_room:
             raise BlockingIOError
@@ -100,9 +101,9 @@ class Incoming:
         return self._stream.may_hold_more()
 
     def close(self) -> None:
-        """Hand out nothing any more."""
+        """Hand out nothing more."""
         self._is_closed = True
-        self._frame = None  # what is cut off may be large, and whoever holds the connection still would keep it
+        self._frame = None  # it may be large and unfinished, and anything that still holds the connection would keep it
 
     def _read_once(self, take: Take, when_room: Callable[[], object]) -> bool:
         """Read once; return whether another read may succeed at once."""
@@ -126,7 +127,7 @@ class Incoming:
         return self._stream.may_hold_more()
 
     def _unpack_stage(self, take: Take, when_room: Callable[[], object]) -> bool:
-        """Hand out the answers that are whole in the stage, and begin the one that is cut; False: it waits for room."""
+        """Hand out the complete responses in the stage, and begin the next one; return False if that waits for room."""
         stage, start = self._stage, 0
         while not self._is_closed and self._staged - start >= _PREFIX_BYTES:
             (size,) = _PREFIX.unpack_from(stage, start)
@@ -149,10 +150,10 @@ class Incoming:
         return not self.waits_for_room
 
     def _begin_frame(self, size: int, at: int, when_room: Callable[[], object]) -> Frame | None:
-        """Return where the answer is read whose bytes begin at a place in the stage; None until there is room for it.
+        """Return the frame for the response whose bytes begin at `at` in the stage; None until there is room for it.
 
         Raises:
-            Unexpected: Nothing was asked, or it is too small or too large.
+            Unexpected: There was no request, or the response is too small or too large.
         """
         if not self._waiting:
             raise Unexpected("an answer came without a request")
@@ -177,10 +178,10 @@ class Incoming:
 
 
 def _of_size(entry: Waiting, size: int, correlation: memoryview) -> Unexpected:
-    """Return what is wrong with an answer of a size that is not accepted."""
+    """Return the error for a response of a size that is not accepted."""
     api, most = limit_of(entry.api_key).api, entry.frame_bytes_max
     why = f"an answer to {api} claims {size} bytes; between {_PREFIX_BYTES} and {most} are accepted"
-    # Words of another protocol are no size of anything: a partition would stop over a batch that there is not.
+    # Bytes of another protocol are not a size: a partition would stop over a large batch that does not exist.
     if size < _PREFIX_BYTES or correlation != _PREFIX.pack(entry.correlation_id):
         return Unexpected(why)
     return TooLarge(why, size)

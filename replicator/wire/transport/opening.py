@@ -1,4 +1,4 @@
-"""From an address to a connection that is logged in to, and stays so: versions, login, and its renewal (KIP-368)."""
+"""Opens a connection, logs in and keeps the login valid: versions, login, and its renewal (KIP-368)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _OPEN_SECONDS_MAX = 10.0
 LOGIN_SECONDS_MIN: Final = 5.0
-"""A login has to hold for as long: each one runs a token command, or thousands of rounds of a hash."""
+"""A login must be valid for that long: each one runs a token command, or thousands of rounds of a hash."""
 _SHARE_OF_LIFETIME = 0.8
 _VERDICT_SECONDS = 0.05
 _VERDICT_LOOKS_MAX = 40
@@ -30,10 +30,10 @@ async def open_connection(cluster: ClusterSpec, threads: Threads, host: str, por
 
     Args:
         cluster: How to reach it.
-        threads: Where what blocks is done.
+        threads: Where blocking work is done.
         host: Address of the broker.
         port: Its port.
-        node: What to call it in messages.
+        node: The broker's name in messages.
 
     Raises:
         KafkaError: ConnectionFailed, AuthenticationFailed or ProtocolError, with the reason.
@@ -58,7 +58,7 @@ async def open_connection(cluster: ClusterSpec, threads: Threads, host: str, por
         connection.close()
         if error.next_step:
             raise
-        # A TLS listener that hears plain bytes, and the other way round, ends the connection without a word.
+        # A TLS listener that receives plain bytes, and the other way round, closes the connection silently.
         raise ConnectionFailed(
             f"{node} of cluster {cluster.alias!r} accepts connections and closes them before the first answer",
             cluster=cluster.alias,
@@ -73,20 +73,20 @@ async def open_connection(cluster: ClusterSpec, threads: Threads, host: str, por
 
 
 async def _lifetime_seconds(connection: Connection, threads: Threads) -> float | None:
-    """Log in; return for how long that holds, None for without limit.
+    """Log in; return for how long the login is valid, None for without limit.
 
     Raises:
-        AuthenticationFailed: As `authenticate`, or it would hold for less than `LOGIN_SECONDS_MIN`.
+        AuthenticationFailed: As `authenticate`, or the login would be valid for less than `LOGIN_SECONDS_MIN`.
         KafkaError: As `authenticate`.
     """
     cluster = connection.cluster
     lifetime_seconds = await _logged_in(connection, threads)
     if lifetime_seconds is not None and lifetime_seconds < LOGIN_SECONDS_MIN:
         raise AuthenticationFailed(
-            f"a login to {connection.node} of cluster {cluster.alias!r} holds for {lifetime_seconds:g} s only",
+            f"a login to {connection.node} of cluster {cluster.alias!r} is valid for only {lifetime_seconds:g} s",
             cluster=cluster.alias,
-            why=f"a login has to hold for {LOGIN_SECONDS_MIN:g} s",
-            next_step="see to it that the token is renewed before it expires, and that connections.max.reauth.ms of "
+            why=f"a login must be valid for {LOGIN_SECONDS_MIN:g} s",
+            next_step="make sure that the token is renewed before it expires, and that connections.max.reauth.ms of "
             "the broker is larger",
             retryable=True,
         )
@@ -94,15 +94,15 @@ async def _lifetime_seconds(connection: Connection, threads: Threads) -> float |
 
 
 async def _logged_in(connection: Connection, threads: Threads) -> float | None:
-    """Log in, unless the same was refused a short while ago (`replicator.logins`).
+    """Log in, unless the same login was refused a short while ago (`replicator.logins`).
 
     Raises:
-        AuthenticationFailed: As `authenticate`, or it is not tried again yet.
+        AuthenticationFailed: As `authenticate`, or it is too early for another try.
         KafkaError: As `authenticate`.
     """
     logins, address = logins_of(connection.cluster), connection.node
     for _ in range(_VERDICT_LOOKS_MAX):
-        # Before any login was taken, one is tried at a time; one that hangs holds up the others for a while only.
+        # Until a login has been accepted, one is tried at a time; one that hangs holds up the others only for a while.
         if logins.proven or not logins.trying:
             break
         await asyncio.sleep(_VERDICT_SECONDS)
@@ -122,7 +122,7 @@ async def _logged_in(connection: Connection, threads: Threads) -> float | None:
 
 
 class _Login:
-    """The login of one connection, renewed while the connection is open; one that cannot be renewed closes it."""
+    """The login of one connection, renewed while the connection is open; a failed renewal closes the connection."""
 
     def __init__(self, connection: Connection, threads: Threads) -> None:
         self._connection = connection
@@ -147,9 +147,9 @@ class _Login:
             self._renewing.cancel()
 
     async def _renew(self) -> None:
-        """Log in again; other requests wait meanwhile: a broker that is re-authenticating refuses them."""
+        """Log in again; other requests wait meanwhile, since a broker refuses them during re-authentication."""
         connection, cluster = self._connection, self._connection.cluster
-        connection.log_in_anew()
+        connection.begin_login()
         seconds = min(cluster.request_timeout_seconds, _OPEN_SECONDS_MAX) + THROTTLE_SECONDS_MAX
         try:
             async with asyncio.timeout(seconds):
@@ -157,7 +157,7 @@ class _Login:
         except KafkaError as error:
             self._renewing = None
             connection.close(error)
-        except Exception as error:  # noqa: BLE001 - of whatever kind: what is held back would wait for ever
+        except Exception as error:  # noqa: BLE001 - any kind: requests held back would wait forever
             self._renewing = None
             connection.close(
                 ConnectionFailed(

@@ -1,4 +1,4 @@
-"""The write side of a connection: requests as views, gathered by the kernel, in the order in which they were sent."""
+"""The write side of a connection: requests as views, gathered by the kernel, in the order of their sending."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Outgoing:
-    """What the socket of one connection has not taken yet; while there is any, the loop watches for it to take more."""
+    """What the socket of one connection has not accepted yet; the loop watches for writability while there is any."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, stream: Stream) -> None:
         self._loop = loop
@@ -21,12 +21,12 @@ class Outgoing:
         self._queue: deque[tuple[list[Buffer], int]] = deque()
 
     def send(self, views: list[Buffer], size: int, when_writable: Callable[[], None]) -> None:
-        """Send one request behind the others.
+        """Send one request after the others.
 
         Args:
-            views: It, in order.
-            size: How many bytes that is.
-            when_writable: Called when the socket takes more; has to call `flush`.
+            views: The request's bytes, in order.
+            size: How many bytes they are.
+            when_writable: Called when the socket accepts more; has to call `flush`.
 
         Raises:
             OSError: The connection is broken.
@@ -43,7 +43,7 @@ class Outgoing:
         self._queue.append((views, size))
 
     def flush(self) -> None:
-        """Send what the socket takes now of what is left.
+        """Send as much of the rest as the socket accepts now.
 
         Raises:
             OSError: The connection is broken.
@@ -62,14 +62,14 @@ class Outgoing:
         self._loop.remove_writer(self._stream.fileno())
 
     def close(self) -> None:
-        """Send nothing any more; called while the stream is still open."""
+        """Send nothing more; called while the stream is still open."""
         if self._queue:
             self._loop.remove_writer(self._stream.fileno())
         self._queue.clear()
 
 
 def _drop_sent(views: list[Buffer], sent: int) -> list[Buffer]:
-    """Return what is left of `views` after `sent` bytes."""
+    """Return the rest of `views` after `sent` bytes."""
     for index, view in enumerate(views):
         if sent < len(view):
             return [memoryview(view)[sent:] if sent else view, *views[index + 1 :]]

@@ -1,4 +1,4 @@
-"""How fast a broker is connected to again: one that takes connections only to lose them is left alone ever longer."""
+"""How fast to reconnect to a broker: if its connections are lost at once, with an ever longer back-off."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection
 
 _SHORT_SECONDS = 5.0
-"""A connection that did not live for as long was of no use."""
+"""A connection that lived for less than that was of no use."""
 _PAUSE_SECONDS = (0.2, 5.0)
 
 
 class Pace:
     """The pace of one kind of connection to one broker; times are seconds of the loop's clock.
 
-    The first that is lost at once is opened again at once: its broker may have been about to stop.
+    The first connection that is lost at once is reopened at once: its broker may have been about to stop.
     """
 
     def __init__(self) -> None:
@@ -25,14 +25,14 @@ class Pace:
         self._not_before = 0.0
 
     def wait_seconds(self, now: float) -> float:
-        """Return for how long to wait before the next connection is opened.
+        """Return how long to wait before the next connection is opened.
 
-        It is waited, not refused: who counts what a broker does to connections must not take it for out of reach.
+        The caller waits instead of failing: the broker must not count as unreachable because of our own pause.
         """
         return max(0.0, self._not_before - now)
 
     def ended(self, connection: Connection, now: float) -> None:
-        """Judge a connection that is closed now; one that we closed tells nothing."""
+        """Judge a connection that is closed now; one that we closed proves nothing."""
         if connection.closed_by_us:
             return
         if now - connection.opened_at < _SHORT_SECONDS:

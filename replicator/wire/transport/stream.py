@@ -1,6 +1,6 @@
-"""Non-blocking byte streams to a broker: plain TCP and TLS behind one small face.
+"""Non-blocking byte streams to a broker: plain TCP and TLS behind one small interface.
 
-asyncio's own transports are not used on purpose: on CPython 3.11 their `writelines` joins (copies) every payload,
+asyncio's own transports are deliberately not used: on CPython 3.11 their `writelines` joins (copies) every payload,
 and they cannot set SO_RCVLOWAT.
 Here reads land in the caller's buffer and writes are gathered by the kernel (`sendmsg`), so a record byte is never
 copied by Python.
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec, Security
 
 _IOVECS_MAX = 1000
-"""Linux takes at most 1,024 (IOV_MAX) buffers in one sendmsg."""
+"""Linux accepts at most 1,024 (IOV_MAX) buffers in one sendmsg."""
 _SOCKET_BUFFER_BYTES = 1 << 20
 _TLS_RECORD_PLAINTEXT_BYTES = 16 << 10
 _NEXT_ADDRESS_SECONDS = 0.25
-"""After so long without an answer the next address of a name is tried as well (RFC 8305)."""
+"""After that long without an answer, the next address of a name is tried as well (RFC 8305)."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -47,7 +47,7 @@ class Stream(Protocol):
         """Return the descriptor to watch."""
 
     def recv_into(self, view: memoryview) -> int:
-        """Read at most ``len(view)`` bytes; 0 is the peer's end.
+        """Read at most ``len(view)`` bytes; 0 means that the peer has closed.
 
         Raises:
             BlockingIOError: Nothing to read now.
@@ -55,7 +55,7 @@ class Stream(Protocol):
         """
 
     def send(self, views: Sequence[Buffer]) -> int:
-        """Write as much of `views`, in order, as the kernel takes now; return the number of bytes.
+        """Write as much of `views`, in order, as the kernel accepts now; return the number of bytes.
 
         Raises:
             BlockingIOError: Nothing could be written now.
@@ -63,10 +63,10 @@ class Stream(Protocol):
         """
 
     def may_hold_more(self) -> bool:
-        """Return whether bytes may be readable though the descriptor does not say so (TLS records)."""
+        """Return whether bytes may be readable although the descriptor does not say so (TLS records)."""
 
     def expect(self, size: int) -> None:
-        """Ask to be woken only once `size` bytes are there, where the transport can do that."""
+        """Ask to be woken only once `size` bytes are there, if the transport can do that."""
 
     def close(self) -> None:
         """Close; safe to call twice."""
@@ -93,7 +93,7 @@ class PlainStream:
         return False
 
     def expect(self, size: int) -> None:
-        """Set SO_RCVLOWAT: fewer, larger reads while a big answer arrives."""
+        """Set SO_RCVLOWAT: fewer, larger reads while a large response arrives."""
         if size != self._low_water:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
             self._low_water = size
@@ -147,22 +147,22 @@ class TlsStream:
         return True
 
     def expect(self, size: int) -> None:
-        """See `Stream.expect`; TLS records are small, there is nothing to gain."""
+        """See `Stream.expect`; TLS records are small, so there is nothing to gain."""
 
     def close(self) -> None:
-        """See `Stream.close`; the peer is not waited for."""
+        """See `Stream.close`; does not wait for the peer."""
         self._sock.close()
 
 
 async def open_stream(
     cluster: ClusterSpec, threads: Threads, host: str, port: int, *, timeout_seconds: float
 ) -> Stream:
-    """Connect, and make the TLS handshake where the cluster asks for it.
+    """Connect, and do the TLS handshake if the cluster uses TLS.
 
     Names are looked up, and certificates read, on `threads`.
 
     Raises:
-        ConnectionFailed: No TCP connection within the time.
+        ConnectionFailed: There was no TCP connection within the time.
         AuthenticationFailed: The certificate of either side was not accepted.
     """
     where = f"{host}:{port}"
@@ -194,7 +194,7 @@ async def open_stream(
             why=f"no connection within {timeout_seconds:g} s",
             next_step=f"check the address, the firewall, and whether this listener speaks {cluster.security.protocol}",
         ) from error
-    except (OSError, OverflowError, UnicodeError) as error:  # the last two: no name, or no port, that could be
+    except (OSError, OverflowError, UnicodeError) as error:  # the last two: an impossible port, an impossible name
         raise ConnectionFailed(
             f"cluster {cluster.alias!r} cannot be reached at {where}",
             cluster=cluster.alias,
@@ -204,7 +204,7 @@ async def open_stream(
 
 
 def _handshake_ended(cluster: ClusterSpec, where: str, error: OSError) -> ConnectionFailed:
-    """Return the error for a peer that ends the connection instead of a certificate: it may also just be stopping."""
+    """Return the error for a peer that closes instead of completing the handshake: it may also just be stopping."""
     security = f"clusters.{cluster.alias}.security"
     return ConnectionFailed(
         f"{where} of cluster {cluster.alias!r} closes the connection during the TLS handshake",
@@ -228,7 +228,7 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 
 async def _connect(threads: Threads, host: str, port: int) -> socket.socket:
-    """Connect to the address of the name that answers first; those that say nothing hold up nobody."""
+    """Connect to whichever address of the name answers first; silent ones hold up nothing."""
     addresses = await _addresses(threads, host, port)
     if not addresses:
         raise OSError(f"{host} has no address")
@@ -236,7 +236,7 @@ async def _connect(threads: Threads, host: str, port: int) -> socket.socket:
 
 
 async def _addresses(threads: Threads, host: str, port: int) -> Sequence[AddrInfoType]:
-    """Return the addresses of a name; a name server that hangs occupies a thread of this cluster."""
+    """Return the addresses of a name; a hanging name server blocks only a thread of this cluster."""
     look_up: Callable[..., Sequence[AddrInfoType]] = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
         return look_up(flags=socket.AI_NUMERICHOST)
@@ -283,7 +283,7 @@ async def _ready(add: object, remove: object, descriptor: int) -> None:
 
 
 def _stamp(*paths: Path | None) -> tuple[int, ...]:
-    """Return what changes when a certificate is renewed, so that the next connection reads it anew."""
+    """Return a value that changes when a certificate is renewed, so that the next connection reads the file again."""
     stamps = []
     for path in paths:
         with contextlib.suppress(OSError):
@@ -295,7 +295,7 @@ def _present_context(cluster: ClusterSpec) -> ssl.SSLContext:
     """Return the context for the files as they are now.
 
     Raises:
-        AuthenticationFailed: One cannot be used: nothing is wrong with the broker, nor is it out of reach.
+        AuthenticationFailed: A file cannot be used: the broker is neither wrong nor unreachable.
     """
     security = cluster.security
     paths = (security.ca_file, security.cert_file, security.key_file)

@@ -1,4 +1,4 @@
-"""What was asked on a connection and is not answered yet: whose answer comes next, and by when it is due."""
+"""Requests on a connection that are not answered yet: whose response comes next, and when it is due."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _NUMBERS = 0x7FFFFFFF
 
 
 class Waiting(NamedTuple):
-    """One request without an answer.
+    """One request without a response.
 
     Attributes:
-        correlation_id: The number that its answer has to bear.
-        deadline: By when it is due, by the clock of `Unanswered`.
-        api_key: Kafka's number of the request.
-        frame: Where its answer is to be read; None for a fresh buffer.
-        frame_bytes_max: The largest answer accepted.
-        on_answer: Called exactly once, with the answer or an error.
+        correlation_id: The number that its response must carry.
+        deadline: When the response is due, by the clock of `Unanswered`.
+        api_key: The request's API key.
+        frame: Where to read the response; None for a fresh buffer.
+        frame_bytes_max: The largest response accepted.
+        on_answer: Called exactly once, with the response or an error.
     """
 
     correlation_id: int
@@ -36,20 +36,20 @@ class Waiting(NamedTuple):
 
 
 class Unanswered:
-    """The requests of one connection in the order in which they were sent, which is the order of their answers.
+    """The requests of one connection in the order of their sending, which is the order of their responses.
 
-    Deadlines are by a clock that stands while the broker reads nothing, or we have no room to read.
+    Deadlines follow a clock that stops while the broker reads nothing, or we have no room to read.
     Times are seconds of the loop's clock.
 
     Attributes:
-        waiting: Those requests; who reads the answer to the first takes it out.
+        waiting: Those requests; the reader of a response removes the first one.
     """
 
     def __init__(self) -> None:
         self.waiting: deque[Waiting] = deque()
         self._numbers = itertools.count(1)
-        self._stood_seconds = 0.0
-        self._stands_since: float | None = None
+        self._stopped_seconds = 0.0
+        self._stopped_since: float | None = None
 
     def add(
         self,
@@ -59,22 +59,22 @@ class Unanswered:
         on_answer: Callable[[Frame | None, KafkaError | None], None],
         due: float,
     ) -> int:
-        """Expect one more answer, behind the others; return the correlation id for the request.
+        """Expect one more response, after the others; return the correlation id for the request.
 
         Args:
             api_key: As in `Waiting`.
-            frame: The same.
-            frame_bytes_max: The same.
-            on_answer: The same.
-            due: By when, if nothing stands from now on.
+            frame: As in `Waiting`.
+            frame_bytes_max: As in `Waiting`.
+            on_answer: As in `Waiting`.
+            due: When the response is due if the clock does not stop from now on.
         """
         correlation_id = next(self._numbers) & _NUMBERS
-        deadline = due - self._stood_seconds
+        deadline = due - self._stopped_seconds
         self.waiting.append(Waiting(correlation_id, deadline, api_key, frame, frame_bytes_max, on_answer))
         return correlation_id
 
     def take_all(self) -> tuple[Waiting, ...]:
-        """Take out all of them: no answer comes any more."""
+        """Remove and return all of them: no response will come."""
         waiting = tuple(self.waiting)
         self.waiting.clear()
         return waiting
@@ -82,21 +82,21 @@ class Unanswered:
     # -- the clock ----------------------------------------------------------------------------------------------------
 
     def is_late(self, now: float) -> bool:
-        """Return whether the first answer is overdue."""
-        if self._stands_since is not None or not self.waiting:
+        """Return whether the first response is overdue."""
+        if self._stopped_since is not None or not self.waiting:
             return False
-        return now - self._stood_seconds >= self.waiting[0].deadline
+        return now - self._stopped_seconds >= self.waiting[0].deadline
 
     def extend(self, seconds: float) -> None:
-        """Give everything that long in addition: its broker reads nothing meanwhile."""
-        self._stood_seconds += seconds
+        """Move all deadlines by that long: the broker reads nothing meanwhile."""
+        self._stopped_seconds += seconds
 
-    def stand(self, now: float) -> None:
-        """Let nothing become late until `go_on`: we read nothing."""
-        self._stands_since = now
+    def stop_clock(self, now: float) -> None:
+        """Stop the clock until `start_clock`: we read nothing."""
+        self._stopped_since = now
 
-    def go_on(self, now: float) -> None:
-        """Go on after `stand`."""
-        if self._stands_since is not None:
-            self._stood_seconds += now - self._stands_since
-            self._stands_since = None
+    def start_clock(self, now: float) -> None:
+        """Start the clock again after `stop_clock`."""
+        if self._stopped_since is not None:
+            self._stopped_seconds += now - self._stopped_since
+            self._stopped_since = None

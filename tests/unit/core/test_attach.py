@@ -18,8 +18,8 @@ from replicator.core.copy.attach_facts import (
     Role,
     SeedTo,
     SourceLog,
-    Standing,
     Tail,
+    TailPosition,
     TargetLog,
     Wait,
     Writer,
@@ -117,7 +117,7 @@ def test_a_new_partition_begins_at_the_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry_epoch", "word"), [(4, "epoch 4 stands on the target"), (2, "a fence to epoch 3 was not finished")]
+    ("entry_epoch", "word"), [(4, "the target has producer epoch 4"), (2, "a fence to epoch 3 was not finished")]
 )
 def test_another_epoch_on_the_target_is_a_fence(entry_epoch: int, word: str) -> None:
     """A higher one forbids us to write; a lower one is a fence that was never finished."""
@@ -309,7 +309,7 @@ def test_a_displaced_batch_is_recorded_unless_a_stranger_stands_before_it() -> N
     recorded = displaced_by(None, Place(5, 7), mapped=False)
     assert isinstance(recorded, Remap)
     assert (recorded.place, recorded.mapped) == (Place(5, 7), False)
-    assert recorded.text.startswith("offsets are identical+2 from 5 on: markers stand before that")
+    assert recorded.text.startswith("offsets are identical+2 from 5 on: before that are markers")
     unseen = displaced_by(None, Place(5, 7), mapped=False, unseen=True)
     assert isinstance(unseen, Remap)
     assert "marker" not in unseen.text  # nobody saw any
@@ -319,14 +319,21 @@ def test_a_displaced_batch_is_recorded_unless_a_stranger_stands_before_it() -> N
 
 
 @pytest.mark.parametrize(
-    ("standing", "says"),
-    [(Standing.FURTHER_ON, "stands further on than on the source"), (Standing.UNPROVEN, "below the source's start 7")],
+    ("tail_position", "says"),
+    [
+        (TailPosition.FURTHER_ON, "is further on than on the source"),
+        (TailPosition.UNPROVEN, "below the source's start 7"),
+    ],
 )
-def test_a_last_record_that_need_not_belong_where_it_stands_stops_the_copy(standing: Standing, says: str) -> None:
+def test_a_last_record_that_need_not_belong_where_it_stands_stops_the_copy(
+    tail_position: TailPosition, says: str
+) -> None:
     """Whatever else is known of that log: the cleaner may take records of it, and surplus markers are allowed."""
     policy = Policy(may_be_mapped=True, surplus_allowed=True)
     source = replace(SOURCE, start=7, content=None, compacted=True)
-    decision = decide(WRITER, TARGET, replace(source, standing=standing), ours=True, begin_at=0, policy=policy)
+    decision = decide(
+        WRITER, TARGET, replace(source, tail_position=tail_position), ours=True, begin_at=0, policy=policy
+    )
 
     assert reason_of(decision) is Reason.SOURCE_TRUNCATED
     assert isinstance(decision, Fault)
@@ -337,8 +344,8 @@ def test_a_last_record_that_need_not_belong_where_it_stands_stops_the_copy(stand
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        (replace(TARGET, log_end=8), "its leader's own end is 8"),
-        (replace(EMPTY, start=2**63 - 1, end=2**63 - 1, entry=ENTRY, log_end=10), "its leader's own end is 10"),
+        (replace(TARGET, log_end=8), "but its own log end is 8"),
+        (replace(EMPTY, start=2**63 - 1, end=2**63 - 1, entry=ENTRY, log_end=10), "but its own log end is 10"),
         (replace(EMPTY, start=11, end=10), "starts at 11 and ends at 10"),
     ],
 )

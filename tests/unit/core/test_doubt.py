@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.copy.doubt import Edges, Gaps, Lie, Sound, Unseen, judge, sound_length
+from replicator.core.copy.doubt import Edges, Gaps, Impossible, Sound, Unseen, judge, sound_length
 from replicator.model.batch import LENGTH_PREFIX_BYTES, BatchHeader
 
 EDGES = Edges(1000, 5)
@@ -61,15 +61,15 @@ def test_too_little_proves_nothing(bases: list[int]) -> None:
     [
         ([header(90), header(102), header(104)], "contradict each other"),
         ([header(90), header(-3)], "contradict each other"),
-        ([header(90), header(998)], "offsets 998 to 1002, and ends at 1000"),
-        ([header(90), header(95, epoch=6)], "claims leader epoch 6, its leader is in 5"),
+        ([header(90), header(998)], "offsets 998 to 1002, but the log ends at 1000"),
+        ([header(90), header(95, epoch=6)], "claims leader epoch 6, its leader is at 5"),
     ],
 )
 def test_what_the_log_itself_cannot_hold_is_named(headers: list[BatchHeader], why: str) -> None:
     """The disk of the source is damaged."""
     found = judge(headers, 95, EDGES)
 
-    assert isinstance(found, Lie)
+    assert isinstance(found, Impossible)
     assert why in found.detail
 
 

@@ -319,7 +319,7 @@ def test_another_offset_changes_nothing() -> None:
 def test_an_offset_it_never_held_at_cannot_be_meant() -> None:
     """Nobody could know of it. The machine still stands where it stood."""
     rig = held()
-    with pytest.raises(BugError, match=r"orders-0: told to go on at 16, and never held there"):
+    with pytest.raises(BugError, match=r"orders-0: go_on at 16, but it never held there"):
         rig.copy.go_on(16)
 
     assert rig.stands() == (15, 5, False)

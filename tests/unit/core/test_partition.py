@@ -10,7 +10,7 @@ import pytest
 
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume
-from replicator.core.copy.doubt import DOUBTS_MAX, Edges, Gaps, Lie, Sound
+from replicator.core.copy.doubt import DOUBTS_MAX, Edges, Gaps, Impossible, Sound
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill, Piece
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch, Ending, Phase, TargetLimits
@@ -150,7 +150,7 @@ def test_offsets_without_a_batch_end_the_episode_and_are_passed_once_they_are_pr
     assert (fill, copy.reading.next_offset, copy.reading.trust.looks) == (Fill(10, 5), 20, 1)
     assert isinstance(passes, list)
     assert offer(copy, header(22)) == []
-    assert copy.reading.trust.detail.startswith("the source's answer at offset 20 is not believed")
+    assert copy.reading.trust.detail.startswith("the source's response at offset 20 is suspect")
 
 
 def test_a_doubt_waits_for_what_was_taken_before_it() -> None:
@@ -164,7 +164,7 @@ def test_a_doubt_waits_for_what_was_taken_before_it() -> None:
 
     offer(copy, header(30))
     assert copy.phase is Phase.SETTLING
-    assert copy.reading.trust.detail.startswith("the source's answer at offset 15 is not believed")
+    assert copy.reading.trust.detail.startswith("the source's response at offset 15 is suspect")
 
 
 def test_a_doubt_that_the_log_refutes_again_and_again_stops_the_partition() -> None:
@@ -178,7 +178,7 @@ def test_a_doubt_that_the_log_refutes_again_and_again_stops_the_partition() -> N
         copy.resume(Resume(10, 10, NOW), 0)
 
     assert whys[:-1] == [None] * (DOUBTS_MAX - 1)
-    assert "3 times, and its log shows nothing of the kind" in str(whys[-1])
+    assert "3 times, and each time its log showed nothing of the kind" in str(whys[-1])
 
 
 def test_what_the_log_itself_cannot_hold_stops_the_partition() -> None:
@@ -187,7 +187,7 @@ def test_what_the_log_itself_cannot_hold_stops_the_partition() -> None:
     offer(copy, header(15))
     copy.attach_again()
 
-    assert copy.reading.trust.looked(Lie("it cannot be")) == "it cannot be"
+    assert copy.reading.trust.looked(Impossible("it cannot be")) == "it cannot be"
     assert copy.reading.trust.doubted is None
     assert copy.reading.trust.looked(Sound()) is None
 
@@ -200,7 +200,7 @@ def test_a_batch_that_begins_below_the_end_of_the_one_before_is_doubted() -> Non
     answer(copy, batch, ProduceOutcome.ACCEPTED)
     assert offer(copy, header(14)) == []
     assert copy.phase is Phase.SETTLING
-    assert copy.reading.trust.detail.endswith("its first batch begins at 14, and the one before ended after that")
+    assert copy.reading.trust.detail.endswith("its first batch begins at 14, below the end of the batch before it")
 
     copy.attach_again()
     assert copy.reading.trust.looked(Sound()) is None
@@ -311,7 +311,7 @@ def test_waiting_says_why_and_stays() -> None:
     copy.wait(Reason.WAITING_FOR_TAIL, "a tail")
     assert (copy.phase, copy.reason, copy.detail) == (Phase.ATTACHING, Reason.WAITING_FOR_TAIL, "a tail")
 
-    with pytest.raises(BugError, match="waits while"):
+    with pytest.raises(BugError, match="cannot wait while"):
         copying().wait(Reason.WAITING_FOR_TAIL, "a tail")
 
 
@@ -387,7 +387,7 @@ def test_a_batch_above_the_limit_waits_for_everything_before_it() -> None:
 
     assert (copy.phase, copy.reason, copy.acked_offset) == (Phase.FAULTED, Reason.RECORD_TOO_LARGE, 15)
     assert copy.detail is not None
-    assert "offsets 15 to 19 has 1001 bytes, the target topic takes 1000" in copy.detail
+    assert "offsets 15 to 19 has 1001 bytes; the target topic accepts 1000" in copy.detail
 
 
 def test_the_limit_counts_as_last_told() -> None:
@@ -624,7 +624,7 @@ def test_a_hole_above_the_limit_stops_the_partition(*, at_the_end: bool) -> None
         copy.offer([header(111)], (), ANY, unopened, unproven)
 
     assert (copy.phase, copy.reason) == (Phase.FAULTED, Reason.UNSUPPORTED_BATCH)
-    assert copy.detail == ("the source has no record at the next 101 offsets from 10 on, and fill_limit allows 100")
+    assert copy.detail == ("the source has no record at the 101 offsets from 10 on, and fill_limit allows 100")
 
 
 def test_what_is_left_of_a_fill_is_seen_while_a_round_of_it_is_on_its_way() -> None:
@@ -764,7 +764,7 @@ def test_no_attach_while_an_answer_is_outstanding() -> None:
     send(copy)
     copy.settle("why", doubtful=False)
 
-    with pytest.raises(BugError, match="1 answers outstanding"):
+    with pytest.raises(BugError, match="1 responses outstanding"):
         copy.attach_again()
 
 
@@ -849,7 +849,7 @@ def test_more_answers_than_requests_are_a_bug() -> None:
     send(copy)
     answer(copy, batch, ProduceOutcome.ACCEPTED)
 
-    with pytest.raises(BugError, match="more answers"):
+    with pytest.raises(BugError, match="more responses"):
         answer(copy, batch, ProduceOutcome.ACCEPTED)
 
 

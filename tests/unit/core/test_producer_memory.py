@@ -19,13 +19,13 @@ _APACHE = SETTINGS[2]
 def test_the_shortest_of_all_brokers_counts() -> None:
     """Each has a setting of its own, and any of them may lead."""
     found = producer_memory({1: {EXPIRATION: "86400000"}, 2: {EXPIRATION: "3600000"}, 3: {EXPIRATION: "86400000"}})
-    assert (found.shortest_ms, found.differs, found.is_told, found.setting) == (3_600_000, True, True, EXPIRATION)
+    assert (found.shortest_ms, found.differs, found.is_complete, found.setting) == (3_600_000, True, True, EXPIRATION)
 
 
 def test_whoever_does_not_tell_counts_with_the_default() -> None:
     """A longer time of the others proves nothing about it, a shorter one does for all."""
     longer = producer_memory({1: {EXPIRATION: "900000000"}, 2: None})
-    assert (longer.shortest_ms, longer.is_told, longer.silent) == (EXPIRATION_DEFAULT_MS, False, (2,))
+    assert (longer.shortest_ms, longer.is_complete, longer.silent) == (EXPIRATION_DEFAULT_MS, False, (2,))
     assert producer_memory({1: {EXPIRATION: "1000"}, 2: {EXPIRATION: None}}).shortest_ms == 1000
     assert ProducerMemory({}).shortest_ms == EXPIRATION_DEFAULT_MS
 
@@ -50,6 +50,6 @@ def test_a_broker_that_is_away_counts_with_what_it_told() -> None:
     """It may come back and lead before anybody asks it again."""
     before = producer_memory({1: {EXPIRATION: "5000000"}, 2: {EXPIRATION: "3600000"}})
     now = producer_memory({1: {EXPIRATION: "6000000"}}).and_before(before)
-    assert (now.shortest_ms, now.is_told) == (3_600_000, True)
+    assert (now.shortest_ms, now.is_complete) == (3_600_000, True)
     silent = producer_memory({1: {EXPIRATION: "900000000"}, 2: None}).and_before(before)
     assert (silent.shortest_ms, silent.silent) == (3_600_000, ())

@@ -38,7 +38,7 @@ async def test_what_the_leader_does_not_know_of_is_stopped_at_and_gone_on_from(w
     world.run()
     await world.until(slot.copy.is_faulted)
     assert slot.copy.reason is Reason.CORRUPT_BATCH
-    assert "claims leader epoch 4000, its leader is in 3" in (slot.copy.detail or "")
+    assert "claims leader epoch 4000, its leader is at 3" in (slot.copy.detail or "")
     assert "--how skip" in (slot.copy.detail or "")
 
     mirror = Mirror("orders-1", "orders-1", partitions=4, active={0})

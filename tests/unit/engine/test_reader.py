@@ -167,10 +167,10 @@ async def test_an_answer_never_reaches_the_successor_of_the_partition_that_asked
 SPOILED = {
     "the largest offset there is": (batch(OFFSET_MAX, FIVE), "the log ends at 1000"),
     "far too high": (batch(4_000_000, FIVE), "the log ends at 1000"),
-    "a little too high": (batch(102, FIVE), "no batch holds the offsets 100 to 101"),
+    "a little too high": (batch(102, FIVE), "no batch holds offsets 100 to 101"),
     "below zero": (batch(-5, FIVE), "contradict each other"),
     "inside the batch before it": (batch(100, FIVE) + batch(103, FIVE), "contradict each other"),
-    "of an epoch to come": (batch(100, FIVE, leader_epoch=4000), "leader epoch 4000, its leader is in 3"),
+    "of an epoch to come": (batch(100, FIVE, leader_epoch=4000), "leader epoch 4000, its leader is at 3"),
     "of offsets copied before": (batch(50, FIVE), "only batches below offset 100"),
 }
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Mapping, Standing, Tail
+from replicator.core.copy.attach_facts import Mapping, Tail, TailPosition
 from replicator.core.copy.track import Track
 from replicator.core.offsets.offset_map import OffsetMap, Place, Run
-from replicator.engine.copy.attaching.displaced import standing_of
+from replicator.engine.copy.attaching.displaced import tail_position_of
 from replicator.engine.logs import walking
 from replicator.model.batch import CONTROL_BIT, HEADER, TRANSACTIONAL_BIT
 from replicator.wire.batches.records import NewRecord, encode
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["worlds"]
 
-AS_RECORDED, FURTHER_ON, UNPROVEN = Standing.AS_RECORDED, Standing.FURTHER_ON, Standing.UNPROVEN
+AS_RECORDED, FURTHER_ON, UNPROVEN = TailPosition.AS_RECORDED, TailPosition.FURTHER_ON, TailPosition.UNPROVEN
 M = -1
 """A marker."""
 _ATTRIBUTES = 5
@@ -59,7 +59,7 @@ async def stands(
     mapping: Mapping | None = None,
     offsets: OffsetMap | None = None,
     given_up: tuple[tuple[int, int], ...] = (),
-) -> Standing:
+) -> TailPosition:
     """Look at the last record of the target."""
 
     async def read(side: Side, held: Log) -> walking.Log:
@@ -72,7 +72,7 @@ async def stands(
     track = Track(offsets, mapped=False) if offsets is not None else None
     slot: Any = SimpleNamespace(copy=SimpleNamespace(track=track))
     tail = cast("Tail", SimpleNamespace(last_offset=target.end - 1))
-    return await standing_of(
+    return await tail_position_of(
         await read(world.pump.source, source), await read(world.pump.target, target), slot, tail, mapping
     )
 
@@ -127,7 +127,7 @@ SHIFTED = copied(14, *TWO_MARKERS, batch(12, 10, 11))
     ],
 )
 async def test_what_the_source_has_left_tells(
-    worlds: list[World], source: Log, target: Log, standing: Standing
+    worlds: list[World], source: Log, target: Log, standing: TailPosition
 ) -> None:
     """Records at the same offsets, and records where markers stand; what is hidden below its start proves nothing."""
     assert await stands(await opened(worlds), source, target) is standing

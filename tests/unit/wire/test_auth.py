@@ -273,7 +273,7 @@ async def test_an_expired_token_is_called_so(tmp_path: Path, refuse: ErrorCode) 
     path.write_text(jwt(time.time() - 90))
     error = await failure(Broker(lambda _: b"{}", refuse=refuse), replace(OAUTH, token_file=path))
     assert "by its own `exp` it expired 1m30s ago" in error.why
-    assert error.next_step == f"see to it that whoever writes {path} renews the token before it expires"
+    assert error.next_step == f"make sure that whatever writes {path} renews the token before it expires"
     assert "password" not in f"{error}{error.next_step}"
     path.write_text(jwt(time.time() + 90))
     error = await failure(Broker(lambda _: b"{}", refuse=refuse), replace(OAUTH, token_file=path))

@@ -125,7 +125,7 @@ def test_an_answer_without_the_topic_that_was_asked_for_is_an_error_of_ours() ->
     assert asyncio.run(cluster.describe("a")) is not None
     broker.leaves_out = "a"
     for ask in (cluster.describe("a"), cluster.refresh(["a", "b"]), cluster.existing(["a"])):
-        with pytest.raises(ProtocolError, match="answers Metadata without a word of a"):
+        with pytest.raises(ProtocolError, match="sent a response to Metadata that leaves out a"):
             asyncio.run(ask)
     assert asyncio.run(cluster.describe("b")) is None
 

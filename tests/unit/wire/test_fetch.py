@@ -209,7 +209,7 @@ def test_the_epoch_of_a_session_wraps_to_one() -> None:
 @versions
 def test_a_single_read_has_no_session(version: int) -> None:
     """Session epoch -1, whatever the broker answers."""
-    session = FetchSession(version, 0, IDS, ask_anew=True)
+    session = FetchSession(version, 0, IDS, sessionless=True)
     for _ in range(2):
         entity = asked(session, version, {A0: Wanted(5, -1, -1, 100)})
         assert (entity.session_id, entity.session_epoch, len(entity.topics)) == (0, -1, 1)

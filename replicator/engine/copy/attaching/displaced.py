@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.attach_facts import Fault, Mapping, Remap, Standing, Tail, Writer
+from replicator.core.copy.attach_facts import Fault, Mapping, Remap, Tail, TailPosition, Writer
 from replicator.core.copy.displaced import displaced_by
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX
 from replicator.core.offsets.offset_map import OffsetMap, Place
@@ -59,7 +59,9 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place)
     return displaced_by(None, place, mapped=mapped, unseen=unseen) if stands_there else None
 
 
-async def standing_of(source: Log, target: Log, slot: Slot, tail: Tail | None, mapping: Mapping | None) -> Standing:
+async def tail_position_of(
+    source: Log, target: Log, slot: Slot, tail: Tail | None, mapping: Mapping | None
+) -> TailPosition:
     """Return whether the last record of a target log is where its map says.
 
     The question comes up if the source has no record to compare it with. Either a cleaner has taken that record; or the
@@ -83,12 +85,12 @@ async def standing_of(source: Log, target: Log, slot: Slot, tail: Tail | None, m
     """
     mapping = mapping or Mapping(None, mapped=False, tail_source=tail.last_offset if tail is not None else None)
     if tail is None or mapping.mapped or mapping.tail_source is None or mapping.tail_source < source.start:
-        return Standing.AS_RECORDED
+        return TailPosition.AS_RECORDED
     begin = mapping.judged_from if mapping.compared_from is None else mapping.compared_from
-    return await _standing(source, replace(target, start=max(target.start, begin), end=tail.last_offset + 1), slot)
+    return await _tail_position(source, replace(target, start=max(target.start, begin), end=tail.last_offset + 1), slot)
 
 
-async def _standing(source: Log, target: Log, slot: Slot) -> Standing:
+async def _tail_position(source: Log, target: Log, slot: Slot) -> TailPosition:
     offsets = slot.copy.track.offsets if slot.copy.track is not None else OffsetMap(Place(0, 0))
     start, upper = max(target.start, offsets.begin.target), target.end
     hidden = False
@@ -101,17 +103,17 @@ async def _standing(source: Log, target: Log, slot: Slot) -> Standing:
         for first, end in markers:
             begin, until = offsets.straight_to_source(first), offsets.straight_to_source(end)
             if await holds_record(source, max(begin, source.start), until):
-                return Standing.FURTHER_ON
+                return TailPosition.FURTHER_ON
             hidden |= reading_from(Place(begin, first), source.given_up) < min(until, source.start)
         if found is None:
             break
         is_equal = await _is_equal(found, offsets.straight_to_source(found.header.base_offset), source, target.end)
         if is_equal is False:
-            return Standing.FURTHER_ON
+            return TailPosition.FURTHER_ON
         if is_equal:  # then nothing before this batch has displaced anything
             break
         upper = found.header.base_offset
-    return Standing.UNPROVEN if hidden else Standing.AS_RECORDED
+    return TailPosition.UNPROVEN if hidden else TailPosition.AS_RECORDED
 
 
 async def _markers(log: Log, begin: int, end: int) -> list[tuple[int, int]]:

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.copy.attach_facts import Mapping, SourceLog, Standing, TargetLog, Writer
+from replicator.core.copy.attach_facts import Mapping, SourceLog, TailPosition, TargetLog, Writer
 from replicator.core.offsets.offset_map import Place
-from replicator.engine.copy.attaching.displaced import standing_of
+from replicator.engine.copy.attaching.displaced import tail_position_of
 from replicator.engine.copy.attaching.target_facts import own_tail, target_logs
 from replicator.engine.copy.live_maps import last_source, mapping_of, stepped_back
 from replicator.engine.logs.bounds import offsets_of, own_ends_of
@@ -140,11 +140,11 @@ async def _facts_of(
             tail = await own_tail(target, here, slot, log, writer, walked.last_target)
         log = replace(log, tail=tail)
     mapping, view = await _mapping_and_view(source, there, slot, log, bounds, walked.place, committed=committed)
-    standing, compacted = Standing.AS_RECORDED, slot.recorded.cleaning.possible
+    tail_position, compacted = TailPosition.AS_RECORDED, slot.recorded.cleaning.possible
     if view.content is None and (view.cleaned or compacted):
         there_now = _source_log(source, there, slot, bounds, committed=committed, compacted=compacted)
         here_now = _target_log(target, here, slot, log.start, log.end)
-        standing = await standing_of(there_now, here_now, slot, log.tail, mapping)
+        tail_position = await tail_position_of(there_now, here_now, slot, log.tail, mapping)
     seen = SourceLog(
         bounds.start,
         bounds.end,
@@ -155,7 +155,7 @@ async def _facts_of(
         view.unfilled,
         compacted=compacted or view.cleaned,
         log_end=own_end,
-        standing=standing,
+        tail_position=tail_position,
     )
     return Facts(log, seen, mapping)
 

@@ -183,7 +183,10 @@ class SourceReader:
             return False
         bytes_max = frame_payload_bytes(self._context.line.frames.frame_bytes)
         session = FetchSession(
-            connection.versions.fetch, int(self._context.committed_only), self._context.source.topic_ids, ask_anew=True
+            connection.versions.fetch,
+            int(self._context.committed_only),
+            self._context.source.topic_ids,
+            sessionless=True,
         )
         wanted = Wanted(slot.copy.reading.next_offset, known.epoch, slot.copy.reading.last_epoch, bytes_max)
         # Without a long poll: when many are fetched one after the other, most have nothing new.

@@ -141,7 +141,7 @@ class Seeder:
             return
         connection = await self._context.target.cluster.connection(leader.node, Purpose.CONTROL)
         answers = await control.list_offsets(connection, [where], control.LATEST, committed=False)
-        answer = control.told_of(answers, where, self._context.target.cluster.spec, "ListOffsets")
+        answer = control.answer_for(answers, where, self._context.target.cluster.spec, "ListOffsets")
         if answer.error:
             return
         end = answer.value

@@ -247,7 +247,7 @@ class TargetWriter:
             pass  # not reported: sending batches one at a time will show it
         finally:
             self._asking = False
-            self._limit.told(limit)
+            self._limit.reported(limit)
         self.kick()
 
     def _refused(self, error: KafkaError) -> None:

@@ -100,7 +100,7 @@ class Between:
         if known is None:
             return
         if known.source_cluster_id:
-            self._source.mean(known.source_cluster_id, partial(changed, self._flow, known.source_cluster_id))
+            self._source.pin(known.source_cluster_id, partial(changed, self._flow, known.source_cluster_id))
         elif uid not in self._unproven:
             self._unproven.add(uid)
             log.warning(

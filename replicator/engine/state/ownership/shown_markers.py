@@ -181,7 +181,7 @@ async def markers_are_shown(target: Cluster, producer_id: int) -> bool | None:
     shown = await control.describe_producers(await target.leader_connection(_WHERE), [_WHERE])
     if shown is None:
         return None
-    code, producers = control.told_of(shown, _WHERE, target.spec, "DescribeProducers")
+    code, producers = control.answer_for(shown, _WHERE, target.spec, "DescribeProducers")
     if code:
         raise refused(target.spec, "DescribeProducers", code, STATE_TOPIC)
     return any(one.producer_id == producer_id for one in producers)

@@ -158,7 +158,7 @@ def test_two_aliases_of_one_cluster(tmp_path: Path) -> None:
     """Our loader refuses such a flow, so it is written as a comment."""
     result = imported(TWO.replace("b:1", "a:1"))
     assert loaded(result, tmp_path).flows == ()
-    assert "'A' and 'B' have a bootstrap address in common" in result.text
+    assert "'A' and 'B' share a bootstrap address" in result.text
 
 
 def test_a_circle_of_the_same_names_is_told(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from replicator.config.mm2.report import Report
 
 
 @dataclass(slots=True)
-class Ground:
-    """What all conversions share: the settings, the report, and the variables that the written file asks for.
+class ImportContext:
+    """What all conversions share: the settings, the report, and the variables that the written file needs.
 
-    `variables` maps each name to what it has to hold; `stems` gives each alias the beginning of its variables.
+    `variables` maps each name to a description of its value; `stems` maps each alias to the prefix of its variables.
     """
 
     layers: Layers
@@ -30,7 +30,7 @@ class Ground:
 
 
 def stems(aliases: tuple[str, ...]) -> dict[str, str]:
-    """Return what the variables of each alias begin with; no two aliases share one."""
+    """Return the prefix of each alias's variables; no two aliases share one."""
     found: dict[str, str] = {}
     for alias in aliases:
         stem = re.sub(r"[^A-Z0-9]", "_", alias.upper())
