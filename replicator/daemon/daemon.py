@@ -83,7 +83,6 @@ class Daemon:
             if self.flows.spec.coordinator.store != "memory":
                 store = await asyncio.to_thread(_open_store, self.flows.spec.daemon.state_dir)
             coordination = open_coordination(self.flows.spec, lock.predecessor)
-            self.flows.begin(Shared(me, store, coordination.port, self._peers))
             stop_http = asyncio.Event()
             audit = Audit(self.flows.spec.daemon.state_dir)
             rpc = self._rpc = self._rpc_server(audit, coordination.port)
@@ -98,6 +97,7 @@ class Daemon:
             )
             try:
                 await rpc.start()
+                self.flows.begin(Shared(me, store, coordination.port, self._peers))
                 await self._until_stopped(serving)
             finally:
                 await self._drain()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.config.diff import diff
@@ -104,7 +105,9 @@ class Flows:
         await asyncio.gather(*(self._stop(name) for name in gone))
         if self.stopping.is_set():
             return False
-        self.spec = new
+        # What needs a restart stays as it is until then: no flow may run by another site's or coordinator's keys.
+        running = replace(self.spec.daemon, access=new.daemon.access)
+        self.spec = replace(new, daemon=running, coordinator=self.spec.coordinator)
         if self._shared is not None:
             self._begin_missing(self._shared)
         log.info("configuration reloaded", added=plan.flows_added, removed=plan.flows_removed, changed=sorted(gone))

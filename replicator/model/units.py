@@ -134,7 +134,10 @@ def parse_time_ms(text: str) -> int:
     if re.fullmatch(r"[0-9]{1,15}", text, re.ASCII):
         moment_ms = int(text)
     else:
-        moment = datetime.fromisoformat(text)
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise ValueError(f"{text} is not a moment; {TIME_ALLOWED}") from error
         if moment.tzinfo is None:
             raise ValueError(f"{text} has no zone; {TIME_ALLOWED}")
         # In whole numbers: a float of that size is not exact to the millisecond.

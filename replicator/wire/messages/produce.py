@@ -115,7 +115,7 @@ class ProduceCodec:
                 name, position = self._read_topic(buffer, position, size)
                 partitions, position = read_length(buffer, position, size)
                 after = position + partitions * _ACCEPTED.size
-                if after > size:
+                if partitions < 0 or after > size:
                     return None
                 rows: list[Accepted] = list(_ACCEPTED.iter_unpack(frame.view[position:after]))
                 for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -259,3 +260,33 @@ def test_of_several_errors_the_unexpected_one_is_told() -> None:
     both = ExceptionGroup("both", [Conflict("someone else"), ExceptionGroup("inner", [KeyError("x")])])
     assert why_ended(both).startswith("internal_error: KeyError: 'x'")
     assert why_ended(ExceptionGroup("one", [Conflict("someone else", next_step="wait")])) == "someone else; next: wait"
+
+
+async def test_a_key_that_needs_a_restart_stays_as_it_is_until_then(running: Running) -> None:
+    """A reload said so, and took it all the same: flows of another site began beside those that ran."""
+    running.start("calm")
+    await running.until("calm", FlowState.UNREACHABLE)
+    running.document["daemon"]["site"] = "east"
+    running.document["coordinator"] = {"lease_ttl": "20s"}
+    running.flows("calm", "second")
+    await running.daemon._reload()
+    await running.until("second", FlowState.UNREACHABLE)
+
+    spec = running.daemon.flows.spec
+    assert (spec.daemon.site, spec.coordinator.lease_ttl_seconds) == (None, 10.0)
+    assert not running.flow("calm").remote
+
+
+async def test_a_daemon_that_cannot_be_begun_begins_no_flow(running: Running) -> None:
+    """Its flows went on while their store and the lock of the state directory were never closed."""
+    taken = socket.create_server(("127.0.0.1", 0))
+    running.document["daemon"]["rpc"] = f"127.0.0.1:{taken.getsockname()[1]}"
+    running.flows("calm")
+    daemon = Daemon(load(running.file, {}))
+    with taken, pytest.raises(ReplicatorError):
+        await daemon.run()
+
+    assert daemon.flows.supervisors == {}
+    running.document["daemon"]["rpc"] = f"127.0.0.1:{free_base_port(1)}"
+    running.start("calm")
+    await running.until("calm", FlowState.UNREACHABLE)

@@ -152,6 +152,10 @@ def test_anything_odd_in_an_answer_is_left_to_the_long_way(version: int) -> None
         raw = answered(version, {"a": [partition(version, 0), odd, partition(version, 2)]})
         assert codec_of(version).accepted(framed(raw)) is None
     whole = answered(version, {"a": [partition(version, at) for at in range(3)]})
+    name = IDS["a"] if version > 12 else b"a"
+    count_at = whole.index(name) + len(name)
+    without = bytes((*whole[:count_at], 0, *whole[count_at + 1 :]))  # an array that is null: of minus one partition
+    assert codec_of(version).accepted(framed(without)) is None
     ends_in_time_and_tags = 5
     for cut in range(5, len(whole) - ends_in_time_and_tags):
         assert codec_of(version).accepted(framed(whole[:cut])) is None

@@ -41,6 +41,7 @@ class LogStarts:
     async def look(self) -> None:
         """Read both log starts of all partitions that are copied, and follow those that may be followed."""
         pump = self._pump
+        self._warned.intersection_update(pump.slots.values())
         slots = [slot for slot in pump.slots.values() if slot.copy.is_copying()]
         there = await _read(pump.source, [slot.source for slot in slots])
         here = await _read(pump.target, [slot.target for slot in slots])
