@@ -1,5 +1,6 @@
 """Reading from the source: what is requested, what responses hold, and how that is made ready for the target.
 
-Imports only the contracts of the room above (`context`, `ports`, `partition`). Start with `reader.py`, then
+Of the room above it imports the contracts (`context`, `ports`, `partition`) and what all parts share (`producer_state`,
+`live_maps`, `waiting`), never the pump; of `engine` also `logs`, `state` and `work`. Start with `reader.py`, then
 `taking.py`.
 """
