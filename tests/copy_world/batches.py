@@ -12,8 +12,9 @@ from replicator.model.batch import CONTROL_BIT, HEADER, HEADER_BYTES, LENGTH_PRE
 from replicator.wire.batches.batch import CHECKED_AT, CRC, CRC_AT, scan
 from replicator.wire.batches.recode import varint
 from replicator.wire.batches.records import decode
+from tests.copy_world.rules import WRITER
 from tests.copy_world.source_log import SourceBatch
-from tests.copy_world.target_log import NO_RECORD, ProducedBatch
+from tests.copy_world.target_log import FILLER, NO_RECORD, ProducedBatch
 
 _IDENTITY = struct.Struct(">q")
 _OLD_HEAD = struct.Struct(">qi")
@@ -87,6 +88,8 @@ def produced_from(raw: bytes) -> ProducedBatch:
         return ProducedBatch(header, (NO_RECORD,))
     if crc32c(memoryview(raw)[CHECKED_AT:]) != header.crc:
         return ProducedBatch(header, (), crc_valid=False)
+    if header.producer_id == WRITER.filler_id:
+        return ProducedBatch(header, (FILLER,) * header.record_count)
     return ProducedBatch(header, tuple(_IDENTITY.unpack_from(each.value or b"")[0] for each in decode(raw, header)))
 
 

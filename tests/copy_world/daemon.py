@@ -241,7 +241,10 @@ class Daemon:
             others_write=world.shared,
         )
         recorded = Recorded(
-            active=world.active, stored_epoch=world.stored_epoch, cleaning=Cleaning(certain=world.compacted)
+            seeded_to=world.mirror.seeded.get(WHERE.partition, 0),
+            active=world.active,
+            stored_epoch=world.stored_epoch,
+            cleaning=Cleaning(certain=world.compacted),
         )
         doubt_until = world.loop.time() + _TARGET.doubt_seconds if doubtful else None
         self.slot = self.pump.add(WHERE, WHERE, limits, recorded, doubt_until=doubt_until)
@@ -288,6 +291,8 @@ class Daemon:
 
     async def seeding(self, slot: PartitionView, offset: int) -> None:
         """A partition is going to be seeded."""
+        del slot
+        self.world.seeds(offset)
 
     def topics_stale(self) -> None:
         """Look whether another topic stands under the name, as `TopicSync` does with the next pass."""

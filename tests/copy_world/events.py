@@ -94,7 +94,7 @@ def bump_source_epoch(world: World, _pick: Pick) -> None:
 
 def retain(world: World, pick: Pick) -> None:
     """Let retention move the source's start; before the first attach that would be a seed's matter."""
-    begun = world.active or world.offsets is Offsets.MAPPED
+    begun = world.active or world.late or world.offsets is Offsets.MAPPED
     if begun and world.source.batches:
         _keep_what_markers_hide(world, world.source.batches[pick(len(world.source.batches))].header.next_offset)
 
@@ -206,7 +206,7 @@ def retain_copied(world: World, pick: Pick) -> None:
 
 def delete_records(world: World, pick: Pick) -> None:
     """Let an administrator move the source's start, into a batch perhaps."""
-    if world.active or world.offsets is Offsets.MAPPED:
+    if world.active or world.late or world.offsets is Offsets.MAPPED:
         _keep_what_markers_hide(world, pick(world.source.end + 1))
 
 

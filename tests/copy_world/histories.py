@@ -124,7 +124,8 @@ def _is_done(world: World) -> bool:
 
 def _may_rest(world: World, copy: PartitionCopy) -> bool:
     """Return whether a daemon has nothing to do while another one has stopped."""
-    if copy.reason in _WAITS or copy.sending.waits_for_claim or copy.fill_due():
+    waits = copy.reason in _WAITS or copy.phase is Phase.SEEDING  # for the claim of the one that has stopped
+    if waits or copy.sending.waits_for_claim or copy.fill_due():
         return True
     at_the_end = copy.is_copying() and copy.sending.idle and copy.acked_offset == world.source.end
     return world.offsets is not Offsets.IDENTICAL and at_the_end  # it cannot see what the other one found
@@ -222,6 +223,7 @@ def run_history(
     log_end_shown: bool = False,
     moving: bool = False,
     relayed: bool = False,
+    late: bool = False,
 ) -> World:
     """Run one history and the calm after it.
 
@@ -239,10 +241,12 @@ def run_history(
         try:
             if relayed:
                 kind.weights.update(_RELAYED)
+            if late:
+                _begin_late(world, kind.weights, chance)
             _run(world, kind, chance, seed, tail_may_stay=tail_may_stay, doubtful=doubtful)
         except (Violation, BugError) as violation:
             told = f"{steps=}, {backlog=}, {tail_may_stay=}, {offsets=!s}, {shared=}, {doubtful=}, {log_end_shown=}"
-            told += f", {moving=}, {relayed=}"
+            told += f", {moving=}, {relayed=}, {late=}"
             raise Violation(f"seed {seed}: {violation}\nrun_history({seed}, {told})") from violation
     return world
 
@@ -278,6 +282,17 @@ def _choose(world: World, weights: dict[str, int], chance: random.Random, seed: 
         weights.update(_DOUBTFUL)
         if not world.compacted:
             weights["truncate"] = 0  # the model would leave a gap at the end, which only a cleaner leaves
+
+
+def _begin_late(world: World, weights: dict[str, int], chance: random.Random) -> None:
+    """Let retention have taken the source's first records before anything is copied, and go on taking."""
+    world.late = True
+    for _ in range(1 + chance.randrange(4)):
+        world.source.append(1 + chance.randrange(3), world.now_ms)
+    world.source.delete_records(1 + chance.randrange(world.source.end))
+    world.check()
+    weights["retain"] = 2
+    weights["write_alien"] = 0  # retention would take what shows that a stranger has displaced a batch
 
 
 def _share(world: World, weights: dict[str, int], chance: random.Random) -> None:
@@ -320,6 +335,7 @@ def first_violation(
     log_end_shown: bool = False,
     moving: bool = False,
     relayed: bool = False,
+    late: bool = False,
 ) -> str | None:
     """Return how the first of these histories that goes wrong does so, or None."""
     for seed in seeds:
@@ -336,6 +352,7 @@ def first_violation(
                 log_end_shown=log_end_shown,
                 moving=moving,
                 relayed=relayed,
+                late=late,
             )
         except Violation as violation:
             return str(violation)

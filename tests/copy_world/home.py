@@ -119,7 +119,7 @@ def at_home(world: World, seed: int) -> Iterator[None]:
     """Let the process belong to a world."""
     random.seed(seed)
     clock = _Clock(world)
-    changed: list[tuple[Any, str, Any]] = [(module, "time", clock) for module in (attacher, turns, state_log)]
+    changed: list[tuple[Any, str, Any]] = [(module, "time", clock) for module in (attacher, turns, state_log, seeder)]
     changed += [(module, "log" if hasattr(module, "log") else "_log", _SILENT) for module in _LOGGING]
     changed += [
         (connections, "open_connection", network.open_connection),

@@ -10,7 +10,7 @@ from replicator.core.offsets.offset_map import unpack
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.copy_world.rules import Violation
-from tests.copy_world.target_log import NO_RECORD
+from tests.copy_world.target_log import FILLER, NO_RECORD
 
 if TYPE_CHECKING:
     from replicator.core.copy.track import Track
@@ -25,6 +25,7 @@ class Judge:
         self.world = world
         self._seen_mutations = 0
         self._described = 0
+        self._source_start = 0
         self._seen_described: tuple[int, int] | None = None
 
     def check(self) -> None:
@@ -33,6 +34,7 @@ class Judge:
         Raises:
             Violation: It is not, one is not, or one does not.
         """
+        self._source_start = max(self._source_start, self.world.source.start)
         if self.world.found:
             raise Violation(self.world.found[0])
         if self.world.target.mutations != self._seen_mutations:
@@ -79,15 +81,17 @@ class Judge:
             for at, record in enumerate(batch.produced.records)
         }
         if len(copied) != self.world.target.log_end or not any(
-            all(
-                (NO_RECORD if self.world.is_given_up(offset) else history.get(offset, NO_RECORD)) == record
-                for offset, record in copied.items()
-            )
+            all(self._may_stand(record, offset, history) for offset, record in copied.items())
             for history in self.world.source.histories
         ):
             raise Violation(
                 f"the target is no copy of the source: {copied} is in none of {self.world.source.histories}"
             )
+
+    def _may_stand(self, record: int, offset: int, history: dict[int, int]) -> bool:
+        if record == FILLER:  # of a seed: retention has taken what was there
+            return offset < self._source_start
+        return record == (NO_RECORD if self.world.is_given_up(offset) else history.get(offset, NO_RECORD))
 
     def _check_order(self) -> None:
         copied = [record for _, record in self.world.copied()]
@@ -121,7 +125,8 @@ class Judge:
             Reason.SOURCE_RECREATED: source.incarnation > 0,
             Reason.OVERTAKEN_BY_RETENTION: source.incarnation > 0
             or (source.start > daemon.seen_end and daemon.place_may_be_lost),
-            Reason.FOREIGN_WRITER: self.world.alien,
+            # Of a topic that was made anew before anything was copied, what was seeded looks like a stranger's.
+            Reason.FOREIGN_WRITER: self.world.alien or (self.world.late and source.incarnation > 0),
             Reason.CORRUPT_BATCH: self.world.lies >= DOUBTS_MAX,
             Reason.RECORD_TOO_LARGE: source.truncated
             or source.incarnation > 0

@@ -5,6 +5,11 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from kio.schema.delete_records.v2.response import (
+    DeleteRecordsPartitionResult,
+    DeleteRecordsResponse,
+    DeleteRecordsTopicResult,
+)
 from kio.schema.errors import ErrorCode
 from kio.schema.write_txn_markers.v1.request import WriteTxnMarkersRequest
 from kio.schema.write_txn_markers.v1.response import (
@@ -14,13 +19,14 @@ from kio.schema.write_txn_markers.v1.response import (
     WriteTxnMarkersResponse,
 )
 from kio.serial import entity_reader, entity_writer
-from kio.static.primitive import i32
+from kio.static.primitive import i32, i64
 
 from replicator.model.batch import MAGIC_V2
 from replicator.model.names import STATE_TOPIC
 from replicator.wire.batches.batch import scan
 from tests.copy_world.batches import placed, produced_from, source_bytes, stored_bytes
 from tests.copy_world.broker import (
+    AT_ONCE,
     BATCHES_MAX,
     EARLIEST,
     EARLIEST_LOCAL,
@@ -40,6 +46,7 @@ from tests.copy_world.target_log import CLUSTER_AUTHORIZATION_FAILED
 
 if TYPE_CHECKING:
     from tests.copy_world.network import Answering, Pipe
+    from tests.copy_world.world import World
 
 
 class SourceBrokers(Broker):
@@ -91,6 +98,10 @@ def _stored(batch: SourceBatch, honest: tuple[SourceBatch, ...]) -> bytes:
 
 class TargetBrokers(Broker):
     """The cluster that is copied to, with `replicator.state`."""
+
+    def __init__(self, world: World, alias: str) -> None:
+        super().__init__(world, alias)
+        self._typed[21] = self._delete
 
     def leader(self) -> tuple[int, int]:
         """See `Broker.leader`."""
@@ -149,6 +160,18 @@ class TargetBrokers(Broker):
         produced = produced_from(asked.raw)
         self.world.keep_raw(produced, asked.raw)
         target.produce(term, produced, self.world.now_ms, on_answer)
+
+    def _delete(self, pipe: Pipe, request: Any) -> DeleteRecordsResponse:
+        (topic,) = request.topics
+        (partition,) = topic.partitions
+        target = self.world.target
+        code = target.delete_records(target.term if self.leader()[0] == pipe.node else -1, int(partition.offset))
+        result = DeleteRecordsPartitionResult(
+            partition_index=partition.partition_index, low_watermark=i64(target.start), error_code=ErrorCode(code)
+        )
+        return DeleteRecordsResponse(
+            throttle_time=AT_ONCE, topics=(DeleteRecordsTopicResult(name=topic.name, partitions=(result,)),)
+        )
 
     def _append_state(self, raw: bytes) -> tuple[int, int]:
         state, header = self.world.state, produced_header(raw)

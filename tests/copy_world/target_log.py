@@ -26,8 +26,11 @@ ALIEN_PRODUCER = 4711
 ALIEN_RECORD = -1
 NO_RECORD = 0
 """What a marker holds."""
+FILLER = -2
+"""What a seed writes."""
 
 OK = 0
+OFFSET_OUT_OF_RANGE = 1
 CORRUPT_MESSAGE = 2
 NOT_LEADER_OR_FOLLOWER = 6
 MESSAGE_TOO_LARGE = 10
@@ -208,13 +211,23 @@ class TargetPartition:
         return True
 
     def data(self) -> list[tuple[int, int]]:
-        """Return (offset, record) of every record, markers left out, for the observer."""
+        """Return (offset, record) of every record, markers and fillers left out, for the observer."""
         return [
             (batch.base + at, record)
             for batch in self.log
             if not batch.produced.header.is_control
             for at, record in enumerate(batch.produced.records)
+            if record != FILLER
         ]
+
+    def delete_records(self, term: int, offset: int) -> int:
+        """Move the start as a client asks; return an error code. A new leader refuses until its end is proven."""
+        if term != self.term:
+            return NOT_LEADER_OR_FOLLOWER
+        if offset > self.high_watermark or self.high_watermark < self.ready_from:
+            return OFFSET_OUT_OF_RANGE
+        self.start = max(self.start, offset)
+        return OK
 
     # -- what happens to a broker -------------------------------------------------------------------------------------
 

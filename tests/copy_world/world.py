@@ -62,6 +62,7 @@ class World:
         shared: Whether others write to the target all the time, as they may (`loop_guard: origin`).
         fetch_opens_seconds: How long it takes until a connection for fetches is open.
         moving: Whether the shard moves by leases and signs of life; else a history works the claim.
+        late: Whether the source's log begins above 0 before anything is copied: the target's is seeded.
         stops_on_loss: Whether work ends with the lease where no coordinator answers.
         found: What was seen that must never happen.
         reasons: Why partitions have stopped so far.
@@ -89,6 +90,7 @@ class World:
     lies: int = 0
     fetch_opens_seconds: float = 0.0
     moving: bool = False
+    late: bool = False
     stops_on_loss: bool = False
     found: list[str] = field(default_factory=list)
     reasons: set[Reason] = field(default_factory=set)
@@ -161,6 +163,12 @@ class World:
     def mirror(self) -> pb.MirrorRecord:
         """The mirror's record as committed."""
         return pb.MirrorRecord.FromString(self.state.records[MIRROR_KEY])
+
+    def seeds(self, offset: int) -> None:
+        """Record that the target may hold fillers below an offset."""
+        record = self.mirror
+        record.seeded[WHERE.partition] = offset
+        self._change(record)
 
     def give_up(self, first: int, end: int) -> None:
         """Let an operator give source offsets up."""

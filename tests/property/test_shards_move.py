@@ -8,7 +8,7 @@ import pytest
 
 from replicator.engine.copy.partition import Proof
 from replicator.engine.copy.producer_state import PROVEN_SECONDS_MAX, Guard
-from replicator.engine.copy.pump import Pump
+from replicator.engine.copy.writing.seeder import Seeder
 from replicator.engine.work.shards import Shards
 from replicator.model.spec import Offsets
 from tests.copy_world.histories import first_violation, run_history
@@ -27,6 +27,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "by leases, offsets that may differ": {"moving": True, "offsets": Offsets.AUTO},
     "by leases, mapped": {"moving": True, "offsets": Offsets.MAPPED},
     "by leases, handed over": {"moving": True, "relayed": True},
+    "seeded": {"late": True},
+    "seeded, by leases": {"late": True, "moving": True},
 }
 
 
@@ -73,10 +75,6 @@ def _from_any_place(guard: Guard) -> float:
     return 0.0 if guard.claim.effective_since() is not None else guard._now() - PROVEN_SECONDS_MAX
 
 
-async def _drains_nothing(*_: object) -> bool:
-    return True
-
-
 ANY_PLACE = (Guard, "proven_since", _from_any_place)
 MUTANTS: dict[str, tuple[Rules, str, int]] = {
     "a place from before the claim is good for ever": (Rules((ANY_PLACE,)), "handed over", 12),
@@ -85,11 +83,7 @@ MUTANTS: dict[str, tuple[Rules, str, int]] = {
         "handed over, old record times",
         13,
     ),
-    "what is on its way is not waited for": (
-        Rules(((Pump, "drain", _drains_nothing),)),
-        "by leases, old record times",
-        129,
-    ),
+    "a seed needs no claim": (Rules(((Seeder, "_may_write", Seeder._goes_on),)), "seeded", 225),
 }
 """What is broken, in which kind of history it shows, and the first that is known to show it."""
 
