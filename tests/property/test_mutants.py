@@ -64,7 +64,7 @@ _FOUND = {
     "attach trusts a stored epoch however old": 101,
     "attach compares no records": 163,
     "more than five in flight": 230,
-    "base offset of the answer not checked": 40,
+    "base offset of the answer not checked": 155,
     "next sequence restarted at 0": 1,
     "old record times taken for guarded": 3,
     "a fill beside batches in flight": 11,

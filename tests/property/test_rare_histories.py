@@ -450,6 +450,7 @@ def _restarted_behind_dropped_blocks() -> Daemon:
             world.source.append(1, world.now_ms)
             world.source.append(1, world.now_ms, "control")
             _work(world, daemon)
+            world.advance(100)  # the place is from before the claim, at first
             _work(world, daemon)
             daemon.persist()
             _work(world, daemon)
@@ -654,6 +655,11 @@ def _answer_for_a_successor(rules: Rules) -> World:
         world.source.append(1, world.now_ms)
         daemon = _started(world)
         _wait(world, daemon, DOUBT_MS + 5_000)
+        daemon.hand_over()  # and taken up again under a claim that is effective at once: attached once, not twice
+        while daemon.is_up:
+            attend(world, daemon, *CONTROL)
+            world.advance(100)
+        daemon.take_up()
         _work(world, daemon)
         assert world.target.high_watermark == 1
         (pipe,) = daemon.pipes_for(*FETCH)
