@@ -411,7 +411,7 @@ READS: list[tuple[str, Lie, type[ReplicatorError], str]] = [
         "another partition",
         only(FETCH, lambda _, answer: framed(answer.replace(TOPIC.encode(), b"ordeqs"))),
         KafkaError,
-        "no answer for orders-0",
+        "no response for orders-0",
     ),
     ("no answer", only(FETCH, lambda *_: b""), KafkaError, "closed by the broker"),
 ]

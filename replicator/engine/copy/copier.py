@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Collection, Coroutine, Mapping
 
+    from replicator.core.copy.attach_facts import Writers
     from replicator.core.copy.values import TargetLimits
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.overview import Overview
@@ -90,6 +91,9 @@ class Copier(Protocol):
 
     def fault(self, view: PartitionView, reason: Reason, detail: str) -> None:
         """Stop a partition with a named reason."""
+
+    def write_as(self, writers: Writers) -> None:
+        """Write under these identities from now on; partitions whose own changed have to be removed, or stopped."""
 
     async def drain(self, views: Collection[PartitionView], seconds: float, text: str) -> bool:
         """Send nothing new for some partitions and wait for outstanding responses; return whether all have arrived."""

@@ -199,6 +199,10 @@ class Pump:
         if (slot := self.context.own(view)) is not None:
             self.ended(slot, slot.copy.fault(reason, detail))
 
+    def write_as(self, writers: Writers) -> None:
+        """Write under these identities from now on; partitions whose own changed have to be removed, or stopped."""
+        self.context.writers = writers
+
     async def persist_maps(self, shards: Collection[Shard]) -> None:
         """Write the offset maps as far as they are known; raises what the state topic raises."""
         await self.context.maps.persist([slot for slot in self.slots.values() if slot.shard in shards])
@@ -334,10 +338,8 @@ class Pump:
         self.context.problems.muted = self._attach_loop.draining = True
         for producer in self.context.producers.values():
             producer.guard.close()
-        self._tasks.close()
-        self._source_leaders.close()
-        self._target_leaders.close()
-        self.routes.close()
+        for part in (self._tasks, self._source_leaders, self._target_leaders, self.routes):
+            part.close()
 
     async def drain(self, views: Collection[PartitionView], seconds: float, text: str) -> bool:
         """Send nothing new for some partitions and wait for outstanding responses; return whether all have arrived."""
@@ -365,8 +367,7 @@ class Pump:
         missing = slot.copy.reading.missing
         missing.compacted = slot.recorded.cleaning.certain
         missing.intact_below = self._watcher.intact_below(slot, end) if slot.recorded.active and end is not None else 0
-        ending = slot.copy.resume(decision, source_epoch)
-        if ending is not None:
+        if (ending := slot.copy.resume(decision, source_epoch)) is not None:
             self.ended(slot, ending)
             return True
         self.context.problems.is_over(str(slot.source))
@@ -380,10 +381,8 @@ class Pump:
             self.routes.ready(slot)
             self.routes.writers_kick()
         self._note_active(slot)
-        text = f"copying from offset {decision.offset}"
-        if decision.shift:
-            text += f" to offset {decision.place.target} of the target"
-        self._watcher.changed(slot, Phase.ATTACHING, text)
+        to = f" to offset {decision.place.target} of the target" if decision.shift else ""
+        self._watcher.changed(slot, Phase.ATTACHING, f"copying from offset {decision.offset}{to}")
         return True
 
     def seed(self, slot: Slot, offset: int) -> None:

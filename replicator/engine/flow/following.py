@@ -63,7 +63,7 @@ class Following:
         before, writers = parts.pump.context.writers, state.writers_of(parts.state_log.records, parts.identity.uid)
         if writers is None or writers == before:
             return
-        parts.pump.context.writers = writers
+        parts.pump.write_as(writers)
         changed = [
             slot
             for slot in parts.pump.partitions.values()
