@@ -37,13 +37,13 @@ _BURST_EVERY_RECORDS, _BURST_RECORDS = 50_000, 20_000
 _COMMIT_RECORDS = 50
 _KEYS = 1000
 _SAMPLE_SECONDS = 10.0
-RESTART_SECONDS = RELOAD_SECONDS = 300.0
-WARM_UP_EVERY_SECONDS = 60.0
+RESTART_SECONDS = _RELOAD_SECONDS = 300.0
+_WARM_UP_EVERY_SECONDS = 60.0
 """Within the warm-up a cluster restarts, and the file is loaded anew, each minute at least.
 
 What gathers while a cluster is away takes memory that is kept, and how much differs from time to time. The warm-up has
 to reach the most of it: with one restart of each cluster it was reached after forty minutes."""
-WARM_UP_AWAY_SECONDS = 20.0
+_WARM_UP_AWAY_SECONDS = 20.0
 """How long a cluster stays away within the warm-up, beside its restart: far longer than any restart afterwards takes.
 With restarts alone, the one that took longest came after 37 minutes, and 2 MB stayed."""
 _DRAIN_SECONDS = _READY_SECONDS = 180.0
@@ -212,13 +212,13 @@ class _Watched:
             self.samples.append(self._look(at))
             number += 1
             warm_up = at < WARM_UP_SECONDS
-            every = _samples(RELOAD_SECONDS, warm_up=warm_up)
+            every = _samples(_RELOAD_SECONDS, warm_up=warm_up)
             if number % every == every // 3:
                 os.kill(self._child.pid, signal.SIGHUP)
                 self.reloads += 1
             every = _samples(self._restart_seconds, warm_up=warm_up)
             if number % every == every // 2:
-                self._restart(WARM_UP_AWAY_SECONDS if warm_up else 0.0)
+                self._restart(_WARM_UP_AWAY_SECONDS if warm_up else 0.0)
             time.sleep(max(0.0, began + number * _SAMPLE_SECONDS - time.monotonic()))
 
     def _restart(self, away_seconds: float) -> None:
@@ -251,7 +251,7 @@ class _Watched:
 
 def _samples(every_seconds: float, *, warm_up: bool) -> int:
     """Return after how many samples something is done again."""
-    every_seconds = min(every_seconds, WARM_UP_EVERY_SECONDS) if warm_up else every_seconds
+    every_seconds = min(every_seconds, _WARM_UP_EVERY_SECONDS) if warm_up else every_seconds
     return max(2, round(every_seconds / _SAMPLE_SECONDS))
 
 

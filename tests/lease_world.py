@@ -8,7 +8,7 @@ a mistake of the test.
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
@@ -24,8 +24,9 @@ from replicator.engine.work.leases import LeaseKeeper
 from replicator.engine.work.presence import Presence
 from replicator.engine.work.shards import Shard, Shards
 from replicator.errors import DaemonUnreachable, ReplicatorError, TimedOut
-from replicator.model.lease import Caller, LeaseAnswer, LeaseTable
+from replicator.model.lease import Caller
 from replicator.store.memory_leases import MemoryLeases
+from tests.lease_wire import Wire
 
 UID = "f1"
 TTL, MARGIN, DOUBT = 10.0, 3.0, 30.0
@@ -122,47 +123,6 @@ class Clock:
     def __call__(self) -> float:
         """Return its time."""
         return self.start + self.world.time * self.rate
-
-
-class Wire:
-    """The way from a daemon to its coordinator, as a `LeasePort`: requests or answers get lost."""
-
-    def __init__(self, coordinator: Coordinator) -> None:
-        self.coordinator = coordinator
-        self.loses_requests = False
-        self.loses_answers = False
-
-    async def _carry(self, work: Callable[[], Awaitable[R]]) -> R:
-        if self.loses_requests:
-            raise DaemonUnreachable("no answer")
-        answer = await work()
-        if self.loses_answers:
-            raise DaemonUnreachable("no answer")
-        return answer
-
-    async def renew(self, caller: Caller) -> LeaseAnswer:
-        """See `LeasePort`."""
-        return await self._carry(lambda: self.coordinator.renew(caller))
-
-    async def acquire(self, caller: Caller) -> LeaseAnswer:
-        """See `LeasePort`."""
-        return await self._carry(lambda: self.coordinator.acquire(caller))
-
-    async def hand_off(self, caller: Caller) -> LeaseAnswer:
-        """See `LeasePort`."""
-        return await self._carry(lambda: self.coordinator.hand_off(caller))
-
-    async def release(self, caller: Caller, *, leaves: bool) -> LeaseAnswer:
-        """See `LeasePort`."""
-        return await self._carry(lambda: self.coordinator.release(caller, leaves=leaves))
-
-    async def tables(self) -> Sequence[LeaseTable]:
-        """See `LeasePort`."""
-        return await self.coordinator.tables()
-
-    def watch(self, flow_uid: str) -> AsyncIterator[LeaseTable]:
-        """See `LeasePort`."""
-        return self.coordinator.watch(flow_uid)
 
 
 class Daemon:

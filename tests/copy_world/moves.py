@@ -43,14 +43,16 @@ def cut(world: World, pick: Pick) -> None:
     daemons = _moving(world)
     if daemons:
         wire = daemons[pick(len(daemons))].wire
-        wire.is_cut, wire.loses_answers = ((False, False), (False, False), (True, False), (False, True))[pick(4)]
+        wire.loses_requests, wire.loses_answers = ((False, False), (False, False), (True, False), (False, True))[
+            pick(4)
+        ]
 
 
 def lose_coordinator(world: World, pick: Pick) -> None:
     """Let nobody reach the coordinator, or all."""
-    is_cut = bool(pick(2))
+    loses_requests = bool(pick(2))
     for daemon in _moving(world):
-        daemon.wire.is_cut = is_cut
+        daemon.wire.loses_requests = loses_requests
 
 
 def restart_coordinator(world: World, pick: Pick) -> None:
@@ -75,7 +77,7 @@ def overtake(world: World, pick: Pick) -> None:
     if not works:
         return
     daemon = works[pick(len(works))]
-    daemon.wire.is_cut, daemon.stalled = True, _STALLED[2 + (pick(4) == 1)]
+    daemon.wire.loses_requests, daemon.stalled = True, _STALLED[2 + (pick(4) == 1)]
     if len(world.daemons) == 1:
         begin(world)
     for _ in range(_OVERTAKES_SECONDS):
@@ -101,7 +103,7 @@ def kill_any(world: World, pick: Pick) -> None:
 def mend(world: World) -> None:
     """Let all daemons reach the coordinator again, and those that were asked to end be gone."""
     for daemon in _moving(world):
-        daemon.wire.is_cut = daemon.wire.loses_answers = False
+        daemon.wire.loses_requests = daemon.wire.loses_answers = False
         daemon.stalled = frozenset()
         if daemon.is_ending:
             world.kill_daemon(daemon)

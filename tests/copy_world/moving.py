@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from replicator.engine.copy.producer_state import PROVEN_SECONDS_MAX
+from replicator.engine.flow.assembly import silence_seconds
 from replicator.engine.flow.reconcile import Reconciler
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.state import records as state
@@ -14,27 +14,27 @@ from replicator.engine.work.coordinator import Coordinator
 from replicator.engine.work.leases import LeaseKeeper
 from replicator.engine.work.presence import Presence
 from replicator.engine.work.shards import OnShard, Shard, Shards
-from replicator.errors import DaemonUnreachable
 from replicator.model.lease import Caller
+from replicator.model.spec import CoordinatorSpec
 from replicator.store.memory_leases import MemoryLeases
 from tests.copy_world.broker import TARGET_ID, TOPIC, source_id
 from tests.copy_world.daemon import DRAIN_SECONDS, SIDES, Daemon, quietly
 from tests.copy_world.rules import REGISTERED, TIMING, UID, WHERE
 from tests.copy_world.source_log import BATCH_BYTES_MAX
 from tests.copy_world.target_log import GUARD_MS
+from tests.lease_wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from collections.abc import Coroutine
 
     from replicator.engine.copy.partition import Slot
-    from replicator.model.lease import LeaseAnswer, LeaseTable, Versioned
+    from replicator.model.lease import Versioned
     from tests.copy_world.loop import VirtualLoop
     from tests.copy_world.world import World
 
 _DOUBT_SECONDS = SIDES["target"].doubt_seconds
-_SILENCE_SECONDS = TIMING.ttl_seconds + PROVEN_SECONDS_MAX + _DOUBT_SECONDS
+_SILENCE_SECONDS = silence_seconds(CoordinatorSpec(TIMING.ttl_seconds, TIMING.margin_seconds), SIDES["target"])
 _END_SECONDS = 10.0
-_T = TypeVar("_T")
 
 
 class LeaseService:
@@ -44,11 +44,20 @@ class LeaseService:
         self._loop = loop
         self._store = MemoryLeases()
         self._copied: dict[str, Versioned] = {}
+        self._wires: list[Wire] = []
         self.restart()
 
-    def restart(self, known_dead: str | None = None) -> None:
+    def wire(self) -> Wire:
+        """Return one daemon's way here."""
+        made = Wire(self._coordinator)
+        self._wires.append(made)
+        return made
+
+    def restart(self) -> None:
         """Begin again: nobody has been heard yet."""
-        self.coordinator = Coordinator(self._store, TIMING.ttl_seconds, self._loop.time, known_dead)
+        self._coordinator = Coordinator(self._store, TIMING.ttl_seconds, self._loop.time)
+        for wire in self._wires:
+            wire.coordinator = self._coordinator
 
     def copy(self) -> None:
         """Keep a copy of the store."""
@@ -58,56 +67,6 @@ class LeaseService:
         """Go back to the copy."""
         self._store.values = dict(self._copied)
         self.restart()
-
-
-class Wire:
-    """The way from one daemon to the coordinator, as a `LeasePort`: it is cut, or loses answers.
-
-    Attributes:
-        is_cut: Whether no call arrives.
-        loses_answers: Whether calls arrive, and their answers do not.
-    """
-
-    def __init__(self, service: LeaseService) -> None:
-        self._service = service
-        self.is_cut = False
-        self.loses_answers = False
-
-    async def _carry(self, work: Coroutine[Any, Any, _T]) -> _T:
-        if self.is_cut:
-            work.close()
-            raise DaemonUnreachable("the coordinator is out of reach")
-        answer = await work
-        if self.loses_answers:
-            raise DaemonUnreachable("the answer was lost")
-        return answer
-
-    async def renew(self, caller: Caller) -> LeaseAnswer:
-        """See `LeasePort.renew`."""
-        return await self._carry(self._service.coordinator.renew(caller))
-
-    async def acquire(self, caller: Caller) -> LeaseAnswer:
-        """See `LeasePort.acquire`."""
-        return await self._carry(self._service.coordinator.acquire(caller))
-
-    async def hand_off(self, caller: Caller) -> LeaseAnswer:
-        """See `LeasePort.hand_off`."""
-        return await self._carry(self._service.coordinator.hand_off(caller))
-
-    async def release(self, caller: Caller, *, leaves: bool) -> LeaseAnswer:
-        """See `LeasePort.release`."""
-        return await self._carry(self._service.coordinator.release(caller, leaves=leaves))
-
-    async def tables(self) -> Sequence[LeaseTable]:
-        """See `LeasePort.tables`."""
-        return await self._carry(self._service.coordinator.tables())
-
-    async def watch(self, flow_uid: str) -> AsyncIterator[LeaseTable]:
-        """See `LeasePort.watch`."""
-        async for table in self._service.coordinator.watch(flow_uid):
-            if self.is_cut or self.loses_answers:
-                raise DaemonUnreachable("the coordinator is out of reach")
-            yield table
 
 
 class MovingDaemon(Daemon):
@@ -124,7 +83,7 @@ class MovingDaemon(Daemon):
     """
 
     def __init__(self, world: World, name: str, predecessor: str | None = None) -> None:
-        self.wire = Wire(world.leases)
+        self.wire = world.leases.wire()
         self.shards: Shards
         self._shard: Shard | None = None
         self._predecessor = predecessor

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 _APPENDS = (append_fresh, append_fresh, append_odd, append_old)
 _APPENDS_MAX = 4
 _MOMENTS_MAX = 12
-_MOMENT_MS = 500
+MOMENT_MS = 500
 _LONG_MS = 5_000
 
 
-def _work(world: World, daemon: Daemon, moment_ms: int, *purposes: str) -> None:
+def work_on(world: World, daemon: Daemon, moment_ms: int, *purposes: str) -> None:
     """Let a daemon do all that it can over some of its connections, and some time pass."""
     if daemon.is_up:
         daemon.unpause()
@@ -48,24 +48,24 @@ def relay(world: World, pick: Pick) -> None:
         return
     holder = next((daemon for daemon in both if daemon.claim.effective_since() is not None), both[0])
     late = next(daemon for daemon in both if daemon is not holder)
-    _work(world, late, _MOMENT_MS)
+    work_on(world, late, MOMENT_MS)
     _copy_on(world, pick, holder, late)
     if pick(4):
         holder.hand_over()
         for _ in range(3):
-            _work(world, holder, _MOMENT_MS)
+            work_on(world, holder, MOMENT_MS)
     if pick(2):
         expire(world, pick)
     for _ in range(1 + pick(3)):
         if late.is_up:
-            _work(world, late, _MOMENT_MS, *(FETCH + PRODUCE if pick(2) else ()))
+            work_on(world, late, MOMENT_MS, *(FETCH + PRODUCE if pick(2) else ()))
 
 
 def _copy_on(world: World, pick: Pick, holder: Daemon, late: Daemon) -> None:
-    moment_ms = _LONG_MS if pick(2) else _MOMENT_MS
+    moment_ms = _LONG_MS if pick(2) else MOMENT_MS
     for _ in range(1 + pick(_APPENDS_MAX)):
         _APPENDS[pick(len(_APPENDS))](world, pick)
     for _ in range(1 + pick(_MOMENTS_MAX)):
-        _work(world, holder, moment_ms, *FETCH, *PRODUCE)
+        work_on(world, holder, moment_ms, *FETCH, *PRODUCE)
         if pick(2):
             attend(world, late, *CONTROL)

@@ -8,24 +8,19 @@ import pytest
 
 from tests.copy_world.events import CONTROL, FETCH, PRODUCE, attend, begin
 from tests.copy_world.home import at_home
+from tests.copy_world.relay import MOMENT_MS, work_on
 from tests.copy_world.rules import DOUBT_MS, SOUND, Rules, Violation
 from tests.copy_world.target_log import EXPIRY_MS
 from tests.copy_world.world import World
-from tests.property.test_shards_move import MUTANTS
+from tests.property.test_shards_move import BELIEVES_REPEATS, KEEPS_ANY_PLACE
 
 if TYPE_CHECKING:
     from tests.copy_world.daemon import Daemon
 
 
-_KEEPS, _BELIEVES = (MUTANTS[name][0] for name in list(MUTANTS)[:2])
-
-
 def _works(world: World, daemon: Daemon, *purposes: str) -> None:
     for _ in range(8):
-        daemon.step_claim()
-        world.settle()
-        attend(world, daemon, *CONTROL, *purposes, commits=True)
-        world.advance(500)
+        work_on(world, daemon, MOMENT_MS, *purposes)
 
 
 def _overtaken(rules: Rules, *, odd: str, age_ms: int) -> World:
@@ -74,7 +69,7 @@ def test_a_hole_that_another_daemon_has_filled_is_not_filled_again() -> None:
     assert _overtaken(SOUND, odd="control", age_ms=0).target.data() == [(0, 1), (2, 3)]
 
     with pytest.raises(Violation, match=r"no copy of the source|stopped without cause"):
-        _overtaken(_BELIEVES, odd="control", age_ms=0)
+        _overtaken(BELIEVES_REPEATS, odd="control", age_ms=0)
 
 
 def test_a_place_from_before_the_claim_is_proven_again_where_it_is_old() -> None:
@@ -82,4 +77,4 @@ def test_a_place_from_before_the_claim_is_proven_again_where_it_is_old() -> None
     assert _overtaken(SOUND, odd="", age_ms=2 * EXPIRY_MS).target.data() == [(0, 1), (1, 2), (2, 3)]
 
     with pytest.raises(Violation, match=r"no copy of the source|stopped without cause"):
-        _overtaken(_KEEPS, odd="", age_ms=2 * EXPIRY_MS)
+        _overtaken(KEEPS_ANY_PLACE, odd="", age_ms=2 * EXPIRY_MS)

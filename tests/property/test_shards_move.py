@@ -76,13 +76,11 @@ def _from_any_place(guard: Guard) -> float:
 
 
 ANY_PLACE = (Guard, "proven_since", _from_any_place)
+KEEPS_ANY_PLACE = Rules((ANY_PLACE,))
+BELIEVES_REPEATS = Rules((ANY_PLACE, (Proof, "read_at", property(_when_verified, lambda *_: None))))
 MUTANTS: dict[str, tuple[Rules, str, int]] = {
-    "a place from before the claim is good for ever": (Rules((ANY_PLACE,)), "handed over", 12),
-    "an acknowledgement proves where the log ends": (
-        Rules((ANY_PLACE, (Proof, "read_at", property(_when_verified, lambda *_: None)))),
-        "handed over, old record times",
-        13,
-    ),
+    "a place from before the claim is good for ever": (KEEPS_ANY_PLACE, "handed over", 12),
+    "an acknowledgement proves where the log ends": (BELIEVES_REPEATS, "handed over, old record times", 13),
     "a seed needs no claim": (Rules(((Seeder, "_may_write", Seeder._goes_on),)), "seeded", 225),
 }
 """What is broken, in which kind of history it shows, and the first that is known to show it."""

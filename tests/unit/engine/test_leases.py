@@ -7,7 +7,8 @@ import math
 import pytest
 
 from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
-from tests.lease_world import DOUBT, MARGIN, TTL, UID, Wire, World, run
+from tests.lease_wire import Wire
+from tests.lease_world import DOUBT, MARGIN, TTL, UID, World, run
 
 
 def test_one_daemon_takes_everything() -> None:

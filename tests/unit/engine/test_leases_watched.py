@@ -11,9 +11,10 @@ from replicator.engine.work.leases import LeaseKeeper
 from replicator.model.lease import Caller
 from replicator.store.memory_leases import MemoryLeases
 from tests.copy_world.loop import VirtualLoop
+from tests.lease_wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
 
     from replicator.model.lease import LeaseAnswer, LeaseTable
 
@@ -21,38 +22,28 @@ TIMING = Timing(ttl_seconds=10.0, margin_seconds=3.0)
 ME = Caller("uid", "flow", "me", "", 1)
 
 
-class Port:
-    """A daemon's way to two coordinators on one store: it asks one of them, and watches the other."""
+class Port(Wire):
+    """Asks one of two coordinators on one store, and watches the other; counts its calls."""
 
     def __init__(self, asked: Coordinator, watched: Coordinator) -> None:
-        self.asked, self.watched = asked, watched
+        super().__init__(asked)
+        self.watched = watched
         self.calls = 0
 
     async def renew(self, caller: Caller) -> LeaseAnswer:
         """See `LeasePort.renew`."""
         self.calls += 1
-        return await self.asked.renew(caller)
+        return await super().renew(caller)
 
     async def acquire(self, caller: Caller) -> LeaseAnswer:
         """See `LeasePort.acquire`."""
         self.calls += 1
-        return await self.asked.acquire(caller)
+        return await super().acquire(caller)
 
-    async def hand_off(self, caller: Caller) -> LeaseAnswer:
-        """See `LeasePort.hand_off`."""
-        return await self.asked.hand_off(caller)
-
-    async def release(self, caller: Caller, *, leaves: bool) -> LeaseAnswer:
-        """See `LeasePort.release`."""
-        return await self.asked.release(caller, leaves=leaves)
-
-    async def tables(self) -> Sequence[LeaseTable]:
-        """See `LeasePort.tables`."""
-        return await self.asked.tables()
-
-    def watch(self, flow_uid: str) -> AsyncIterator[LeaseTable]:
+    async def watch(self, flow_uid: str) -> AsyncIterator[LeaseTable]:
         """See `LeasePort.watch`."""
-        return self.watched.watch(flow_uid)
+        async for table in self.watched.watch(flow_uid):
+            yield table
 
 
 def test_coordinators_that_disagree_about_who_is_dead_are_not_asked_without_a_pause() -> None:
@@ -70,7 +61,7 @@ def test_coordinators_that_disagree_about_who_is_dead_are_not_asked_without_a_pa
         work = loop.create_task(keeper.run())
         loop.run_ready()
         loop.jump(TIMING.ttl_seconds + 1)  # the one that is watched has heard nothing of `other` for too long
-        port.asked = Coordinator(store, TIMING.ttl_seconds, loop.time)  # this one has just started
+        port.coordinator = Coordinator(store, TIMING.ttl_seconds, loop.time)  # this one has just started
         port.calls = 0
 
         for _ in range(40):
