@@ -26,7 +26,7 @@ from replicator.admin.topic_values import ConfigValue, TopicConfig
 from replicator.core.copy.attach_facts import Role, Writer, Writers
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Phase, TargetLimits
-from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.core.topics.ownership import created
 from replicator.engine.copy.live_maps import OffsetMaps, offset_block
 from replicator.engine.copy.pump import Pump
@@ -276,7 +276,9 @@ class _World:
             topic = slot.target.topic
             record = changes.setdefault(topic, state.get_mirror(log.records, _UID, topic) or pb.MirrorRecord())
             record.maps[slot.target.partition].CopyFrom(
-                pb.PartitionMap(generation=1, mapped=True, base=offset_block(OffsetMap(Place(0, 0)), Place(0, 0)))
+                pb.PartitionMap(
+                    generation=1, mapped=True, base=offset_block(OffsetMap(OffsetPair(0, 0)), OffsetPair(0, 0))
+                )
             )
         await log.append([state.put(state.mirror_key(_UID, topic), record) for topic, record in changes.items()])
         await self.step("maps read", lambda: _refreshed(pump, mapped))
@@ -426,7 +428,7 @@ async def _record_active(pump: Pump, sync: TopicSync) -> None:
 
 
 def _grow(slot: Any) -> None:
-    offsets = OffsetMap(Place(0, 0))
+    offsets = OffsetMap(OffsetPair(0, 0))
     for number in range(20):
         offsets.add(Run(number * 10, number * 9, 9))
     slot.copy.track = Track(offsets, mapped=True)

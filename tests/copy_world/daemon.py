@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from replicator.core.copy.machine import PartitionCopy
     from replicator.core.copy.track import Track
-    from replicator.engine.copy.attaching.facts import Facts
+    from replicator.engine.copy.attaching.facts import AttachFacts
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.producer_state import Others
     from replicator.engine.copy.view import PartitionView
@@ -99,7 +99,7 @@ class Daemon:
         self.world = world
         self.name = name
         self.pipes: list[Pipe] = []
-        self.facts: Facts | None = None
+        self.facts: AttachFacts | None = None
         self.displaced = False
         self.displaced_at = 0
         self.displaced_by_another = False

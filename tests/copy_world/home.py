@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from replicator.core.copy.values import Batch
-    from replicator.engine.copy.attaching.facts import Facts
+    from replicator.engine.copy.attaching.facts import AttachFacts
     from replicator.engine.copy.partition import Slot
     from tests.copy_world.world import World
 
@@ -92,7 +92,7 @@ _note_displaced = PartitionCopy._note_displaced
 _take_facts = attacher.AttachLoop._take_facts
 
 
-def _noting(self: attacher.AttachLoop, slot: Slot, found: Facts, began: float) -> None:
+def _noting(self: attacher.AttachLoop, slot: Slot, found: AttachFacts, began: float) -> None:
     """Let each daemon know what its attach has read: the judge asks what a stop was decided from."""
     watcher = self._supervisor._watcher  # type: ignore[attr-defined]
     if isinstance(watcher, Daemon):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.core.offsets.offset_map import Block, OffsetMap, Place, pack
+from replicator.core.offsets.offset_map import Block, OffsetMap, OffsetPair, pack
 from replicator.core.offsets.pairing import reading_from
 from replicator.engine.copy.live_maps import restored
 from replicator.engine.state import records as state
@@ -179,7 +179,7 @@ class World:
 
     def _record_taken_over(self, source_begin: int, target_end: int) -> None:
         """Record that copying begins behind what stands on the target, mapped."""
-        place = Place(source_begin, target_end)
+        place = OffsetPair(source_begin, target_end)
         record = self.mirror
         block = pb.OffsetBlock(runs=pack(place, []))
         block.source_begin, block.target_begin = block.source_end, block.target_end = place
@@ -195,20 +195,20 @@ class World:
         found = self.mirror.maps.get(WHERE.partition)
         return [
             Block(
-                Place(record.block.source_begin, record.block.target_begin),
-                Place(record.block.source_end, record.block.target_end),
+                OffsetPair(record.block.source_begin, record.block.target_begin),
+                OffsetPair(record.block.source_end, record.block.target_end),
                 record.block.runs,
             )
             for _, record in state.segments_of(self.state.records, UID, *WHERE)
             if found is not None and record.generation == found.generation
         ]
 
-    def known_places(self) -> list[Place]:
+    def known_places(self) -> list[OffsetPair]:
         """Return all places that any record of the present generation says."""
         found = self.mirror.maps.get(WHERE.partition)
         if found is None:
             return []
-        return [Place(found.base.source_end, found.base.target_end)] + [block.end for block in self.blocks()]
+        return [OffsetPair(found.base.source_end, found.base.target_end)] + [block.end for block in self.blocks()]
 
     # -- daemons ------------------------------------------------------------------------------------------------------
 
@@ -431,7 +431,7 @@ class World:
         found = self.mirror.maps.get(WHERE.partition)
         if found is not None and found.mapped:
             return None
-        offsets = restored(found.base) if found is not None else OffsetMap(Place(0, 0))
+        offsets = restored(found.base) if found is not None else OffsetMap(OffsetPair(0, 0))
         for target, record in self.copied():
             beyond = target - offsets.end.target
             told = offsets.end.source + beyond if beyond >= 0 else offsets.to_source(target)

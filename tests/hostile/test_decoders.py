@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.core.offsets.offset_map import Place, unpack_runs
+from replicator.core.offsets.offset_map import OffsetPair, unpack_runs
 from replicator.errors import CorruptRecords
 from tests.hostile.fuzz.keeping import CORPUS
 from tests.hostile.fuzz.targets import TARGETS, kept, refused_or_understood
@@ -53,7 +53,7 @@ def test_what_is_almost_sound_is_refused_or_understood(target: str, data: st.Dat
 def test_a_map_that_is_a_bomb_is_not_unpacked() -> None:
     """A hundred kilobytes of whoever may write to the state topic."""
     with pytest.raises(CorruptRecords) as caught:
-        unpack_runs(Place(0, 0), zlib.compress(bytes(100 << 20)))
+        unpack_runs(OffsetPair(0, 0), zlib.compress(bytes(100 << 20)))
 
     assert "expands to more than" in caught.value.why
 

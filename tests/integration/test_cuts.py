@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.state import records as state
 from replicator.engine.state.log import Change, StateLog
 from replicator.engine.switch.takeover import Takeover, take_over
@@ -173,7 +173,7 @@ async def made_high(east: Kafka, west: Kafka, flow: str, topic: str, ends: dict[
         forth = state.find_flow(logs[1].records, flow, old.cluster_id, new.cluster_id)
         assert back is not None
         assert forth is not None
-        places = {number: Place(end + 1, end + 1) for number, end in ends.items()}
+        places = {number: OffsetPair(end + 1, end + 1) for number, end in ends.items()}
         step = Takeover(topic, topic, new.topics[topic].topic_id, old.topics[topic].topic_id, places)
         await take_over(logs[0], back.uid, [step], epoch=0, reason="switchover", actor="test")
         key = state.key(pb.KIND_CUT, forth.uid, topic)

@@ -25,7 +25,7 @@ from replicator.wire.messages.produce import produce_by_name
 from tests.integration.harness import Kafka, create, numbered, produce, read_all
 
 if TYPE_CHECKING:
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
 
 pytestmark = pytest.mark.long
 
@@ -49,7 +49,7 @@ async def export(source: Kafka, target: Kafka, cut: Cut, where: TopicPartition) 
     """Export a tail as a daemon does: whoever is overtaken begins anew."""
     async with opened(source, target) as found:
         await found["source"].refresh([cut.topic])
-        one = Divergent(cast("Site", SimpleNamespace(uid=cut.topic, **found)))
+        one = Divergent(cast("SwitchContext", SimpleNamespace(uid=cut.topic, **found)))
         for _ in range(TRIES_MAX):
             try:
                 await one._export(cut, where)
@@ -105,7 +105,7 @@ async def test_a_record_of_somebody_else_is_no_part_of_an_export(
         connection = await found["target"].leader_connection(where)
         assert not (await produce_by_name(connection, where, encode([strange]), None)).error
         await found["source"].refresh([topic_name])
-        one = Divergent(cast("Site", SimpleNamespace(uid=topic_name, **found)))
+        one = Divergent(cast("SwitchContext", SimpleNamespace(uid=topic_name, **found)))
         with pytest.raises(Conflict, match="holds records that were not exported"):
             await one._export(Cut(topic_name, 0, 0, 0, tail_end=3), where)
     (there,) = read_all(west, where.topic, committed=True).values()

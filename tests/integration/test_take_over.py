@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.state import records as state
 from replicator.engine.state.log import StateLog
 from replicator.engine.switch.takeover import Takeover, take_over
@@ -60,7 +60,7 @@ def commit_some(cluster: Kafka, topic: str, items: Iterable[dict[str, Any]]) -> 
     producer.commit_transaction(30)
 
 
-async def turn(east: Kafka, west: Kafka, flow: str, topic: str, places: dict[int, Place]) -> None:
+async def turn(east: Kafka, west: Kafka, flow: str, topic: str, places: dict[int, OffsetPair]) -> None:
     """Record that the way back takes the topic over, as a switch does it; twice, as after a crash."""
     clusters = [
         Cluster(ClusterSpec(alias, parse_bootstrap(cluster.bootstrap)))
@@ -104,7 +104,7 @@ def test_the_way_back_begins_in_place(east: Kafka, west: Kafka, topic_name: str,
     assert bounds(east, topic_name) == before, "a way back that was not told changed the source"
     assert config_of(east, topic_name) == settings, "and its settings"
 
-    places = {number: Place(end, end) for number, (_, end) in before.items()}
+    places = {number: OffsetPair(end, end) for number, (_, end) in before.items()}
     asyncio.run(turn(east, west, f"{lab.flow}-back", topic_name, places))
     daemon.start()
     wait_copied(west, east, topic_name)

@@ -56,7 +56,7 @@ LATE_MS = Options().timeout_ms
 class Machine:
     """What is under test, so that parts of it can be broken."""
 
-    next_step: Callable[[Journal, switch.Facts], do.Step] = switch.next_step
+    next_step: Callable[[Journal, switch.SwitchFacts], do.Step] = switch.next_step
     applied: Callable[..., Journal] = switch_recording.applied
     aborted: Callable[[Journal, str, int], Journal] = running.aborted
     way_back: Callable[[Journal, str], Journal] = running.way_back
@@ -77,8 +77,8 @@ def started(
     return journal
 
 
-def _facts(executor: Executor) -> switch.Facts:
-    return switch.Facts(executor.now_ms, executor.decision, executor.standing, executor.source_seen)
+def _facts(executor: Executor) -> switch.SwitchFacts:
+    return switch.SwitchFacts(executor.now_ms, executor.decision, executor.standing, executor.source_seen)
 
 
 def _journal(world: World, executor: Executor) -> Journal | None:
@@ -130,7 +130,7 @@ def _look(world: World, index: int, machine: Machine) -> World | None:
     if journal is None:
         return None
     seen = world.source_up and world.copy is not None and world.copy.id == journal.id
-    facts = switch.Facts(
+    facts = switch.SwitchFacts(
         LATE_MS if world.overdue else 0,
         world.copy.decision if seen and world.copy is not None else None,
         world.source_locks if world.source_up else frozenset(),

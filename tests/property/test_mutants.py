@@ -18,7 +18,7 @@ from replicator.core.copy.pieces import Fill, Passes, Piece
 from replicator.core.copy.sending import Sending
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Batch, Ending, TargetLimits
-from replicator.core.offsets.offset_map import Block, OffsetMap, Place
+from replicator.core.offsets.offset_map import Block, OffsetMap, OffsetPair
 from replicator.core.offsets.pairing import Span, reading_from, spans_of
 from replicator.engine.copy import pump
 from replicator.engine.copy.attaching import attacher, closer_looks, facts
@@ -259,11 +259,11 @@ def _counts_whole_batches(header: BatchHeader, begin: int, end: int, *given: Any
     return spans_of(header, 0, end, *given, **named)
 
 
-def _begins_one_late(place: Place, given_up: Sequence[tuple[int, int]]) -> int:
+def _begins_one_late(place: OffsetPair, given_up: Sequence[tuple[int, int]]) -> int:
     return reading_from(place, given_up) + 1
 
 
-def _begins_within_the_gap(place: Place, given_up: Sequence[tuple[int, int]]) -> int:
+def _begins_within_the_gap(place: OffsetPair, given_up: Sequence[tuple[int, int]]) -> int:
     del given_up
     return place.source
 
@@ -361,7 +361,7 @@ class _RecordsNothing(OffsetMaps):
 
     async def remap(self, slot: Slot, remap: Remap) -> None:
         """Change only what is in memory."""
-        offsets = OffsetMap(Place(0, 0)) if slot.copy.track is None else slot.copy.track.offsets
+        offsets = OffsetMap(OffsetPair(0, 0)) if slot.copy.track is None else slot.copy.track.offsets
         offsets.go_straight(remap.place)
         offsets.pass_over(remap.place)
         slot.copy.track = Track(offsets, mapped=remap.mapped)

@@ -12,29 +12,29 @@ from hypothesis import strategies as st
 
 from replicator.core.copy.track import Track
 from replicator.core.offsets import offset_map
-from replicator.core.offsets.offset_map import Block, OffsetMap, Place, Run, pack, unpack
+from replicator.core.offsets.offset_map import Block, OffsetMap, OffsetPair, Run, pack, unpack
 from replicator.core.offsets.translation import Answer, Known, translate
 from replicator.errors import CorruptRecords
 from replicator.model.translation import TranslationState as State
 
-Pairs = Sequence[Place]
+Pairs = Sequence[OffsetPair]
 """Every copied record: where it stands on the source, and on the target."""
 
 _GAPS = st.sampled_from((0, 0, 0, 1, 2, 7))
 _STEPS = st.lists(st.tuples(_GAPS, _GAPS, st.integers(1, 6)), max_size=25)
-_PLACES = st.builds(Place, st.integers(0, 9), st.integers(0, 9))
+_PLACES = st.builds(OffsetPair, st.integers(0, 9), st.integers(0, 9))
 
 
 @st.composite
-def runs(draw: st.DrawFn) -> tuple[Place, list[Run], Place]:
+def runs(draw: st.DrawFn) -> tuple[OffsetPair, list[Run], OffsetPair]:
     """Draw where a map begins, its runs, and where it ends: gaps on both sides, also before the end."""
     begin = place = draw(_PLACES)
     found = []
     for source_gap, target_gap, length in draw(_STEPS):
         run = Run(place.source + source_gap, place.target + target_gap, length)
         found.append(run)
-        place = Place(run.source_end, run.target_end)
-    return begin, found, Place(place.source + draw(_GAPS), place.target + draw(_GAPS))
+        place = OffsetPair(run.source_end, run.target_end)
+    return begin, found, OffsetPair(place.source + draw(_GAPS), place.target + draw(_GAPS))
 
 
 @contextmanager
@@ -44,16 +44,16 @@ def small_blocks(size: int) -> Iterator[None]:
         yield
 
 
-def made(begin: Place, found: Sequence[Run], end: Place) -> OffsetMap:
+def made(begin: OffsetPair, found: Sequence[Run], end: OffsetPair) -> OffsetMap:
     """Return the map of runs."""
     offsets = OffsetMap.of(begin, found)
     offsets.pass_over(end)
     return offsets
 
 
-def pairs_of(found: Sequence[Run]) -> list[Place]:
+def pairs_of(found: Sequence[Run]) -> list[OffsetPair]:
     """Return the records one by one."""
-    return [Place(run.source + at, run.target + at) for run in found for at in range(run.length)]
+    return [OffsetPair(run.source + at, run.target + at) for run in found for at in range(run.length)]
 
 
 def check(known: Known, pairs: Pairs) -> None:
@@ -91,53 +91,57 @@ def check(known: Known, pairs: Pairs) -> None:
 
 
 @given(drawn=runs(), size=st.integers(1, 4), starts=_PLACES)
-def test_a_map_answers_as_its_records_do(drawn: tuple[Place, list[Run], Place], size: int, starts: Place) -> None:
+def test_a_map_answers_as_its_records_do(
+    drawn: tuple[OffsetPair, list[Run], OffsetPair], size: int, starts: OffsetPair
+) -> None:
     """Also where an answer lies in another block, between two, or below a log's start."""
     with small_blocks(size):
         offsets = made(*drawn)
         pairs = pairs_of(drawn[1])
         check(Known(offsets, True, offsets.end, *starts), pairs)  # noqa: FBT003 - in the order of its fields
         # Claimed to be copied, and not in the map: never told.
-        check(Known(offsets, True, Place(10**6, 10**6), *starts), pairs)  # noqa: FBT003
+        check(Known(offsets, True, OffsetPair(10**6, 10**6), *starts), pairs)  # noqa: FBT003
 
 
 @given(drawn=runs(), ahead=_PLACES, size=st.integers(1, 4))
 def test_beyond_the_last_difference_offsets_go_straight_on(
-    drawn: tuple[Place, list[Run], Place], ahead: Place, size: int
+    drawn: tuple[OffsetPair, list[Run], OffsetPair], ahead: OffsetPair, size: int
 ) -> None:
     """As far as both ends lead: records and markers alike stand at one difference there."""
     begin, found, end = drawn
     with small_blocks(size):
         offsets = made(begin, found, end)
-        known = Known(offsets, False, Place(end.source + ahead.source, end.target + ahead.target), 0, 0)  # noqa: FBT003
+        known = Known(offsets, False, OffsetPair(end.source + ahead.source, end.target + ahead.target), 0, 0)  # noqa: FBT003
         straight = min(ahead)
         check(known, pairs_of([*found, Run(*end, straight)]))
-        assert known.proven_end == Place(end.source + straight, end.target + straight)
+        assert known.proven_end == OffsetPair(end.source + straight, end.target + straight)
         assert offsets.end == end, "asking changes nothing"
 
 
 @given(end=st.integers(0, 20), starts=_PLACES)
-def test_without_a_map_offsets_are_the_same(end: int, starts: Place) -> None:
+def test_without_a_map_offsets_are_the_same(end: int, starts: OffsetPair) -> None:
     """Up to the end and down to the log's start."""
-    check(Known(None, False, Place(end, end), *starts), [Place(at, at) for at in range(end)])  # noqa: FBT003
+    check(Known(None, False, OffsetPair(end, end), *starts), [OffsetPair(at, at) for at in range(end)])  # noqa: FBT003
 
 
 @given(drawn=runs(), size=st.integers(1, 4), cut=st.integers(0, 150))
-def test_a_log_that_lost_its_end_is_cut(drawn: tuple[Place, list[Run], Place], size: int, cut: int) -> None:
+def test_a_log_that_lost_its_end_is_cut(drawn: tuple[OffsetPair, list[Run], OffsetPair], size: int, cut: int) -> None:
     """What was below stays, and the map grows again from there."""
     with small_blocks(size):
         offsets = made(*drawn)
         offsets.cut(cut)
         left = [pair for pair in pairs_of(drawn[1]) if pair.target < cut]
         check(Known(offsets, True, offsets.end, 0, 0), left)  # noqa: FBT003
-        assert offsets.end == (Place(left[-1].source + 1, left[-1].target + 1) if left else drawn[0])
+        assert offsets.end == (OffsetPair(left[-1].source + 1, left[-1].target + 1) if left else drawn[0])
         more = Run(offsets.end.source + 1, offsets.end.target, 2)
         offsets.add(more)
         check(Known(offsets, True, offsets.end, 0, 0), [*left, *pairs_of([more])])  # noqa: FBT003
 
 
-@given(drawn=runs(), size=st.integers(1, 4), starts=st.builds(Place, st.integers(0, 80), st.integers(0, 80)))
-def test_dropped_blocks_change_no_answer(drawn: tuple[Place, list[Run], Place], size: int, starts: Place) -> None:
+@given(drawn=runs(), size=st.integers(1, 4), starts=st.builds(OffsetPair, st.integers(0, 80), st.integers(0, 80)))
+def test_dropped_blocks_change_no_answer(
+    drawn: tuple[OffsetPair, list[Run], OffsetPair], size: int, starts: OffsetPair
+) -> None:
     """They lay below both starts. A daemon that finds only the others begins its map there."""
     with small_blocks(size):
         offsets = made(*drawn)
@@ -155,7 +159,7 @@ def test_dropped_blocks_change_no_answer(drawn: tuple[Place, list[Run], Place], 
 
 @given(drawn=runs(), size=st.integers(1, 4), below=st.integers(0, 60))
 def test_more_blocks_than_may_be_kept_are_given_up_and_said_to_be(
-    drawn: tuple[Place, list[Run], Place], size: int, below: int
+    drawn: tuple[OffsetPair, list[Run], OffsetPair], size: int, below: int
 ) -> None:
     """Below the map an answer is given only where the other log starts further on anyway."""
     with small_blocks(size), patch.object(offset_map, "BLOCKS_MAX", 2):
@@ -169,7 +173,7 @@ def test_more_blocks_than_may_be_kept_are_given_up_and_said_to_be(
     drawn=runs(), sizes=st.tuples(st.integers(1, 4), st.integers(1, 4)), share=st.integers(0, 25), mixed=st.randoms()
 )
 def test_blocks_of_two_writers_make_one_map(
-    drawn: tuple[Place, list[Run], Place], sizes: tuple[int, int], share: int, mixed: object
+    drawn: tuple[OffsetPair, list[Run], OffsetPair], sizes: tuple[int, int], share: int, mixed: object
 ) -> None:
     """One knew only the first runs, cut another way; in any order, and beside what is known already."""
     begin, found, _ = drawn
@@ -187,32 +191,34 @@ def test_blocks_of_two_writers_make_one_map(
 
 
 @given(drawn=runs(), damage=st.integers(0, 1000))
-def test_packed_runs_are_read_back_or_refused(drawn: tuple[Place, list[Run], Place], damage: int) -> None:
+def test_packed_runs_are_read_back_or_refused(drawn: tuple[OffsetPair, list[Run], OffsetPair], damage: int) -> None:
     """Whatever byte is lost. A block may reach beyond its last run, on the target alone; never end before it does."""
     begin, found, _ = drawn
     packed = pack(begin, found)
-    end = Place(found[-1].source_end, found[-1].target_end) if found else begin
+    end = OffsetPair(found[-1].source_end, found[-1].target_end) if found else begin
     assert unpack(Block(begin, end, packed)) == found
     at = damage % len(packed)
     with pytest.raises(CorruptRecords):
         unpack(Block(begin, end, packed[:at]))
-    assert unpack(Block(begin, Place(end.source, end.target + 1), packed)) == found
-    for wrong in (Place(end.source + 1, end.target), Place(end.source, end.target - 1)):
+    assert unpack(Block(begin, OffsetPair(end.source, end.target + 1), packed)) == found
+    for wrong in (OffsetPair(end.source + 1, end.target), OffsetPair(end.source, end.target - 1)):
         with pytest.raises(CorruptRecords):
             unpack(Block(begin, wrong, packed))
 
 
 @given(drawn=runs(), ahead=st.integers(1, 50))
-def test_a_block_tells_up_to_where_nothing_more_was_copied(drawn: tuple[Place, list[Run], Place], ahead: int) -> None:
+def test_a_block_tells_up_to_where_nothing_more_was_copied(
+    drawn: tuple[OffsetPair, list[Run], OffsetPair], ahead: int
+) -> None:
     """Whoever reads it goes on behind that, and what is copied later is found behind it."""
     begin, found, _ = drawn
     writer = OffsetMap.of(begin, found)
     source, target = writer.last_run_end
     known = OffsetMap(begin)
     known.restore([*writer.sealed, writer.open_block(target_end=target + ahead)])
-    assert known.end == Place(source, target + ahead)
+    assert known.end == OffsetPair(source, target + ahead)
     assert list(known.runs()) == list(writer.runs())
-    writer.pass_over(Place(source, target + ahead))
+    writer.pass_over(OffsetPair(source, target + ahead))
     writer.add(Run(source, target + ahead, 3))
     known.restore([*writer.sealed, writer.open_block()])
     assert list(known.runs()) == list(writer.runs())
@@ -223,15 +229,15 @@ def test_a_block_tells_up_to_where_nothing_more_was_copied(drawn: tuple[Place, l
 )
 def test_a_track_tells_only_what_was_acknowledged(steps: list[tuple[str, int]]) -> None:
     """Queued ahead: records and offsets left out; then the target's end moves by one record at a time."""
-    track = Track(OffsetMap(Place(0, 0)), mapped=True)
-    pairs: list[Place] = []
+    track = Track(OffsetMap(OffsetPair(0, 0)), mapped=True)
+    pairs: list[OffsetPair] = []
     source = 0
     for kind, count in steps:
         if kind == "skip":
             source += count
             track.skip(source, count)
         else:
-            pairs += [Place(source + at, len(pairs) + at) for at in range(count)]
+            pairs += [OffsetPair(source + at, len(pairs) + at) for at in range(count)]
             source += count
     for acked in range(1, len(pairs) + 1):
         track.land(acked)

@@ -30,7 +30,7 @@ from replicator.core.copy.attach_facts import (
     Writer,
 )
 from replicator.core.copy.displaced import not_proven_by
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.model.batch import SEQUENCE_MODULUS, sequence_after
 from replicator.model.states import Reason
 
@@ -70,7 +70,7 @@ def decide(
     )
     if at_once is not None:
         return at_once
-    known = mapping or Mapping(Place(target.end, target.end), mapped=False)
+    known = mapping or Mapping(OffsetPair(target.end, target.end), mapped=False)
     if known.place is None:
         return _place_lost(target, source)
     case = _Case(
@@ -101,7 +101,7 @@ class _Case:
 
     target: TargetLog
     source: SourceLog
-    place: Place
+    place: OffsetPair
     tail: Tail | None
     found_at: int | None
     mapped: bool
@@ -119,7 +119,7 @@ class _Case:
         return self.place.target - self.place.source
 
     @property
-    def better_place(self) -> Place:
+    def better_place(self) -> OffsetPair:
         """The place at the target's end if markers after the last record are counted as they are needed.
 
         After the last record neither log holds another up to here, so any source offset in between is equally true.
@@ -130,9 +130,9 @@ class _Case:
         if self.mapped or self.shift < 0:
             return place
         if source.unfilled is not None and (source.unfilled < place.source or self.shift):
-            return Place(source.unfilled, place.target)
+            return OffsetPair(source.unfilled, place.target)
         if self.shift or self._only_markers_beyond(source.end):
-            return Place(min(source.end, place.target), place.target)
+            return OffsetPair(min(source.end, place.target), place.target)
         return place
 
     def _only_markers_beyond(self, end: int) -> bool:
@@ -253,7 +253,7 @@ def _join_others(target: TargetLog, policy: Policy, begin_at: int, *, new: bool)
     if not (new and policy.others_write):
         return None
     text = "others write to it as well: its offsets are mapped"
-    return Remap(Place(begin_at, target.end), mapped=True, text=text, fresh=True)
+    return Remap(OffsetPair(begin_at, target.end), mapped=True, text=text, fresh=True)
 
 
 def _unseen_tail(target: TargetLog, *, by_sequence: bool) -> Wait | None:
@@ -281,8 +281,8 @@ def _begin(target: TargetLog, source: SourceLog, begin_at: int, *, mapped: bool)
     """Decide for a partition that was never active and holds no data: new, or just seeded."""
     if mapped:
         text = "its offsets are mapped from the start"
-        return Remap(Place(begin_at, target.end), mapped=True, text=text, fresh=True)
-    straight = _Case(target, source, Place(target.end, target.end), None, None, mapped=False)
+        return Remap(OffsetPair(begin_at, target.end), mapped=True, text=text, fresh=True)
+    straight = _Case(target, source, OffsetPair(target.end, target.end), None, None, mapped=False)
     if target.start <= begin_at < target.end:
         # Markers of ours, written before the partition could be recorded as active: the source has no record there.
         return _refuse_marker(source) or straight.resume()

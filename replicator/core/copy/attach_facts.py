@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, field, replace
 
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.model.states import Reason
 
 
@@ -158,7 +158,7 @@ class Mapping:
     compared with the source, unless `compared_from` is below it.
     """
 
-    place: Place | None
+    place: OffsetPair | None
     mapped: bool
     judged_from: int = 0
     tail_source: int | None = None
@@ -198,9 +198,9 @@ class Resume:
     gap_to: int = 0
 
     @property
-    def place(self) -> Place:
+    def place(self) -> OffsetPair:
         """Where the copy continues, in both logs."""
-        return Place(self.offset, self.offset + self.shift)
+        return OffsetPair(self.offset, self.offset + self.shift)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ class Remap:
     `fresh`: nothing of ours lies below it.
     """
 
-    place: Place
+    place: OffsetPair
     mapped: bool
     text: str
     fresh: bool = False

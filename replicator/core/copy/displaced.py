@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from replicator.core.copy.attach_facts import Fault, Remap, SourceLog, TailPosition
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.model.states import Reason
 
 
 def displaced_by(
-    stranger: tuple[int, int] | None, place: Place, *, mapped: bool, unseen: bool = False
+    stranger: tuple[int, int] | None, place: OffsetPair, *, mapped: bool, unseen: bool = False
 ) -> Remap | Fault | None:
     """Return what follows from a batch that was appended further on than it should; None if nothing must be recorded.
 

@@ -24,7 +24,7 @@ from replicator.model.states import Reason
 if TYPE_CHECKING:
     from replicator.core.copy.attach_facts import Resume
     from replicator.core.copy.track import Track
-    from replicator.core.offsets.offset_map import Place
+    from replicator.core.offsets.offset_map import OffsetPair
     from replicator.model.names import TopicPartition
 
 
@@ -78,7 +78,7 @@ class Lifecycle:
         self.sending = Sending(limits)
         self.acked_offset = 0
         self.track: Track | None = None
-        self.displaced: Place | None = None
+        self.displaced: OffsetPair | None = None
         self.wants_mapping = False
         self.refused_at = -1
         self.doubtful = False

@@ -19,7 +19,7 @@ from replicator.core.copy.lifecycle import Lifecycle
 from replicator.core.copy.pieces import Fill, Holes, Skip, Stop
 from replicator.core.copy.reading import stopped_at
 from replicator.core.copy.values import Phase
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.errors import BugError
 from replicator.model.states import Reason
 
@@ -381,7 +381,7 @@ class PartitionCopy(Lifecycle):
         if self.displaced is None:
             mapped = self.track is not None and self.track.mapped
             source = self.acked_offset if mapped else batch.base_offset - self.shift
-            self.displaced = Place(source, base_offset)
+            self.displaced = OffsetPair(source, base_offset)
         return True
 
     def _not_accepted(self, batch: Batch, outcome: ProduceOutcome, detail: str) -> Ending | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 
 
 class Track:
@@ -27,11 +27,11 @@ class Track:
         self.acked = offsets.end
         self.shift = self.acked.target - self.acked.source
         self._recorded = offsets.end
-        self._moves: deque[Place] = deque()
+        self._moves: deque[OffsetPair] = deque()
         self._drift = 0
 
     @property
-    def sure(self) -> Place:
+    def sure(self) -> OffsetPair:
         """The last place that is recorded, or after a record: offsets left out after it may hold records by now."""
         return max(self._recorded, self.offsets.last_run_end)
 
@@ -45,7 +45,7 @@ class Track:
             self.offsets.cut(self.acked.target)
             self.offsets.pass_over(max(self._recorded, self.offsets.end))
 
-    def begin(self, place: Place) -> None:
+    def begin(self, place: OffsetPair) -> None:
         """Continue at a place that was proven; what was queued after it is gone."""
         self._moves.clear()
         self._drift = 0
@@ -69,7 +69,7 @@ class Track:
             soon as everything before them is.
         """
         self.shift -= length
-        self._moves.append(Place(source, source + self.shift))
+        self._moves.append(OffsetPair(source, source + self.shift))
         self._land()
         return self.acked.source
 
@@ -78,7 +78,7 @@ class Track:
         source, target = self.acked
         run = Run(source, target, target_end - target)
         self.offsets.add(run)
-        self.acked = Place(run.source_end, target_end)
+        self.acked = OffsetPair(run.source_end, target_end)
         self._land()
         return self.acked.source
 
@@ -93,12 +93,12 @@ class Track:
         source, expected = self.acked
         self._drift += target - expected
         self.offsets.add(Run(source, target, length))
-        self.acked = Place(source + length, target + length)
+        self.acked = OffsetPair(source + length, target + length)
         self._land()
         return self.acked.source
 
     def _land(self) -> None:
         while self._moves and self._moves[0].target + self._drift <= self.acked.target:
             move = self._moves.popleft()
-            self.acked = Place(move.source, move.target + self._drift)
+            self.acked = OffsetPair(move.source, move.target + self._drift)
             self.offsets.pass_over(self.acked)

@@ -8,7 +8,7 @@ Pure: what both sides hold and what was written before go in, what to write and 
   group is never ahead of its own output.
 - **Both ways.** The target follows forward and backward (a reset) while its value is one that we wrote. A value that
   was never ours is replaced if ours is further on (as MirrorMaker 2 does), and left alone if it is not.
-- **Exact or not at all.** An offset without a place on the target is held back, never guessed.
+- **Exact or not at all.** An offset without a translation is held back, never guessed.
 - **Members own their group.** A group with members on the target is left alone; so is a group whose value was changed
   there. To hand it back, delete its offsets on the target.
 - **Renewal.** Brokers forget the commits of groups without members after `offsets.retention.minutes` (7 days), so
@@ -55,7 +55,7 @@ class Ours(NamedTuple):
     written_ms: int
 
 
-class Translated(NamedTuple):
+class TranslatedCommit(NamedTuple):
     """The target offset for a committed offset.
 
     Attributes:
@@ -79,18 +79,18 @@ class Translated(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class GroupSyncFacts:
     """One partition of one group.
 
     Attributes:
         source: The commit on the source; None if the source does not know it any more.
-        place: Its target offset; None if `source` is.
+        translated: Its target offset; None if `source` is.
         target: The current commit on the target.
         ours: What we wrote last.
     """
 
     source: Committed | None
-    place: Translated | None
+    translated: TranslatedCommit | None
     target: Committed | None
     ours: Ours | None
 
@@ -112,7 +112,7 @@ class Verdict:
     cut: int = 0
 
 
-def decide(facts: Facts, *, active: bool, now_ms: int, clamp: bool = False) -> Verdict:
+def decide(facts: GroupSyncFacts, *, active: bool, now_ms: int, clamp: bool = False) -> Verdict:
     """Return what is done about one partition.
 
     Args:
@@ -122,15 +122,15 @@ def decide(facts: Facts, *, active: bool, now_ms: int, clamp: bool = False) -> V
         clamp: Whether a commit beyond what is replicated becomes the replicated end, as at a failover, when no more
             will come. Otherwise it is held back.
     """
-    source, place, target = facts.source, facts.place, facts.target
-    if source is None or place is None:
+    source, translated, target = facts.source, facts.translated, facts.target
+    if source is None or translated is None:
         return Verdict(GroupState.GONE_ON_SOURCE, detail="the source does not know it any more; not renewed")
     if active:
         return Verdict(GroupState.ACTIVE_ON_TARGET, detail="the group has members on the target")
-    offset = place.reached if clamp else place.offset
+    offset = translated.reached if clamp else translated.offset
     if offset is None:
-        return Verdict(GroupState.NOT_TRANSLATED, detail=place.detail or place.state.value)
-    cut = place.beyond if place.offset is None else 0
+        return Verdict(GroupState.NOT_TRANSLATED, detail=translated.detail or translated.state.value)
+    cut = translated.beyond if translated.offset is None else 0
     # A leader epoch is meaningful on its own cluster only; elsewhere it would look like a truncation.
     wanted = Committed(offset, source.metadata)
     if target is not None and not _may_replace(target, wanted, facts.ours):
@@ -186,14 +186,14 @@ def _stands(target: Committed | None, ours: Ours) -> bool:
     return target is not None and target.offset == ours.offset
 
 
-def reread(place: Translated | None, target: Committed | None) -> int | None:
+def reread(translated: TranslatedCommit | None, target: Committed | None) -> int | None:
     """Return how many offsets would be read again if the target took over now; None if unknown.
 
     Without a commit on the target, its consumer's own setting decides (`auto.offset.reset`): unknown, too.
     """
-    if place is None or target is None or place.reached is None:
+    if translated is None or target is None or translated.reached is None:
         return None
-    return max(0, place.reached - target.offset)
+    return max(0, translated.reached - target.offset)
 
 
 def worst(partitions: Iterable[GroupPartition]) -> GroupState:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 
 
-def place_after(last: Place, target_end: int, next_record: int) -> Place:
+def place_after(last: OffsetPair, target_end: int, next_record: int) -> OffsetPair:
     """Return the place of the target's end, if both logs hold a record and the target none after it.
 
     The source holds none after that record either, up to its next one: any offset in between is equally true. The one
@@ -23,10 +23,10 @@ def place_after(last: Place, target_end: int, next_record: int) -> Place:
         next_record: The first source offset after the record that holds one; the source's end if none does.
     """
     straight = target_end - (last.target - last.source)
-    return Place(min(max(last.source + 1, straight), next_record), target_end)
+    return OffsetPair(min(max(last.source + 1, straight), next_record), target_end)
 
 
-def place_without_records(source_start: int, next_record: int, target_start: int, target_end: int) -> Place | None:
+def place_without_records(source_start: int, next_record: int, target_start: int, target_end: int) -> OffsetPair | None:
     """Return the place of the end of a target that holds no record; None if nothing tells.
 
     Args:
@@ -37,7 +37,7 @@ def place_without_records(source_start: int, next_record: int, target_start: int
     """
     if target_start > 0 and next_record < target_end:
         return None  # retention removed records there, and nothing says which
-    return Place(min(max(source_start, target_end), next_record), target_end)
+    return OffsetPair(min(max(source_start, target_end), next_record), target_end)
 
 
 def equal_down_to(here: Mapping[int, object], there: Mapping[int, object], lower: int) -> int:

@@ -46,7 +46,7 @@ class Run(NamedTuple):
         return self.target + self.length
 
 
-class Place(NamedTuple):
+class OffsetPair(NamedTuple):
     """The same moment in both logs: everything below `source` is copied, or never will be, below `target`."""
 
     source: int
@@ -56,8 +56,8 @@ class Place(NamedTuple):
 class Block(NamedTuple):
     """Runs in packed form: all the runs between two places."""
 
-    begin: Place
-    end: Place
+    begin: OffsetPair
+    end: OffsetPair
     packed: bytes
 
 
@@ -74,7 +74,7 @@ class OffsetMap:
 
     __slots__ = ("_beyond", "_blocks", "_open", "_open_begin", "_unpacked", "begin", "end")
 
-    def __init__(self, begin: Place) -> None:
+    def __init__(self, begin: OffsetPair) -> None:
         self.begin = begin
         self.end = begin
         self._blocks: list[Block] = []
@@ -84,7 +84,7 @@ class OffsetMap:
         self._unpacked: tuple[Block, list[Run]] | None = None
 
     @classmethod
-    def of(cls, begin: Place, runs: Iterable[Run]) -> Self:
+    def of(cls, begin: OffsetPair, runs: Iterable[Run]) -> Self:
         """Return the map made of some runs, in order."""
         made = cls(begin)
         for run in runs:
@@ -103,7 +103,7 @@ class OffsetMap:
             raise BugError(f"run {run} follows {self.end} in an offset map")
         if run.length:
             self._append(run)
-        self.end = Place(run.source_end, run.target_end)
+        self.end = OffsetPair(run.source_end, run.target_end)
 
     def _append(self, run: Run) -> None:
         last = self._open[-1] if self._open else None
@@ -116,13 +116,13 @@ class OffsetMap:
             self._open = []
         self._open.append(run)
 
-    def pass_over(self, place: Place) -> None:
+    def pass_over(self, place: OffsetPair) -> None:
         """Move the end over offsets without copies: source offsets left out, or the target's own markers."""
         if place.source < self.end.source or place.target < self.end.target:
             raise BugError(f"place {place} lies below {self.end} in an offset map")
         self.end = place
 
-    def go_straight(self, place: Place) -> None:
+    def go_straight(self, place: OffsetPair) -> None:
         """Add everything before a place as copied with the last difference, as far as both logs allow."""
         ahead = min(place.source - self.end.source, place.target - self.end.target)
         if ahead > 0:
@@ -130,12 +130,12 @@ class OffsetMap:
 
     def cut(self, target_end: int) -> None:
         """Forget everything at or above a target offset: that log lost its end."""
-        kept = list(self.below(Place(self.end.source, target_end)))
+        kept = list(self.below(OffsetPair(self.end.source, target_end)))
         self._start_over(self.begin)
         for run in kept:
             self.add(run)
 
-    def _start_over(self, begin: Place) -> None:
+    def _start_over(self, begin: OffsetPair) -> None:
         self._blocks, self._open, self._unpacked = [], [], None
         self._open_begin = self.end = self.begin = begin
 
@@ -153,12 +153,12 @@ class OffsetMap:
         return gone
 
     @property
-    def last_run_end(self) -> Place:
+    def last_run_end(self) -> OffsetPair:
         """The place after the last run; `end` may be further on, with nothing copied in between."""
         last = self._open[-1] if self._open else None
-        return Place(last.source_end, last.target_end) if last else self._open_begin
+        return OffsetPair(last.source_end, last.target_end) if last else self._open_begin
 
-    def step_back(self, place: Place) -> None:
+    def step_back(self, place: OffsetPair) -> None:
         """Move the end back to a place at or after the last run's end."""
         if place < self.last_run_end:
             raise BugError(f"place {place} lies within the runs of an offset map, up to {self.last_run_end}")
@@ -178,7 +178,7 @@ class OffsetMap:
             target_end: The target offset up to which certainly nothing more was copied, if that is further on.
         """
         source, target = self.last_run_end
-        return Block(self._open_begin, Place(source, max(target, target_end)), pack(self._open_begin, self._open))
+        return Block(self._open_begin, OffsetPair(source, max(target, target_end)), pack(self._open_begin, self._open))
 
     def restore(self, blocks: Iterable[Block]) -> None:
         """Add stored blocks that connect to this map's end; keep the others, from the first gap on, for `leap`.
@@ -200,10 +200,10 @@ class OffsetMap:
                 if known < run.length:
                     self.add(Run(run.source + known, run.target + known, run.length - known))
             if block.end.target > self.end.target:
-                self.pass_over(Place(max(self.end.source, block.end.source), block.end.target))
+                self.pass_over(OffsetPair(max(self.end.source, block.end.source), block.end.target))
 
     @property
-    def known_beyond(self) -> Place | None:
+    def known_beyond(self) -> OffsetPair | None:
         """The place up to which stored blocks reach that do not connect to this map's end; None for none."""
         return max(block.end for block in self._beyond) if self._beyond else None
 
@@ -235,7 +235,7 @@ class OffsetMap:
             yield from unpack(block)
         yield from self._open
 
-    def below(self, place: Place) -> Iterator[Run]:
+    def below(self, place: OffsetPair) -> Iterator[Run]:
         """Yield the runs below a place in both logs, the last of them cut at the place."""
         for run in self.runs():
             length = min(run.length, place.source - run.source, place.target - run.target)
@@ -289,7 +289,7 @@ class OffsetMap:
 # -- packed ---------------------------------------------------------------------------------------------------------
 
 
-def pack(begin: Place, runs: Iterable[Run]) -> bytes:
+def pack(begin: OffsetPair, runs: Iterable[Run]) -> bytes:
     """Return runs as compressed varints: the gap before each on both sides, and its length."""
     out = bytearray()
     source, target = begin
@@ -307,14 +307,14 @@ def unpack(block: Block) -> list[Run]:
         CorruptRecords: Its bytes are not what `pack` produces, or its runs do not end at its recorded end.
     """
     runs = unpack_runs(block.begin, block.packed)
-    end = Place(runs[-1].source_end, runs[-1].target_end) if runs else block.begin
+    end = OffsetPair(runs[-1].source_end, runs[-1].target_end) if runs else block.begin
     # On the target it may reach further: up to where certainly nothing more was copied.
     if end.source != block.end.source or end.target > block.end.target:
         raise CorruptRecords("a block of an offset map is damaged", why=f"it ends at {end}, not at {block.end}")
     return runs
 
 
-def unpack_runs(begin: Place, packed: bytes) -> list[Run]:
+def unpack_runs(begin: OffsetPair, packed: bytes) -> list[Run]:
     """Return packed runs.
 
     Raises:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.model.batch import MAGIC_V2
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _without(span: tuple[int, int], ranges: Ranges) -> Iterator[Span]:
         yield low, high - low
 
 
-def reading_from(place: Place, given_up: Ranges) -> int:
+def reading_from(place: OffsetPair, given_up: Ranges) -> int:
     """Return the source offset at which to continue reading after a place, skipping what was given up."""
     offset = place.source
     for first, end in given_up:
@@ -133,13 +133,13 @@ class Pairing:
             self._offsets.add(Run(max(source_end, self._offsets.end.source), here, count))
         self._target.clear()
 
-    def place(self, source_end: int) -> Place:
+    def place(self, source_end: int) -> OffsetPair:
         """Return the place of the target's end, once both logs were read.
 
         If the target holds more records than the source has, it lies beyond the source's end by as many.
         """
         if self._target:
-            return Place(source_end + sum(count for _, count in self._target), self._target_end)
-        place = Place(self._offsets.end.source, self._target_end)
+            return OffsetPair(source_end + sum(count for _, count in self._target), self._target_end)
+        place = OffsetPair(self._offsets.end.source, self._target_end)
         self._offsets.pass_over(place)
         return place

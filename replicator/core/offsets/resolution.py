@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.errors import PreflightFailed, UsageError
 from replicator.model.resolution import ALLOWED, FROM_SCRATCH, How, Loss, Resolution
 from replicator.model.states import Reason
@@ -45,14 +45,14 @@ _REMAPPED = frozenset({Reason.OVERTAKEN_BY_RETENTION, Reason.TARGET_RECREATED})
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ResolutionSnapshot:
     """One partition as it is now. Offsets are next records; None if a topic does not exist.
 
     Attributes:
         partition: Its number.
         reason: Why it is stopped; None if it is not.
         place: The place of the target's end as far as is recorded; None if nothing tells.
-        found: Place proven for `accept`: by comparing records, or by our own last batch.
+        found: The place proven for `accept`: by comparing records, or by our own last batch.
         unproven: Why there is no such place, if one was searched for; empty if nothing speaks against continuing.
         equal_from: Target offset from which both logs were found equal, offset for offset, up to `found`; None if that
             was not checked.
@@ -69,8 +69,8 @@ class Facts:
     source_end: int | None = None
     target_start: int | None = None
     target_end: int | None = None
-    place: Place | None = None
-    found: Place | None = None
+    place: OffsetPair | None = None
+    found: OffsetPair | None = None
     unproven: str = ""
     equal_from: int | None = None
     batch: tuple[int, int] | None = None
@@ -94,7 +94,7 @@ class GoOn:
     """Continue at a place; the target is no longer compared below it, except for what was found equal."""
 
     partition: int
-    place: Place
+    place: OffsetPair
     mapped: bool
     equal_from: int | None = None
 
@@ -202,7 +202,7 @@ def _sentence(step: Step, topic: str) -> str:
 
 
 def plan_resolution(
-    topic: str, how: How, facts: Sequence[Facts], *, others_write: bool = False, owner: str = ""
+    topic: str, how: How, facts: Sequence[ResolutionSnapshot], *, others_write: bool = False, owner: str = ""
 ) -> Plan | None:
     """Return what `how` does about the faults of a mirror; None if no partition is stopped.
 
@@ -253,7 +253,7 @@ def _check(topic: str, reason: Reason, how: How, by_reason: Mapping[Reason, froz
         raise UsageError(f"{topic} is stopped with {reason}: --how {how} does not help", next_step=f"use --how {words}")
 
 
-def _remap(one: Facts) -> tuple[Step, list[Loss]]:
+def _remap(one: ResolutionSnapshot) -> tuple[Step, list[Loss]]:
     """Start a new map at the target's end, as the logs no longer tell which records below it are ours."""
     known = one.place.source if one.place is not None and one.reason is not Reason.TARGET_RECREATED else 0
     start = one.source_start or 0
@@ -262,10 +262,10 @@ def _remap(one: Facts) -> tuple[Step, list[Loss]]:
         text = "the source's records, deleted by retention before they were copied"
         losses.append(Loss(one.partition, known, start, text))
     losses.append(Loss(one.partition, max(known, start), one.source_end or start, _TWICE))
-    return GoOn(one.partition, Place(max(known, start), one.target_end or 0), mapped=True), losses
+    return GoOn(one.partition, OffsetPair(max(known, start), one.target_end or 0), mapped=True), losses
 
 
-def _lost_by_recreation(one: Facts) -> list[Loss]:
+def _lost_by_recreation(one: ResolutionSnapshot) -> list[Loss]:
     """Return what only the target holds, as far as the logs tell: all of it if they may hold different records."""
     if one.target_start is None or one.target_end is None:
         return []
@@ -287,7 +287,7 @@ def _lost_by_recreation(one: Facts) -> list[Loss]:
     return losses
 
 
-def _skip(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
+def _skip(topic: str, one: ResolutionSnapshot) -> tuple[Step, list[Loss]]:
     where = f"{topic}-{one.partition}"
     if one.reason is Reason.OVERTAKEN_BY_RETENTION:
         if one.place is None or one.source_start is None:
@@ -324,7 +324,7 @@ def _skip(topic: str, one: Facts) -> tuple[Step, list[Loss]]:
     return GiveUp(one.partition, first, end), [Loss(one.partition, first, end, text)]
 
 
-def _accept(topic: str, one: Facts, *, others_write: bool) -> tuple[Step, list[Loss]]:
+def _accept(topic: str, one: ResolutionSnapshot, *, others_write: bool) -> tuple[Step, list[Loss]]:
     if one.reason in {Reason.RECORD_TOO_LARGE, Reason.BATCH_TOO_LARGE}:
         return Retry(one.partition), []
     if one.reason is Reason.TOMBSTONES_MAY_BE_LOST:
@@ -344,11 +344,11 @@ def _accept(topic: str, one: Facts, *, others_write: bool) -> tuple[Step, list[L
     return GoOn(one.partition, found, mapped, None if mapped else one.equal_from), _kept(one, found)
 
 
-def _found(where: str, one: Facts, *, others_write: bool) -> Place:
+def _found(where: str, one: ResolutionSnapshot, *, others_write: bool) -> OffsetPair:
     if one.found is not None:
         return one.found
     if one.reason is Reason.SOURCE_RECREATED and not one.unproven:
-        return Place(one.source_start or 0, one.target_end or 0)
+        return OffsetPair(one.source_start or 0, one.target_end or 0)
     if one.reason is Reason.CONTENT_MISMATCH and one.place is not None and one.place.source <= (one.source_end or 0):
         return one.place
     raise PreflightFailed(
@@ -361,7 +361,7 @@ def _found(where: str, one: Facts, *, others_write: bool) -> Place:
     )
 
 
-def _kept(one: Facts, found: Place) -> list[Loss]:
+def _kept(one: ResolutionSnapshot, found: OffsetPair) -> list[Loss]:
     """Return what stays on the target although the source has no such records there."""
     first = one.target_start or 0
     if one.reason is Reason.SOURCE_TRUNCATED and one.place is not None:

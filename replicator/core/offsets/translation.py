@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from replicator.core.offsets.map_view import MapView
-from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.model.translation import TranslationState
 
 _SOURCE, _TARGET = 0, 1
@@ -46,19 +46,19 @@ class Known:
 
     offsets: OffsetMap | None
     mapped: bool
-    end: Place
+    end: OffsetPair
     source_start: int
     target_start: int
 
     @property
-    def proven_end(self) -> Place:
+    def proven_end(self) -> OffsetPair:
         """The last place that can be translated: it is copied and in the map."""
         if self.offsets is None:
-            return Place(*[min(self.end)] * 2)
+            return OffsetPair(*[min(self.end)] * 2)
         known = self.offsets.end
         straight = 0 if self.mapped else min(self.end.source - known.source, self.end.target - known.target)
         if straight > 0:
-            return Place(known.source + straight, known.target + straight)
+            return OffsetPair(known.source + straight, known.target + straight)
         return min(self.end, known)
 
 

@@ -98,7 +98,7 @@ UNKNOWN_HELP = "let a daemon of that version continue it: start one, or upgrade 
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class SwitchFacts:
     """What the executor sees apart from the journal.
 
     Attributes:
@@ -183,7 +183,7 @@ def kept_locks(journal: Journal) -> frozenset[str]:
     return ours if journal.outcome is Outcome.ABORTED and journal.verb is Verb.FAILBACK else frozenset()
 
 
-def next_step(journal: Journal, facts: Facts) -> do.Step:
+def next_step(journal: Journal, facts: SwitchFacts) -> do.Step:
     """Return what to do next. It depends only on the journal, apart from the time and unsolicited events."""
     if journal.unknown_words:
         return do.Nothing(journal.outcome)
@@ -203,7 +203,7 @@ def next_step(journal: Journal, facts: Facts) -> do.Step:
     return _STEPS[name](journal)
 
 
-def _after_the_end(journal: Journal, facts: Facts) -> do.Step:
+def _after_the_end(journal: Journal, facts: SwitchFacts) -> do.Step:
     """Return what may be left once a switch has ended: locks of a late executor, and the source after a failover."""
     # After the way back the locks belong to the copy: if they went before its markers, offsets would differ.
     undone = journal.outcome is Outcome.FAILED_FORWARD and journal.is_copy
@@ -230,7 +230,7 @@ def _opening(journal: Journal) -> bool:
     return journal.decision is Decision.FORWARD or journal.verb is Verb.FAILOVER
 
 
-def _ends_because(journal: Journal, facts: Facts) -> str:
+def _ends_because(journal: Journal, facts: SwitchFacts) -> str:
     """Return why a switch undoes itself; empty while it goes on."""
     if journal.verb is Verb.FAILBACK:
         # Whatever it has done is on the cluster that is gone; the target is the open side and stays open.

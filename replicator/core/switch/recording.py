@@ -9,7 +9,7 @@ from typing import Any
 from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.core.switch.helps import command, source_was_written_to, status_command
-from replicator.core.switch.machine import ENDS, Facts, next_name, next_step, path_of
+from replicator.core.switch.machine import ENDS, SwitchFacts, next_name, next_step, path_of
 from replicator.errors import BugError, Conflict, PreflightFailed
 from replicator.model.switch.journal import Journal
 from replicator.model.switch.terms import Cut, Decision, Direction, Outcome, StepName, StepRecord, Verb
@@ -19,7 +19,7 @@ _TURNED = "the way back was taken"
 
 
 def applied(
-    journal: Journal, step: do.Step, result: got.Result, *, revision: int, facts: Facts, executor: str = ""
+    journal: Journal, step: do.Step, result: got.Result, *, revision: int, facts: SwitchFacts, executor: str = ""
 ) -> Journal:
     """Return the journal after a step; the same one if the step has to be retried.
 
@@ -56,7 +56,7 @@ def turned(journal: Journal, direction: Direction, why: str) -> Journal:
     return replace(journal, direction=direction, reached=None, stopped_by=why)
 
 
-def changed(journal: Journal, facts: Facts, executor: str = "") -> Journal:
+def changed(journal: Journal, facts: SwitchFacts, executor: str = "") -> Journal:
     """Return it one revision further; ended if nothing is left to do."""
     journal = replace(journal, revision=journal.revision + 1, executor=executor or journal.executor)
     if not journal.finished and next_name(journal) is None:
@@ -64,7 +64,7 @@ def changed(journal: Journal, facts: Facts, executor: str = "") -> Journal:
     return journal
 
 
-def _later(journal: Journal, result: got.Result, facts: Facts, executor: str) -> Journal:
+def _later(journal: Journal, result: got.Result, facts: SwitchFacts, executor: str) -> Journal:
     """Return an ended journal with later results. Locks that were placed late and removed leave no trace in it."""
     if isinstance(result, got.TailsFound):
         return changed(replace(journal, cuts=tuple(sorted(result.cuts))), facts, executor)
@@ -73,7 +73,7 @@ def _later(journal: Journal, result: got.Result, facts: Facts, executor: str) ->
     return journal
 
 
-def _turn(journal: Journal, step: do.Step, result: got.Result, facts: Facts) -> Journal | None:
+def _turn(journal: Journal, step: do.Step, result: got.Result, facts: SwitchFacts) -> Journal | None:
     """Return the journal if it goes somewhere other than to the next step, else None."""
     match step, result:
         case do.Preflight(), got.Refused(why):
@@ -105,7 +105,7 @@ def _closed_again(journal: Journal, moved: got.SourceMoved) -> Journal:
     return replace(journal, reached=path[path.index(first) - 1], ends=())
 
 
-def _recorded(journal: Journal, name: StepName, facts: Facts, executor: str) -> Journal:
+def _recorded(journal: Journal, name: StepName, facts: SwitchFacts, executor: str) -> Journal:
     record = StepRecord(name, facts.now_ms, executor)
     history = (*(each for each in journal.history if each.step is not name), record)
     return changed(replace(journal, reached=name, history=history), facts, executor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from replicator.core.switch.helps import after_the_end, command, instead_of_abort, status_command
-from replicator.core.switch.machine import NO_RETURN, Facts, check_known, confirmation_digest, may_be_undone
+from replicator.core.switch.machine import NO_RETURN, SwitchFacts, check_known, confirmation_digest, may_be_undone
 from replicator.core.switch.recording import changed, turned
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.switch.journal import Journal
@@ -41,7 +41,7 @@ def escalated(running: Journal, order: Order, now_ms: int) -> Journal:
     )
     done = [step for step in BOTH_PATHS if running.did(step)] if running.direction is Direction.FORWARD else []
     # Once the target is open, only the reverse flow was missing, and that needs the source.
-    return changed(replace(taken, reached=done[-1] if done else None), Facts(now_ms))
+    return changed(replace(taken, reached=done[-1] if done else None), SwitchFacts(now_ms))
 
 
 def aborted(journal: Journal, why: str, now_ms: int) -> Journal:
@@ -61,7 +61,7 @@ def aborted(journal: Journal, why: str, now_ms: int) -> Journal:
             why=f"{NO_RETURN[journal.verb]} was recorded, and what follows it cannot be undone",
             next_step=instead_of_abort(journal),
         )
-    return changed(turned(journal, Direction.ABORTING, why), Facts(now_ms))
+    return changed(turned(journal, Direction.ABORTING, why), SwitchFacts(now_ms))
 
 
 def way_back(copy: Journal, why: str) -> Journal:

@@ -12,7 +12,7 @@ from replicator.errors import Conflict
 from replicator.model.units import format_age
 
 
-class Standing(enum.StrEnum):
+class OwnerState(enum.StrEnum):
     """What the flow that owns a topic does with it."""
 
     COPIES = "copies"
@@ -30,7 +30,7 @@ class Owner:
         name: The flow's name.
         source: Alias of its source.
         source_id: Cluster id of its source.
-        standing: What it does with the topic.
+        state: What it does with the topic.
         same_name: Whether it has the asking flow's name: then that flow had another source before.
         same_source: Whether it copies from the asking flow's source cluster: perhaps the flow was renamed.
         source_topic: The topic of its source that it copies, or copied, to the target topic.
@@ -40,7 +40,7 @@ class Owner:
     name: str
     source: str
     source_id: str
-    standing: Standing
+    state: OwnerState
     same_name: bool = False
     same_source: bool = False
     source_topic: str = ""
@@ -65,12 +65,12 @@ class Owner:
                 "replaced, or another site uses the name"
             )
         what = {
-            Standing.COPIES: f"{topic} is a mirror of {self}",
-            Standing.SWITCHES: f"{topic} is a mirror of {self}, a switch of which is under way",
-            Standing.OPEN: f"{topic} was a mirror of {self}, whose target was opened: applications may write to it",
-            Standing.REMOVED: f"{topic} was a mirror of {self}",
-        }[self.standing]
-        renamed = self.same_source and self.standing is Standing.COPIES
+            OwnerState.COPIES: f"{topic} is a mirror of {self}",
+            OwnerState.SWITCHES: f"{topic} is a mirror of {self}, a switch of which is under way",
+            OwnerState.OPEN: f"{topic} was a mirror of {self}, whose target was opened: applications may write to it",
+            OwnerState.REMOVED: f"{topic} was a mirror of {self}",
+        }[self.state]
+        renamed = self.same_source and self.state is OwnerState.COPIES
         return f"{what}; was that flow renamed?" if renamed else what
 
     def next_step(self, flow: str) -> str:
@@ -80,9 +80,9 @@ class Owner:
             flow: Name of the asking flow.
         """
         accept = f"`replicator mirror resolve {flow} TOPIC --how accept`"
-        if self.standing is Standing.SWITCHES:
+        if self.state is OwnerState.SWITCHES:
             return f"wait for it (`replicator switch status {self.name}`)"
-        if self.standing is not Standing.COPIES:
+        if self.state is not OwnerState.COPIES:
             return f"{accept} adopts it; or exclude it here, or mirror it under another name (rename)"
         keep = "to keep both, exclude it here, or mirror it under another name (rename)"
         adopt = f"once no daemon runs that flow any more, {accept} adopts it with its offset map"
@@ -101,7 +101,7 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class OwnerLiveness:
     """What a flow's daemons show.
 
     Attributes:
@@ -115,7 +115,7 @@ class Seen:
     silence_seconds: float
 
 
-def check_adoption(owner: Owner, seen: Seen, topic: str) -> None:
+def check_adoption(owner: Owner, seen: OwnerLiveness, topic: str) -> None:
     """Return if a topic may be taken from the flow that owns it.
 
     An active flow would go on writing; it cannot be stopped from here.
@@ -123,13 +123,13 @@ def check_adoption(owner: Owner, seen: Seen, topic: str) -> None:
     Raises:
         Conflict: That flow is active, or may be.
     """
-    if owner.standing is Standing.SWITCHES:
+    if owner.state is OwnerState.SWITCHES:
         raise Conflict(
             f"{topic} cannot be taken from {owner}",
             why="a switch of that flow is under way",
             next_step=f"replicator switch status {owner.name}",
         )
-    if owner.standing is not Standing.COPIES or not seen.signs:
+    if owner.state is not OwnerState.COPIES or not seen.signs:
         return
     left = seen.silence_seconds - seen.quiet_seconds
     if left <= 0:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ObservedClaim:
     """A claim as last seen. `renewal` counts signs of life; `since` is when this pair was first seen (monotonic)."""
 
     number: int
@@ -22,7 +22,7 @@ class Seen:
     since: float
 
 
-class Move(enum.Enum):
+class ClaimAction(enum.Enum):
     """What to do now."""
 
     TAKE = "take"
@@ -43,7 +43,9 @@ class Timing:
         return (self.ttl_seconds - self.margin_seconds) / 4
 
 
-def next_move(seen: Seen | None, me: str, now: float, timing: Timing, known_dead: str | None = None) -> Move:
+def next_action(
+    seen: ObservedClaim | None, me: str, now: float, timing: Timing, known_dead: str | None = None
+) -> ClaimAction:
     """Return what this daemon does about the claim.
 
     Args:
@@ -54,13 +56,13 @@ def next_move(seen: Seen | None, me: str, now: float, timing: Timing, known_dead
         known_dead: A daemon that is known to have ended; its writes may still arrive (`effective_from`).
     """
     if seen is None or seen.released or seen.holder == known_dead:
-        return Move.TAKE
+        return ClaimAction.TAKE
     if seen.holder == me:
-        return Move.RENEW
-    return Move.TAKE if now - seen.since >= timing.ttl_seconds else Move.WATCH
+        return ClaimAction.RENEW
+    return ClaimAction.TAKE if now - seen.since >= timing.ttl_seconds else ClaimAction.WATCH
 
 
-def effective_from(seen: Seen | None, taken_at: float, doubt_seconds: float) -> float:
+def effective_from(seen: ObservedClaim | None, taken_at: float, doubt_seconds: float) -> float:
     """Return when unguarded work may begin after taking over from `seen`.
 
     A claim that was given back had nothing outstanding. Otherwise a write of the earlier holder may still arrive

@@ -24,7 +24,7 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ShardView:
     """What a daemon knows about one shard.
 
     Attributes:
@@ -52,7 +52,7 @@ class View:
     claim_holder: str | None
 
 
-class Move(enum.Enum):
+class ShardAction(enum.Enum):
     """What to do with a shard now."""
 
     BEGIN = "begin"
@@ -65,27 +65,27 @@ class Move(enum.Enum):
     IDLE = "idle"
 
 
-def next_move(view: View) -> Move:
+def next_action(view: ShardView) -> ShardAction:
     """Return what to do with a shard."""
     if view.works:
         return _active(view)
     # A lease that is not above everything seen comes from a coordinator whose store was lost or restored.
     if view.epoch <= view.floor or view.taken_away or view.expired:
-        return Move.IDLE
+        return ShardAction.IDLE
     if any(not sign.yields or sign.epoch >= view.epoch for sign in view.others) or _outranked(view):
-        return Move.WAIT
-    return Move.BEGIN
+        return ShardAction.WAIT
+    return ShardAction.BEGIN
 
 
-def _active(view: View) -> Move:
+def _active(view: ShardView) -> ShardAction:
     if any(sign.epoch > view.epoch for sign in view.others) or _outranked(view):
-        return Move.STOP
+        return ShardAction.STOP
     if view.expired and view.stops_on_loss:
-        return Move.STOP
-    return Move.YIELD if view.taken_away else Move.GO_ON
+        return ShardAction.STOP
+    return ShardAction.YIELD if view.taken_away else ShardAction.GO_ON
 
 
-def _outranked(view: View) -> bool:
+def _outranked(view: ShardView) -> bool:
     """Return whether a working daemon took a claim under a lease that is not older than ours.
 
     Two leases of one epoch come from a coordinator whose store was restored from an old copy: the claim decides.

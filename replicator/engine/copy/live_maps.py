@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from replicator.aio.turns import Turns
 from replicator.core.copy.attach_facts import Mapping
 from replicator.core.copy.track import Track
-from replicator.core.offsets.offset_map import Block, OffsetMap, Place, pack, unpack_runs
+from replicator.core.offsets.offset_map import Block, OffsetMap, OffsetPair, pack, unpack_runs
 from replicator.engine.state import records as state
 from replicator.engine.state.damage import read_record
 from replicator.obs.logs import get_logger
@@ -240,11 +240,11 @@ class _Written(NamedTuple):
 
     number: int
     block: int
-    sealed: Place
-    end: Place
+    sealed: OffsetPair
+    end: OffsetPair
 
 
-def mapping_of(slot: Slot, target_end: int, place: Place | None, tail_offset: int | None) -> Mapping | None:
+def mapping_of(slot: Slot, target_end: int, place: OffsetPair | None, tail_offset: int | None) -> Mapping | None:
     """Return what the attach has to know about a partition's map; None if it has no map."""
     track = slot.copy.track
     if track is None:
@@ -259,7 +259,7 @@ def mapping_of(slot: Slot, target_end: int, place: Place | None, tail_offset: in
         return Mapping(place, mapped=True, judged_from=slot.mapping.judged_from, tail_source=found)
     if target_end < track.offsets.begin.target:
         return Mapping(None, mapped=False, judged_from=slot.mapping.judged_from)
-    straight = Place(track.offsets.straight_to_source(target_end), target_end)
+    straight = OffsetPair(track.offsets.straight_to_source(target_end), target_end)
     found = track.offsets.straight_to_source(tail_offset) if tail_offset is not None else None
     return Mapping(
         straight, mapped=False, judged_from=slot.mapping.judged_from, tail_source=found, compared_from=compared_from
@@ -272,7 +272,7 @@ def stepped_back(slot: Slot, mapping: Mapping, target_end: int) -> Mapping:
     if track is None:
         return mapping
     track.forget_skips()
-    return replace(mapping, place=Place(track.sure.source, target_end))
+    return replace(mapping, place=OffsetPair(track.sure.source, target_end))
 
 
 def last_source(slot: Slot, mapping: Mapping, target_start: int) -> int:
@@ -296,12 +296,12 @@ def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
     place = remap.place
     if remap.fresh:
         return offset_block(OffsetMap(place), place)
-    offsets = OffsetMap(Place(0, 0))
+    offsets = OffsetMap(OffsetPair(0, 0))
     if track is not None:
         known = track.offsets
         # Cut on the source's side only: a run beyond the place on the target is a contradiction, and `pass_over`
         # raises over it.
-        offsets = OffsetMap.of(known.begin, known.below(Place(place.source, known.end.target)))
+        offsets = OffsetMap.of(known.begin, known.below(OffsetPair(place.source, known.end.target)))
         if known.end.source <= place.source:
             offsets.pass_over(known.end)
     if track is None or not track.mapped:
@@ -310,7 +310,7 @@ def _continued(track: Track | None, remap: Remap) -> pb.OffsetBlock:
     return offset_block(offsets, place)
 
 
-def offset_block(offsets: OffsetMap, place: Place) -> pb.OffsetBlock:
+def offset_block(offsets: OffsetMap, place: OffsetPair) -> pb.OffsetBlock:
     """Return a map up to a place, in the form in which it is recorded."""
     begin = offsets.begin
     return pb.OffsetBlock(
@@ -349,7 +349,7 @@ def given_up_of(record: pb.MirrorRecord, number: int) -> tuple[tuple[int, int], 
 
 def restored(base: pb.OffsetBlock) -> OffsetMap:
     """Return the map that a mirror record holds."""
-    begin, end = Place(base.source_begin, base.target_begin), Place(base.source_end, base.target_end)
+    begin, end = OffsetPair(base.source_begin, base.target_begin), OffsetPair(base.source_end, base.target_end)
     offsets = OffsetMap.of(begin, unpack_runs(begin, base.runs))
     offsets.pass_over(end)
     return offsets
@@ -365,7 +365,9 @@ def _recorded_blocks(
 
 def _block(record: pb.OffsetBlock) -> Block:
     return Block(
-        Place(record.source_begin, record.target_begin), Place(record.source_end, record.target_end), record.runs
+        OffsetPair(record.source_begin, record.target_begin),
+        OffsetPair(record.source_end, record.target_end),
+        record.runs,
     )
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from replicator.engine.flow.picture import FlowPicture
     from replicator.engine.flow.run_state import RunState
     from replicator.engine.state.log import Change
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
     from replicator.model.acl import Rule
     from replicator.model.forget import Forgotten
     from replicator.model.groups import GroupStatus
@@ -89,7 +89,9 @@ class Operations:
         """Open the closed source again after its target was lost (`way_back_of`)."""
         await self._inputs.source.open()
         self._inputs.between.check_noted_source()
-        return await way_back_of(self._site(StateLog(self._inputs.target), ""), self._inputs.between.target_id(), why)
+        return await way_back_of(
+            self._switch_context(StateLog(self._inputs.target), ""), self._inputs.between.target_id(), why
+        )
 
     async def rehearse(self) -> Report:
         """Check whether the flow could be switched over (`ControlPort.rehearse`)."""
@@ -250,16 +252,16 @@ class Operations:
                 why=self._run_state.problem or "",
                 next_step="replicator flow status",
             )
-        site = self._site(self._run_state.log(), uid)
+        context = self._switch_context(self._run_state.log(), uid)
         selected = selection.matches(self._inputs.flow.topics, topic)
         there: bool | None = None
         if selected:
             with contextlib.suppress(KafkaError):  # then it stays None: not known
-                await site.reach_source()
+                await context.reach_source()
                 there = not await self._inputs.source.gone([topic])
         return await forget_mirror(
             self._run_state.log(), (self._inputs.flow.name, uid), topic, selected=selected, there=there, dry_run=dry_run
         )
 
-    def _site(self, state_log: StateLog, uid: str) -> Site:
-        return self._run_state.site(state_log, uid, self._picture.copying)
+    def _switch_context(self, state_log: StateLog, uid: str) -> SwitchContext:
+        return self._run_state.switch_context(state_log, uid, self._picture.copying)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicator.engine.switch.context import Site
+from replicator.engine.switch.context import SwitchContext
 from replicator.errors import BugError, ReplicatorError
 from replicator.rpc.peers import Asked
 
@@ -88,11 +88,11 @@ class RunState:
         """Note that the flow waits for nothing any more."""
         self.problem = self.found.wrong_cluster = None
 
-    def site(self, state_log: StateLog, uid: str, copying: Callable[[], Copying | None]) -> Site:
+    def switch_context(self, state_log: StateLog, uid: str, copying: Callable[[], Copying | None]) -> SwitchContext:
         """Return the context in which its switches are carried out."""
         inputs = self.inputs
         inputs.between.hold_source(state_log.records, uid)
-        return Site(
+        return SwitchContext(
             inputs.flow,
             inputs.reverse,
             inputs.source,

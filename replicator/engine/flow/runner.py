@@ -25,7 +25,7 @@ from replicator.engine.flow.watcher import PumpWatcher
 from replicator.engine.state import records as state
 from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership.identity import agree_on_shards, ensure_state_topic, establish
-from replicator.engine.switch.context import Site
+from replicator.engine.switch.context import SwitchContext
 from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.verify.continuous import verify_continuously
 from replicator.errors import BugError, Conflict, KafkaError, ReplicatorError, TimedOut, WrongCluster
@@ -91,8 +91,8 @@ class FlowRunner:
         """Why it ended without being stopped; None while it runs."""
         return self._run_state.ended_because
 
-    def _site(self, state_log: StateLog, uid: str) -> Site:
-        return self._run_state.site(state_log, uid, self.picture.copying)
+    def _switch_context(self, state_log: StateLog, uid: str) -> SwitchContext:
+        return self._run_state.switch_context(state_log, uid, self.picture.copying)
 
     def _background_work(self) -> BackgroundWork:
         if self._background is None:
@@ -196,7 +196,7 @@ class FlowRunner:
                 seen, uid = now, self._run_state.uid
             if uid is None:
                 await asyncio.sleep(_UID_SECONDS)
-        self._run_state.switches = SwitchKeeper(self._site(self._run_state.log(), uid))
+        self._run_state.switches = SwitchKeeper(self._switch_context(self._run_state.log(), uid))
         await self._run_state.switches.run()
 
     async def _copy(self) -> None:
@@ -230,7 +230,7 @@ class FlowRunner:
         inputs.between.check_source(state_log.records)
         known = run_state.uid
         if known is not None:
-            await run_state.found.look_at_role(self._site(state_log, known))
+            await run_state.found.look_at_role(self._switch_context(state_log, known))
         identity = await establish(
             self.flow,
             inputs.source.cluster_id or "",
@@ -242,7 +242,7 @@ class FlowRunner:
         await agree_on_shards(self.flow, identity.uid, inputs.target, state_log, silence, self._report_waiting)
         parts = self._assemble(identity, state_log)
         inputs.between.note()
-        await run_state.found.look_at_switches(self._site(state_log, identity.uid))
+        await run_state.found.look_at_switches(self._switch_context(state_log, identity.uid))
         run_state.parts = parts
         state_log.listen(self._following.record)
         self._following.desired()

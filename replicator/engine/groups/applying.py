@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
-from replicator.core.groups.sync import Facts, Reading, Translated, Verdict, decide, recorded
+from replicator.core.groups.sync import GroupSyncFacts, Reading, TranslatedCommit, Verdict, decide, recorded
 from replicator.core.topics.ownership import recorded_commits
 from replicator.core.topics.selection import matches_group
-from replicator.engine.groups.places import MirrorNames, places_of
+from replicator.engine.groups.places import MirrorNames, translate_commits
 from replicator.engine.groups.sides import GroupSide, SideView, other_kind
 from replicator.engine.state.groups import GroupRecords
 from replicator.errors import Conflict
@@ -96,7 +96,7 @@ class GroupWriter:
         Raises:
             KafkaError: The target cannot be asked, or the intended writes could not be recorded.
         """
-        places = await places_of(self._positions, mirrors, reading.commits)
+        translated = await translate_commits(self._positions, mirrors, reading.commits)
         await self.records.read_to_end()
         kinds = self.known() | dict(reading.kinds)
         here = await self._target.look(kinds)
@@ -108,7 +108,7 @@ class GroupWriter:
             targets = names.partitions(reading.commits.get(name, {}), self.records.groups.get(name, {}))
             applied.targets[name] = targets
             applied.verdicts[name] = self._decide(
-                name, kind, reading, targets, places, here, now_ms=now_ms, clamp=clamp
+                name, kind, reading, targets, translated, here, now_ms=now_ms, clamp=clamp
             )
             await turns.give()
         if forced or self._may_write():
@@ -125,7 +125,7 @@ class GroupWriter:
         kind: GroupKind,
         reading: Reading,
         targets: Mapping[TopicPartition, TopicPartition],
-        places: Mapping[tuple[TopicPartition, int], Translated],
+        translated: Mapping[tuple[TopicPartition, int], TranslatedCommit],
         here: SideView,
         *,
         now_ms: int,
@@ -139,7 +139,7 @@ class GroupWriter:
         verdicts: dict[TopicPartition, Verdict] = {}
         for source, there in targets.items():
             commit = commits.get(source)
-            place = places.get((source, commit.offset)) if commit is not None else None
+            one = translated.get((source, commit.offset)) if commit is not None else None
             if name in self.records.damaged:
                 verdicts[source] = Verdict(GroupState.REFUSED, detail=self.records.damaged[name].with_next_step())
             elif commit is not None and name in here.refusals:
@@ -149,7 +149,7 @@ class GroupWriter:
                 detail = f"a {listed.kind} group has this name on the target" if listed is not None else None
                 verdicts[source] = Verdict(GroupState.UNSUPPORTED, detail=detail)
             else:
-                facts = Facts(commit, place, target.get(there), ours.get(there))
+                facts = GroupSyncFacts(commit, one, target.get(there), ours.get(there))
                 active = listed is not None and listed.is_active
                 verdicts[source] = decide(facts, active=active, now_ms=now_ms, clamp=clamp)
         return verdicts

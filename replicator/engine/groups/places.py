@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
-from replicator.core.groups.sync import Translated
+from replicator.core.groups.sync import TranslatedCommit
 from replicator.model.names import TopicPartition
 from replicator.model.translation import OffsetQuestion, TranslationState
 
@@ -44,15 +44,15 @@ class MirrorNames:
         return found
 
 
-Places = dict[tuple[TopicPartition, int], Translated]
+TranslatedCommits = dict[tuple[TopicPartition, int], TranslatedCommit]
 
 
-async def places_of(
+async def translate_commits(
     positions: Positions,
     mirrors: Mapping[str, MirrorName],
     commits: Mapping[str, Mapping[TopicPartition, Committed]],
-) -> Places:
-    """Return the place of each offset that any group has committed for these topics; each is asked for once.
+) -> TranslatedCommits:
+    """Translate each offset that any group has committed for these topics; each is asked for once.
 
     Raises:
         CorruptRecords: A map is damaged.
@@ -65,25 +65,25 @@ async def places_of(
         }
         await turns.give()
     asked = [at for at in wanted if at[0].partition < mirrors[at[0].topic].partitions]
-    places = await _ask(positions, asked)
-    # For an offset beyond what is copied: the place of the replicated end, the last offset that has one.
-    beyond = {at: (at[0], at[1] - place.beyond) for at, place in places.items() if place.beyond}
+    translated = await _ask(positions, asked)
+    # For an offset beyond what is copied: the translation of the replicated end, the last offset that has one.
+    beyond = {at: (at[0], at[1] - one.beyond) for at, one in translated.items() if one.beyond}
     ends = await _ask(positions, dict.fromkeys(beyond.values()))
     for at, end in beyond.items():
-        places[at] = places[at]._replace(end_offset=ends[end].offset)
-    none_yet = Translated(TranslationState.NOT_ATTACHED, None, detail="the flow does not copy this partition yet")
-    return {at: places.get(at, none_yet) for at in wanted}
+        translated[at] = translated[at]._replace(end_offset=ends[end].offset)
+    none_yet = TranslatedCommit(TranslationState.NOT_ATTACHED, None, detail="the flow does not copy this partition yet")
+    return {at: translated.get(at, none_yet) for at in wanted}
 
 
-async def _ask(positions: Positions, asked: Iterable[tuple[TopicPartition, int]]) -> Places:
+async def _ask(positions: Positions, asked: Iterable[tuple[TopicPartition, int]]) -> TranslatedCommits:
     questions = [OffsetQuestion(*where, offset) for where, offset in asked]
     if not questions:
         return {}
-    found: Places = {}
+    found: TranslatedCommits = {}
     answers = await positions.translate(questions)
     turns = Turns()
     for question, answer in zip(questions, answers, strict=True):
-        found[TopicPartition(question.topic, question.partition), question.offset] = Translated(
+        found[TopicPartition(question.topic, question.partition), question.offset] = TranslatedCommit(
             answer.state,
             answer.target_offset,
             beyond=answer.behind_records or 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.core.offsets.translation import Known
 from replicator.core.offsets.translation import translate as to_target
 from replicator.engine.copy.live_maps import recorded_map
@@ -108,7 +108,7 @@ class PumpPositions:
                 found[where] = f"copied up to {place.source} of {end}" + (f" ({reason})" if reason is not None else "")
         return found
 
-    def _place_elsewhere(self, where: TopicPartition) -> Place | None:
+    def _place_elsewhere(self, where: TopicPartition) -> OffsetPair | None:
         mirror = self._sync.mirrors.get(where.topic)
         return self._elsewhere.place(where) if mirror is not None and mirror.fault is None else None
 
@@ -173,16 +173,16 @@ class CopiedElsewhere:
         self._uid = uid
         self._keys = [state.source_end_key(uid, shard) for shard in range(shards)]
         self._raw: dict[bytes, bytes] = {}
-        self._places: dict[bytes, dict[tuple[str, int], Place]] = {}
+        self._places: dict[bytes, dict[tuple[str, int], OffsetPair]] = {}
 
-    def place(self, where: TopicPartition) -> Place | None:
+    def place(self, where: TopicPartition) -> OffsetPair | None:
         """Return the last place that was recorded as copied for a partition."""
         for key in self._keys:
             raw = self._log.records.get(key)
             if raw is not None and raw is not self._raw.get(key):  # a thousand partitions parse it once
                 self._raw[key] = raw
                 self._places[key] = {
-                    (one.topic, one.partition): Place(one.copied, one.copied_target)
+                    (one.topic, one.partition): OffsetPair(one.copied, one.copied_target)
                     for one in state.source_end_block(self._log.records, key).entries
                     if one.HasField("copied")
                 }

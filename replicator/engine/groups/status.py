@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from replicator.core.groups.sync import Translated, Verdict, reread, worst
+from replicator.core.groups.sync import TranslatedCommit, Verdict, reread, worst
 from replicator.engine.groups.sides import SideView
 from replicator.model.groups import Committed, GroupKind, GroupOutcome, GroupPartition, GroupState, GroupStatus
 from replicator.model.names import TopicPartition
@@ -19,7 +19,7 @@ _OURS = frozenset({GroupState.IN_STEP, GroupState.WAITING, GroupState.GONE_ON_SO
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class GroupSnapshot:
     """What is known about one group. Partitions are the source's, mapped to their names on the target.
 
     Attributes:
@@ -72,17 +72,17 @@ class Sides:
     Attributes:
         there: The source.
         here: The target.
-        places: The target places of the source's commits.
+        translated: The translations of the source's commits.
         waits_for: What all groups wait for; None for nothing.
     """
 
     there: SideView = field(default_factory=SideView)
     here: SideView = field(default_factory=SideView)
-    places: Mapping[tuple[TopicPartition, int], Translated] = field(default_factory=dict)
+    translated: Mapping[tuple[TopicPartition, int], TranslatedCommit] = field(default_factory=dict)
     waits_for: str | None = None
 
 
-def picture(flow: str, name: str, seen: Seen, sides: Sides) -> Picture:
+def picture(flow: str, name: str, seen: GroupSnapshot, sides: Sides) -> Picture:
     """Return the picture of one group."""
     partitions = tuple(_partition(name, source, seen, sides) for source in sorted(seen.partitions))
     refusal = sides.there.refusals.get(name) or sides.here.refusals.get(name)
@@ -106,11 +106,11 @@ def picture(flow: str, name: str, seen: Seen, sides: Sides) -> Picture:
     return Picture(bare, seen.checkpoint, sum(one.cut for one in seen.verdicts.values()))
 
 
-def _partition(name: str, source: TopicPartition, seen: Seen, sides: Sides) -> GroupPartition:
+def _partition(name: str, source: TopicPartition, seen: GroupSnapshot, sides: Sides) -> GroupPartition:
     target = seen.partitions[source]
     commit = sides.there.commits.get(name, {}).get(source)
     stands = sides.here.commits.get(name, {}).get(target)
-    place = sides.places.get((source, commit.offset)) if commit is not None else None
+    translated = sides.translated.get((source, commit.offset)) if commit is not None else None
     state, detail = _state(source, commit, seen, sides)
     return GroupPartition(
         topic=source.topic,
@@ -119,12 +119,14 @@ def _partition(name: str, source: TopicPartition, seen: Seen, sides: Sides) -> G
         state=state,
         source_offset=commit.offset if commit is not None else None,
         target_offset=stands.offset if stands is not None else None,
-        reread_records=reread(place, stands),
+        reread_records=reread(translated, stands),
         detail=detail,
     )
 
 
-def _state(source: TopicPartition, commit: Committed | None, seen: Seen, sides: Sides) -> tuple[GroupState, str | None]:
+def _state(
+    source: TopicPartition, commit: Committed | None, seen: GroupSnapshot, sides: Sides
+) -> tuple[GroupState, str | None]:
     verdict = seen.verdicts.get(source)
     if verdict is None:
         return GroupState.WAITING, sides.waits_for

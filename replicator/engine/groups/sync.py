@@ -22,9 +22,9 @@ from replicator.core.groups.sync import Barrier, Reading
 from replicator.core.status.lag import FRESH_SECONDS
 from replicator.core.topics.selection import matches_group
 from replicator.engine.groups.applying import GroupWriter
-from replicator.engine.groups.places import MirrorNames, places_of
+from replicator.engine.groups.places import MirrorNames, translate_commits
 from replicator.engine.groups.sides import GroupSide, SideView
-from replicator.engine.groups.status import Picture, Seen, Sides, as_last_seen, outcome, picture
+from replicator.engine.groups.status import GroupSnapshot, Picture, Sides, as_last_seen, outcome, picture
 from replicator.engine.logs.bounds import ends_of
 from replicator.engine.state.groups import GroupRecords
 from replicator.errors import KafkaError, ReplicatorError, TimedOut
@@ -249,8 +249,8 @@ class GroupSync:
         records, there = self._writer.records.groups, self._there
         kinds = self._writer.known() | there.kinds
         here = here or await self._target.look(kinds)
-        places = await places_of(self._positions, mirrors, there.commits)
-        sides = Sides(there, here, places, self.problem)
+        translated = await translate_commits(self._positions, mirrors, there.commits)
+        sides = Sides(there, here, translated, self.problem)
         applied, pictures = self._writer.applied, {}
         names = MirrorNames(mirrors)
         turns = Turns()
@@ -259,7 +259,7 @@ class GroupSync:
             partitions = names.partitions(commits, records.get(name, {}))
             # A group of other topics does not concern this flow; one that cannot be read may.
             if partitions or name in there.refusals:
-                seen = Seen(
+                seen = GroupSnapshot(
                     kind,
                     partitions,
                     len([where for where in commits if where not in partitions]),

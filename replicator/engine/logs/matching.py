@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replicator.core.offsets.alike import equal_down_to, place_after, place_without_records
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.reading import records_between
 from replicator.wire.messages import control
@@ -41,7 +41,7 @@ _CANDIDATES_MAX = 5
 class Match:
     """A place, or why there is none; `ambiguous` if there is more than one."""
 
-    place: Place | None
+    place: OffsetPair | None
     why: str = ""
     ambiguous: bool = False
 
@@ -67,13 +67,13 @@ async def common_end(source: Log, target: Log, to_source: Callable[[int], int]) 
     for _ in range(_BACKWARD_STEPS_MAX):
         lower = max(target.start, upper - _BACKWARD_OFFSETS)
         if lower >= upper:
-            return Match(Place(max(source.start, to_source(target.start)), target.end))
+            return Match(OffsetPair(max(source.start, to_source(target.start)), target.end))
         here = [record async for record in _records(target, lower, upper)]
         low, high = max(source.start, to_source(lower)), min(source.end, to_source(upper - 1) + 1)
         there = {record.offset: record.content async for record in _records(source, low, high)} if low < high else {}
         for record in reversed(here):
             if there.get(to_source(record.offset)) == record.content:
-                return Match(await _place_at_end(source, target, Place(to_source(record.offset), record.offset)))
+                return Match(await _place_at_end(source, target, OffsetPair(to_source(record.offset), record.offset)))
         upper = lower
     return Match(None, f"the last {_BACKWARD_OFFSETS * _BACKWARD_STEPS_MAX} offsets hold no equal record on both sides")
 
@@ -95,7 +95,7 @@ async def after_ours(source: Log, target: Log, producer_id: int, to_source: Call
     if source.start <= at < source.end:
         async for record in _records(source, at, at + 1):
             if record.content == last.content:
-                return Match(await _place_at_end(source, target, Place(at, last.offset)))
+                return Match(await _place_at_end(source, target, OffsetPair(at, last.offset)))
     return await _place_of(source, target, ours)
 
 
@@ -144,7 +144,7 @@ async def repeated_start(source: Log, target: Log) -> Match:
                 ambiguous=True,
             )
     if not candidates:
-        return Match(Place(source.start, target.end))
+        return Match(OffsetPair(source.start, target.end))
     runs = [await _run_of_equals(source, target, at) for at in candidates]
     longest = max(length for length, _ in runs)
     last = [place for length, place in runs if length == longest]
@@ -154,15 +154,15 @@ async def repeated_start(source: Log, target: Log) -> Match:
     return Match(await _place_at_end(source, target, last[0]))
 
 
-async def _run_of_equals(source: Log, target: Log, begin: int) -> tuple[int, Place]:
+async def _run_of_equals(source: Log, target: Log, begin: int) -> tuple[int, OffsetPair]:
     """Return how many records both logs hold in step, the source's from its first one, and the place of the last."""
-    length, last = 0, Place(source.start, begin)
+    length, last = 0, OffsetPair(source.start, begin)
     there = _records(source, source.start, source.end)
     async for here in _records(target, begin, target.end):
         record = await anext(there, None)
         if record is None or record.content != here.content or length >= _SEARCHED_RECORDS_MAX:
             break
-        length, last = length + 1, Place(record.offset, here.offset)
+        length, last = length + 1, OffsetPair(record.offset, here.offset)
     await there.aclose()
     return length, last
 
@@ -190,7 +190,7 @@ async def equal_from(source: Log, target: Log, end: int) -> int:
     return upper
 
 
-async def _place_at_end(source: Log, target: Log, last: Place) -> Place:
+async def _place_at_end(source: Log, target: Log, last: OffsetPair) -> OffsetPair:
     """Return the place of the target's end, given the place of a record that is in both logs and the target's last."""
     return place_after(last, target.end, await _next_record(source, last.source + 1))
 
@@ -219,7 +219,7 @@ async def _place_of(source: Log, target: Log, wanted: list[Record]) -> Match:
         if searched >= _SEARCHED_RECORDS_MAX:
             break
     if len(matches) == 1:
-        return Match(await _place_at_end(source, target, Place(matches[0], wanted[-1].offset)))
+        return Match(await _place_at_end(source, target, OffsetPair(matches[0], wanted[-1].offset)))
     if not matches:
         return Match(None, f"its last {len(contents)} records are not on the source in this order")
     return Match(None, f"its last {len(contents)} records occur {len(matches)} times on the source", ambiguous=True)

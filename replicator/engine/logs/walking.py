@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.core.offsets.pairing import Pairing, Ranges, Span, reading_from
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.damage import target_read
@@ -54,7 +54,7 @@ class Walked(NamedTuple):
         last_target: Target offset of our last record after the end that the map had; -1 for none.
     """
 
-    place: Place | None
+    place: OffsetPair | None
     last_target: int = -1
 
 
@@ -76,7 +76,7 @@ async def walk(offsets: OffsetMap, source: Log, target: Log) -> Walked:
             break
         if others_write and source.start <= begin and not await holds_more(source, begin):
             # What retention removed from the target since then was not ours: there was nothing to copy.
-            offsets.pass_over(Place(offsets.end.source, target.start))
+            offsets.pass_over(OffsetPair(offsets.end.source, target.start))
             break
         if not offsets.leap(target.end):
             return Walked(None)
@@ -84,7 +84,7 @@ async def walk(offsets: OffsetMap, source: Log, target: Log) -> Walked:
     return Walked(pairing.place(source.end), pairing.last_target)
 
 
-async def paired(begin: Place, source: Log, target: Log) -> OffsetMap:
+async def paired(begin: OffsetPair, source: Log, target: Log) -> OffsetMap:
     """Return the map of two logs from a place on, regardless of any recorded map.
 
     Surplus records on the target are mapped beyond the source's end.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.engine.copy.live_maps import compared_from, offset_block, recorded_map
 from replicator.engine.logs.walking import walk
 from replicator.engine.state import records as state
@@ -144,7 +144,7 @@ class Adopted:
             return None
         if number in old.maps:
             return old.maps[number]
-        begin = Place(0, 0)  # offsets were identical
+        begin = OffsetPair(0, 0)  # offsets were identical
         return pb.PartitionMap(base=offset_block(OffsetMap(begin), begin))
 
 

@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.core.offsets.resolution import (
     OF_OTHERS,
     GiveUp,
@@ -281,7 +281,7 @@ class Resolver:
         if handed_over is not None:
             offsets, compared_from = handed_over
         elif step.equal_from is not None:
-            offsets = OffsetMap(Place(step.equal_from, step.equal_from))
+            offsets = OffsetMap(OffsetPair(step.equal_from, step.equal_from))
             offsets.go_straight(step.place)
         elif not recreated and step.partition in mirror.active:
             offsets = _until(slot, step.place)
@@ -318,11 +318,11 @@ def _changed_meanwhile(topic: str) -> Conflict:
     )
 
 
-def _until(slot: PartitionView | None, place: Place) -> OffsetMap:
+def _until(slot: PartitionView | None, place: OffsetPair) -> OffsetMap:
     """Return the known map below a place; a partition without a map was identical."""
     track = slot.copy.track if slot is not None else None
     if track is not None:
         return OffsetMap.of(track.offsets.begin, track.offsets.below(place))
-    offsets = OffsetMap(Place(0, 0))
+    offsets = OffsetMap(OffsetPair(0, 0))
     offsets.go_straight(place)
     return offsets

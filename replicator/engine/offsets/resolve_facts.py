@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from replicator.core.copy.doubt import Edges
 from replicator.core.offsets.map_view import IDENTICAL, MapView
-from replicator.core.offsets.offset_map import Place
-from replicator.core.offsets.resolution import Facts
+from replicator.core.offsets.offset_map import OffsetPair
+from replicator.core.offsets.resolution import ResolutionSnapshot
 from replicator.engine.logs.matching import (
     Match,
     after_ours,
@@ -64,7 +64,7 @@ class FactFinder:
         there = await open_log(pump.source, origin, committed=pump.context.committed_only, compacted=compacted)
         return there, await open_log(pump.target, where, committed=False, compacted=compacted)
 
-    async def of(self, mirror: Mirror, order: Order, *, adopts: bool) -> list[Facts]:
+    async def of(self, mirror: Mirror, order: Order, *, adopts: bool) -> list[ResolutionSnapshot]:
         """Return the facts of the partitions that the order means."""
         source = await self._pump.source.cluster.describe(mirror.topic)
         await self._pump.target.cluster.describe(mirror.target_topic)
@@ -74,7 +74,7 @@ class FactFinder:
         wanted = order.partitions if order.partitions and not whole else range(count)
         return [await self._facts_of(mirror, number, order.how) for number in wanted]
 
-    async def _facts_of(self, mirror: Mirror, number: int, how: How) -> Facts:
+    async def _facts_of(self, mirror: Mirror, number: int, how: How) -> ResolutionSnapshot:
         slot = self._pump.partitions.get(TopicPartition(mirror.topic, number))
         there, here = await self.logs(mirror, number)
         reason = mirror.fault.reason if mirror.fault is not None else None
@@ -88,7 +88,7 @@ class FactFinder:
             found, equal = await self._proven(mirror, slot, reason, there, here)
         batch = await self._batch(slot, there) if how is How.SKIP and reason in _BY_BATCH else None
         only_epoch = batch is not None and batch[0] == _EPOCH
-        return Facts(
+        return ResolutionSnapshot(
             number,
             reason,
             source_start=there.start if there else None,
@@ -105,18 +105,18 @@ class FactFinder:
             epochs_end=batch[1] if batch is not None and only_epoch else 0,
         )
 
-    def _place(self, slot: PartitionView | None, here: Log | None, *, ours: bool) -> Place | None:
+    def _place(self, slot: PartitionView | None, here: Log | None, *, ours: bool) -> OffsetPair | None:
         if here is None or not ours:
             return None
         track = slot.copy.track if slot is not None else None
         if track is None:
-            return Place(here.end, here.end)
+            return OffsetPair(here.end, here.end)
         if self._pump.context.origins is not None:
-            return Place(track.offsets.last_run_end.source, here.end)
+            return OffsetPair(track.offsets.last_run_end.source, here.end)
         if track.mapped:
             end = track.offsets.end
             return end if end.target == here.end else None
-        return Place(track.offsets.straight_to_source(here.end), here.end)
+        return OffsetPair(track.offsets.straight_to_source(here.end), here.end)
 
     async def _proven(
         self, mirror: Mirror, slot: PartitionView | None, reason: Reason | None, there: Log, here: Log

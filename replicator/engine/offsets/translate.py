@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.values import Phase
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.core.offsets.translation import Known, translate
 from replicator.engine.logs.bounds import starts_of
 from replicator.errors import UsageError
@@ -189,7 +189,7 @@ class _Asked:
         )
 
 
-def copied_place(slot: PartitionView) -> Place | None:
+def copied_place(slot: PartitionView) -> OffsetPair | None:
     """Return the last place proven to be copied; None if the logs were not compared, or were replaced since."""
     copy = slot.copy
     if not copy.episode or (copy.phase is Phase.FAULTED and copy.reason in OTHER_LOG):
@@ -197,9 +197,9 @@ def copied_place(slot: PartitionView) -> Place | None:
     return _end(slot)
 
 
-def _end(slot: PartitionView) -> Place:
+def _end(slot: PartitionView) -> OffsetPair:
     copy = slot.copy
-    return Place(copy.acked_offset, copy.acked_offset) if copy.track is None else copy.track.acked
+    return OffsetPair(copy.acked_offset, copy.acked_offset) if copy.track is None else copy.track.acked
 
 
 def _known(slot: PartitionView) -> Known:

@@ -30,7 +30,7 @@ from replicator.wire.messages.rights_probe import Verdict, may_write_markers
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from replicator.engine.switch.context import Copying, Site
+    from replicator.engine.switch.context import Copying, SwitchContext
     from replicator.engine.switch.locks import SourceLocks
     from replicator.model.groups import GroupOutcome
     from replicator.state_pb import state_pb2 as pb
@@ -45,13 +45,15 @@ class CloseSource:
     """The steps that close a flow's source.
 
     Args:
-        site: What the switch works on.
+        context: What the switch works on.
         locks: How writers are kept off the source.
         look: Returns where a switch would cut now.
     """
 
-    def __init__(self, site: Site, locks: SourceLocks, look: Callable[[Journal], Awaitable[tuple[Cut, ...]]]) -> None:
-        self._site = site
+    def __init__(
+        self, context: SwitchContext, locks: SourceLocks, look: Callable[[Journal], Awaitable[tuple[Cut, ...]]]
+    ) -> None:
+        self._context = context
         self._locks = locks
         self._look = look
 
@@ -63,13 +65,13 @@ class CloseSource:
         Raises:
             KafkaError: The target cannot be asked.
         """
-        site = self._site
+        context = self._context
         found: list[str] = []
-        if site.flow.both_ways:
+        if context.flow.both_ways:
             return ["both its sides are open (`loop_guard: origin`): there is nothing to switch, move the clients"]
         if journal.topics:
-            known = {one.source_topic for one in mirrors_in(site.log.records, site.uid, Scope(journal.topics))}
-            every = f"replicator mirror list {site.flow.name}"
+            known = {one.source_topic for one in mirrors_in(context.log.records, context.uid, Scope(journal.topics))}
+            every = f"replicator mirror list {context.flow.name}"
             found += [f"the flow mirrors no topic {name!r} (`{every}`)" for name in journal.topics if name not in known]
             found += [f"{one.topic} {away_text(one.why)}: leave it out" for one in journal.left_out]
         if journal.verb is not Verb.FAILBACK:
@@ -78,15 +80,15 @@ class CloseSource:
             return found
         if not journal.topics and not self._mirrors(journal):
             found.append(
-                f"the flow has no mirror left that could be switched (`replicator mirror list {site.flow.name}`)"
+                f"the flow has no mirror left that could be switched (`replicator mirror list {context.flow.name}`)"
             )
         try:
-            await site.reach_source()
+            await context.reach_source()
         except WrongCluster as error:
-            helps = starting_over(site.flow) if journal.verb is Verb.FAILBACK else error.next_step
+            helps = starting_over(context.flow) if journal.verb is Verb.FAILBACK else error.next_step
             return [*found, f"{error}; nothing on it is read or changed; {helps}"]
         except KafkaError as error:
-            failover = command(Verb.FAILOVER, site.flow.name, journal.topics)
+            failover = command(Verb.FAILOVER, context.flow.name, journal.topics)
             helps = f"`{failover}` does not need it" if journal.verb is Verb.SWITCHOVER else "wait for it"
             return [*found, f"the source cannot be reached ({error}): {helps}"]
         found += await self._locks.problems(journal)
@@ -103,18 +105,18 @@ class CloseSource:
         Raises:
             KafkaError: The target cannot be asked.
         """
-        site = self._site
+        context = self._context
         try:
-            shown = await shown_after_one(site.target, site.log.records, site.uid)
+            shown = await shown_after_one(context.target, context.log.records, context.uid)
         except KafkaError as error:
             if not error.retryable:
                 raise
             return []  # checked before the fence, and waited for
         if shown is not Shown.NO:
             return []
-        pause = f"`replicator flow pause {site.flow.name}`"
+        pause = f"`replicator flow pause {context.flow.name}`"
         helps = f"stop the applications on the source, then {pause}, and start them on the target"
-        return [f"{not_shown(site.flow.target)}: a fence could not be verified; {helps}"]
+        return [f"{not_shown(context.flow.target)}: a fence could not be verified; {helps}"]
 
     async def source_opened(self, journal: Journal) -> str:
         """Return why the old source of a failback is no longer the passive side; empty if it still is.
@@ -122,33 +124,33 @@ class CloseSource:
         Raises:
             KafkaError: A cluster cannot be asked.
         """
-        site = self._site
+        context = self._context
         # In this order: if a switch of the other flow ends in between, this flow already copies again.
-        running = await site.reverse_switch()
+        running = await context.reverse_switch()
         if running is not None:
             shown = status_command(running.flow)
             return f"{running.verb} {running.id} of flow {running.flow!r} is deciding which side is open (`{shown}`)"
-        await site.log.read_to_end()
-        writers = state.writers_of(site.log.records, site.uid)
+        await context.log.read_to_end()
+        writers = state.writers_of(context.log.records, context.uid)
         again = [name for name, one in self._mirrors(journal).items() if writers and writers.copies(one.target_topic)]
         return f"{again[0]} is copied again: its source is the open side" if again else ""
 
     async def _copying_problems(self, journal: Journal) -> list[str]:
-        copying = self._site.copying()
+        copying = self._context.copying()
         if copying is None:
-            return [f"the flow is not up in this daemon: see `replicator flow status {self._site.flow.name}`"]
+            return [f"the flow is not up in this daemon: see `replicator flow status {self._context.flow.name}`"]
         if copying.paused():
-            return [f"the flow is paused: `replicator flow resume {self._site.flow.name}`, so that it can drain"]
+            return [f"the flow is paused: `replicator flow resume {self._context.flow.name}`, so that it can drain"]
         every = await copying.stopped()
         stopped = {name: why for name, why in every.items() if name in journal.scope}
         return [
-            f"{name} has stopped ({why}): `replicator mirror describe {self._site.flow.name} {name}` says what helps"
+            f"{name} has stopped ({why}): `replicator mirror describe {self._context.flow.name} {name}` says what helps"
             for name, why in sorted(stopped.items())
         ]
 
     async def _foreign_problems(self, journal: Journal) -> list[str]:
         """Return where someone else has written to the target: a mirror that is not open must have only one writer."""
-        name, target = self._site.flow.name, self._site.flow.target
+        name, target = self._context.flow.name, self._context.flow.target
         written = [cut for cut in await self._look(journal) if cut.foreign]
         return [
             f"someone else wrote {cut.foreign:,} offsets to {cut.target_topic}-{cut.partition} on {target}, "
@@ -160,13 +162,13 @@ class CloseSource:
         wanted = journal.options.reverse_flow
         if not wanted:
             return []
-        reverse = self._site.reverse
+        reverse = self._context.reverse
         if reverse is None or reverse.name != wanted:
-            name = self._site.flow.name
+            name = self._context.flow.name
             helps = f"give it `reverse_of: {name}`, and reload the daemon (SIGHUP)"
             return [f"flow {wanted!r} is not the reverse flow of {name!r} in the flow file: {helps}"]
         found = []
-        for one in mirrors_in(self._site.log.records, self._site.uid, journal.scope):
+        for one in mirrors_in(self._context.log.records, self._context.uid, journal.scope):
             leads_to = selection.target_name(reverse.rename, one.target_topic)
             if leads_to != one.source_topic or not selection.matches(reverse.topics, one.target_topic):
                 found.append(
@@ -182,8 +184,8 @@ class CloseSource:
     async def offers_way_back(self) -> bool:
         """Return whether the source can hold the decision which side opens, and takes the marker that this needs."""
         try:
-            await self._site.source_log()
-            verdict = await may_write_markers(await self._site.source.any_connection())
+            await self._context.source_log()
+            verdict = await may_write_markers(await self._context.source.any_connection())
         except AuthorizationFailed:
             return False
         return verdict is Verdict.ALLOWED
@@ -197,15 +199,15 @@ class CloseSource:
         Raises:
             KafkaError: A cluster cannot be asked.
         """
-        site = self._site
-        mirrors = {one.source_topic: one for one in mirrors_in(site.log.records, site.uid, scope)}
+        context = self._context
+        mirrors = {one.source_topic: one for one in mirrors_in(context.log.records, context.uid, scope)}
         unwanted = self._unwanted(mirrors)
         asked = {name: one for name, one in mirrors.items() if name not in unwanted}
         gone: list[str] = []
         if verb is Verb.SWITCHOVER:
-            gone = await site.source.gone(asked)
+            gone = await context.source.gone(asked)
         elif verb is Verb.FAILBACK:
-            absent = await site.target.gone(one.target_topic for one in asked.values())
+            absent = await context.target.gone(one.target_topic for one in asked.values())
             gone = [name for name, one in asked.items() if one.target_topic in absent]
         return tuple(
             sorted(
@@ -224,9 +226,9 @@ class CloseSource:
             unfit = await self._unfit(mirrors)
             if unfit is not None:
                 return unfit
-        before = await log_ends(self._site.source, wanted)
+        before = await log_ends(self._context.source, wanted)
         await asyncio.sleep(_QUIET_SECONDS)
-        after = await log_ends(self._site.source, wanted)
+        after = await log_ends(self._context.source, wanted)
         moved = [where for where in wanted if before[where] != after[where]]
         if moved:
             where = moved[0]
@@ -238,12 +240,14 @@ class CloseSource:
         return got.Quiescent(tuple(_end(where, after[where], mirrors.get(where.topic)) for where in wanted))
 
     def _mirrors(self, journal: Journal) -> dict[str, pb.MirrorRecord]:
-        return {one.source_topic: one for one in mirrors_in(self._site.log.records, self._site.uid, journal.scope)}
+        return {
+            one.source_topic: one for one in mirrors_in(self._context.log.records, self._context.uid, journal.scope)
+        }
 
     async def _source_partitions(
         self, journal: Journal, mirrors: Mapping[str, pb.MirrorRecord]
     ) -> list[TopicPartition]:
-        source, copying = self._site.source, self._site.copying()
+        source, copying = self._context.source, self._context.copying()
         await source.refresh(None)
         if journal.verb is Verb.SWITCHOVER and copying is not None:
             # Also what is not a mirror yet: a topic created a moment ago must not be left behind.
@@ -253,27 +257,27 @@ class CloseSource:
 
     async def _open(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the partitions whose last stable offset is below their end."""
-        stable = await log_ends(self._site.source, ends, committed=True)
+        stable = await log_ends(self._context.source, ends, committed=True)
         return {where: end for where, end in stable.items() if end < ends[where]}
 
     def _unwanted(self, mirrors: Iterable[str]) -> list[str]:
         """Return which recorded mirrors the flow, as its file now is, no longer copies."""
-        copying = self._site.copying()
+        copying = self._context.copying()
         left_out = copying.left_out() if copying is not None else frozenset()
-        return [name for name in mirrors if name in left_out or not selection.matches(self._site.flow.topics, name)]
+        return [name for name in mirrors if name in left_out or not selection.matches(self._context.flow.topics, name)]
 
     async def _unfit(self, mirrors: Mapping[str, pb.MirrorRecord]) -> got.Result | None:
         """Return which of these mirrors drop out, or which cannot be judged yet; None if all can take part."""
-        site = self._site
+        context = self._context
         unwanted = self._unwanted(mirrors)
-        missing = [name for name in mirrors if name not in site.source.topics and name not in unwanted]
-        gone = await site.source.gone(missing) if missing else []
+        missing = [name for name in mirrors if name not in context.source.topics and name not in unwanted]
+        gone = await context.source.gone(missing) if missing else []
         found = [LeftOut(name, Away.NOT_SELECTED) for name in unwanted]
         found += [LeftOut(name, Away.SOURCE_GONE) for name in gone]
         if found:
             return got.SourceMoved(f"{found[0].topic} {away_text(found[0].why)}: it is left out", tuple(found))
         unknown = sorted(set(missing) - set(gone))
-        return got.NotYet(f"{site.flow.source} does not describe {unknown[0]} right now") if unknown else None
+        return got.NotYet(f"{context.flow.source} does not describe {unknown[0]} right now") if unknown else None
 
     # -- bringing the target to its end ---------------------------------------------------------------------------
 
@@ -302,7 +306,7 @@ class CloseSource:
         """Return which partition of the source goes beyond what was proven, is new, or is gone; None if none does."""
         proven = {TopicPartition(end.topic, end.partition): end.source for end in ends}
         try:
-            now = await log_ends(self._site.source, proven)
+            now = await log_ends(self._context.source, proven)
         except KafkaError:
             vanished = await self._vanished(proven)
             if vanished is None:
@@ -313,7 +317,7 @@ class CloseSource:
 
     async def _vanished(self, partitions: Iterable[TopicPartition]) -> got.SourceMoved | None:
         """Return the topics that were deleted on the source since it was proven quiet; None if there are none."""
-        gone = await self._site.source.gone(where.topic for where in partitions)
+        gone = await self._context.source.gone(where.topic for where in partitions)
         if not gone:
             return None
         left_out = tuple(LeftOut(name, Away.SOURCE_GONE) for name in gone)
@@ -321,7 +325,7 @@ class CloseSource:
 
     async def clamp_groups(self, journal: Journal) -> got.Result:
         """See `do.ClampGroups`. If the flow is not up here, earlier commits stay: they are never too far ahead."""
-        copying = self._site.copying()
+        copying = self._context.copying()
         if copying is None:
             why = "groups stay where they were last moved to: this daemon has not seen the source"
             return got.GroupsSynced(GroupsNote(inexact=(why,)))
@@ -336,10 +340,10 @@ class CloseSource:
         return got.GroupsSynced(noted(outcomes, journal.cuts))
 
     def _up(self) -> Copying:
-        copying = self._site.copying()
+        copying = self._context.copying()
         if copying is None:
             raise PreflightFailed(
-                "the flow is not up in this daemon", next_step=f"replicator flow status {self._site.flow.name}"
+                "the flow is not up in this daemon", next_step=f"replicator flow status {self._context.flow.name}"
             )
         return copying
 

@@ -71,7 +71,7 @@ class Copying(Protocol):
 
 
 @dataclass(slots=True)
-class Site:
+class SwitchContext:
     """What the switches of one flow work on, in one daemon.
 
     Attributes:

@@ -37,7 +37,7 @@ from replicator.wire.messages.transactions import Transaction, init_producer_id,
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
     from replicator.wire.cluster import Cluster
     from replicator.wire.messages.transactions import ProducerIdentity
 
@@ -60,11 +60,11 @@ class Divergent:
     """The steps that handle the tails of one flow's old source.
 
     Args:
-        site: What the switch works on.
+        context: What the switch works on.
     """
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, context: SwitchContext) -> None:
+        self._context = context
         self._cleaned: set[str] = set()
 
     # -- finding ----------------------------------------------------------------------------------------------------
@@ -72,30 +72,30 @@ class Divergent:
     async def find(self, journal: Journal, step: do.FindTails) -> got.Result:
         """See `do.FindTails`."""
         ends = {(end.topic, end.partition): end.source for end in step.ends}
-        await lower_high_cuts(self._site)  # reads the state topic to its end
+        await lower_high_cuts(self._context)  # reads the state topic to its end
         cuts, _ = self._cuts(journal)
         found = [replace(cut, tail_end=ends.get((cut.topic, cut.partition))) for cut in cuts]
-        topics = await self._site.source.existing(cut.topic for cut in cuts)
+        topics = await self._context.source.existing(cut.topic for cut in cuts)
         unfound = [cut for cut in found if cut.tail_end is None and cut.topic in topics]
         if unfound:
             # A topic or partition that could not be described when the source was closed: its content is not known.
             raise PreflightFailed(
                 f"{unfound[0].topic}-{unfound[0].partition} was not seen when the old source was closed",
                 why="it could not be described then",
-                next_step=f"replicator switch abort {self._site.flow.name}, then replicator failback "
-                f"{self._site.flow.name}",
+                next_step=f"replicator switch abort {self._context.flow.name}, then replicator failback "
+                f"{self._context.flow.name}",
             )
         ids = tuple((name, state.uuid_text(topic.topic_id) or "") for name, topic in sorted(topics.items()))
         return got.TailsFound(tuple(found), ids)
 
     def _cuts(self, journal: Journal) -> tuple[tuple[Cut, ...], int]:
         """Return the cuts of a failback's topics, and the highest epoch of those fences."""
-        records, uid = self._site.log.records, self._site.uid
+        records, uid = self._context.log.records, self._context.uid
         return cuts_of(records, uid, {one.target_topic for one in mirrors_in(records, uid, journal.scope)})
 
     async def measure(self, step: do.MeasureTails) -> got.Result:
         """See `do.MeasureTails`."""
-        source = self._site.source
+        source = self._context.source
         topics = await source.existing(cut.topic for cut in step.cuts)
         wanted = [TopicPartition(cut.topic, cut.partition) for cut in step.cuts if cut.topic in topics]
         ends, unseen = await ends_of(source, wanted)
@@ -115,7 +115,7 @@ class Divergent:
         """See `do.ExportTails`."""
         _, epoch = self._cuts(journal)
         tails = by_topic(step.tails)
-        self._cleaned = await compacted_topics(self._site.admins[0], tails)
+        self._cleaned = await compacted_topics(self._context.admins[0], tails)
         for name, cuts in tails.items():
             topic = divergent_topic(cuts[0].target_topic, epoch)
             await self._ensure(topic, name, cuts)
@@ -126,7 +126,7 @@ class Divergent:
 
     async def _left(self, cuts: list[Cut]) -> list[Cut]:
         """Return the tails of one topic, as far as retention has left them on the old source."""
-        source = self._site.source
+        source = self._context.source
         await source.refresh([cuts[0].topic])
         wheres = [TopicPartition(cut.topic, cut.partition) for cut in cuts]
         starts = await log_starts(source, wheres)
@@ -140,26 +140,26 @@ class Divergent:
         return left
 
     async def _ensure(self, topic: str, name: str, cuts: list[Cut]) -> None:
-        site = self._site
-        here = site.target.topics.get(cuts[0].target_topic) or await site.target.describe(cuts[0].target_topic)
-        replicas = here.replication_factor if here is not None else min(3, len(site.target.brokers))
-        there = await site.source.describe(name)
+        context = self._context
+        here = context.target.topics.get(cuts[0].target_topic) or await context.target.describe(cuts[0].target_topic)
+        replicas = here.replication_factor if here is not None else min(3, len(context.target.brokers))
+        there = await context.source.describe(name)
         counted = there.partition_count if there is not None else 0
         partitions = max(counted, max(cut.partition for cut in cuts) + 1)
-        if await site.target.describe(topic) is None:
+        if await context.target.describe(topic) is None:
             configs = {"max.message.bytes": str(_LIMIT_BYTES), "retention.ms": "-1", "cleanup.policy": "delete"}
             try:
-                await site.admins[1].create_topic(topic, partitions, replicas, configs)
+                await context.admins[1].create_topic(topic, partitions, replicas, configs)
             except BrokerRefused as error:
                 if error.code != _TOPIC_ALREADY_EXISTS:
                     raise
 
         async def led() -> None:
-            made = await site.target.describe(topic)
+            made = await context.target.describe(topic)
             if made is None or any(leader.node < 0 for leader in made.leaders.values()):
                 raise BrokerRefused(
                     f"{topic} has no leader yet",
-                    cluster=site.target.spec.alias,
+                    cluster=context.target.spec.alias,
                     code=5,
                     api="Metadata",
                     retryable=True,
@@ -179,7 +179,7 @@ class Divergent:
         while True:
             # A piece is a compare-and-set: this fences everyone else and aborts their open transactions. What is there
             # afterwards is all there is, and nobody can add to it without fencing our piece.
-            identity = await init_producer_id(self._site.target, export_transactional_id(self._site.uid))
+            identity = await init_producer_id(self._context.target, export_transactional_id(self._context.uid))
             found, begin = await self._exported(where, begin)
             if any(offset < 0 for offset, _ in found):
                 raise Conflict(
@@ -194,7 +194,7 @@ class Divergent:
             await self._write(where, piece, identity)
 
     def _tail(self, origin: TopicPartition, begin: int, end: int) -> AsyncIterator[Record]:
-        return _records(self._site.source, origin, begin, end, compacted=origin.topic in self._cleaned)
+        return _records(self._context.source, origin, begin, end, compacted=origin.topic in self._cleaned)
 
     async def _piece(self, origin: TopicPartition, begin: int, end: int) -> list[NewRecord]:
         """Return the next records of a tail, as they are exported."""
@@ -208,7 +208,7 @@ class Divergent:
         return piece
 
     async def _write(self, where: TopicPartition, piece: list[NewRecord], identity: ProducerIdentity) -> None:
-        target, transactional_id = self._site.target, export_transactional_id(self._site.uid)
+        target, transactional_id = self._context.target, export_transactional_id(self._context.uid)
         transaction = Transaction(target, transactional_id, identity)
         await transaction.add(where)
         batch = encode(
@@ -225,7 +225,7 @@ class Divergent:
 
     async def _exported(self, where: TopicPartition, begin: int = 0) -> tuple[list[tuple[int, bytes]], int]:
         """Return the original offset and digest of each record exported from an offset on, and where they end."""
-        target = self._site.target
+        target = self._context.target
         await target.refresh([where.topic])
         end = (await log_ends(target, [where], committed=True))[where]
         return [_origin_of(record) async for record in _records(target, where, begin, end)], end

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
-from replicator.core.switch.machine import UNKNOWN_HELP, Facts, next_step, unknown_text
+from replicator.core.switch.machine import UNKNOWN_HELP, SwitchFacts, next_step, unknown_text
 from replicator.core.switch.recording import applied
 from replicator.engine.state.held_back import put_held_back
 from replicator.engine.state.journal import journal_key, lost_left_out, put_switches, switches_of
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicator.engine.state.log import Change
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
 
 T = TypeVar("T")
 _Doer = Callable[[Journal, Any], Awaitable[got.Result]]
@@ -49,36 +49,36 @@ class Executor:
     """Advances the switches of one flow.
 
     Args:
-        site: What they work on.
+        context: What they work on.
     """
 
-    def __init__(self, site: Site) -> None:
-        self.locks = SourceLocks(site)
-        self.fencing = Fencing(site)
-        self.close_source = CloseSource(site, self.locks, self.fencing.look)
-        self.reverse = Reverse(site)
-        self._opening = Opening(site)
-        self._divergent = Divergent(site)
-        self._failback = Failback(site, self.reverse)
-        self._site = site
+    def __init__(self, context: SwitchContext) -> None:
+        self.locks = SourceLocks(context)
+        self.fencing = Fencing(context)
+        self.close_source = CloseSource(context, self.locks, self.fencing.look)
+        self.reverse = Reverse(context)
+        self._opening = Opening(context)
+        self._divergent = Divergent(context)
+        self._failback = Failback(context, self.reverse)
+        self._context = context
         self._doers = self._steps()
-        self._key = journal_key(site.uid)
+        self._key = journal_key(context.uid)
         self._parsed: tuple[bytes | None, Switches] = (None, Switches())
 
     def switches(self) -> Switches:
         """Return the switches of the flow as this daemon knows them; parsed once, since every status needs them."""
-        raw = self._site.log.records.get(self._key)
+        raw = self._context.log.records.get(self._key)
         if raw is not self._parsed[0]:
-            self._parsed = raw, switches_of(self._site.log.records, self._site.uid)
+            self._parsed = raw, switches_of(self._context.log.records, self._context.uid)
             self._warn_of_lost()
         return self._parsed[1]
 
     def _warn_of_lost(self) -> None:
-        lost = lost_left_out(self._site.log.records, self._site.uid)
+        lost = lost_left_out(self._context.log.records, self._context.uid)
         if lost:
             log.warning(
                 "an older daemon is carrying out the switch, too",
-                flow=self._site.flow.name,
+                flow=self._context.flow.name,
                 why=f"it included {len(lost)} topics that are left out, for example {lost[0].topic}",
                 next="stop or upgrade that daemon: the list of what is left out is kept apart from the journal",
             )
@@ -104,9 +104,9 @@ class Executor:
         try:
             result = await self._do(journal, step)
         except WrongCluster as error:
-            if error is not self._site.source.another:
+            if error is not self._context.source.another:
                 raise
-            facts = replace(facts, another_source=f"{error}; {starting_over(self._site.flow)}")
+            facts = replace(facts, another_source=f"{error}; {starting_over(self._context.flow)}")
             step = next_step(journal, facts)
             if not isinstance(step, do.Abort):
                 raise
@@ -116,7 +116,7 @@ class Executor:
             return result.why
         log.info(
             "switch goes on",
-            flow=self._site.flow.name,
+            flow=self._context.flow.name,
             switch=journal.id,
             verb=journal.verb,
             step=do.NAMES[type(step)],
@@ -126,7 +126,7 @@ class Executor:
 
     # -- facts ------------------------------------------------------------------------------------------------------
 
-    async def _facts(self, journal: Journal) -> Facts:
+    async def _facts(self, journal: Journal) -> SwitchFacts:
         """Return the facts outside the journal, asking the source no more than the journal requires."""
         decision = None
         standing: frozenset[str] = frozenset()
@@ -141,7 +141,7 @@ class Executor:
             ours = frozenset(journal.locks) | frozenset(journal.inherited_locks)
             if ours:
                 standing = await self._from_source(self.locks.standing(ours)) or frozenset()
-        return Facts(time.time_ns() // 1_000_000, decision, standing, seen)
+        return SwitchFacts(time.time_ns() // 1_000_000, decision, standing, seen)
 
     def _asks_decision(self, journal: Journal) -> bool:
         """Return whether the source may have decided in the meantime to open again."""
@@ -149,7 +149,7 @@ class Executor:
         return offered and not journal.finished and journal.decision is not Decision.FORWARD and not journal.escalated
 
     async def _seen(self) -> bool:
-        await self._site.reach_source()
+        await self._context.reach_source()
         return True
 
     async def _from_source(self, asked: Awaitable[T]) -> T | None:
@@ -158,28 +158,28 @@ class Executor:
             async with asyncio.timeout(SOURCE_SECONDS_MAX):
                 return await asked
         except (KafkaError, TimeoutError) as error:
-            log.debug("source not asked", flow=self._site.flow.name, why=str(error))
+            log.debug("source not asked", flow=self._context.flow.name, why=str(error))
             return None
 
     # -- recording --------------------------------------------------------------------------------------------------
 
-    async def _record(self, journal: Journal, step: do.Step, result: got.Result, facts: Facts) -> Journal:
+    async def _record(self, journal: Journal, step: do.Step, result: got.Result, facts: SwitchFacts) -> Journal:
         """Record the result of a step, together with its effect if that is on the state topic; return the journal."""
-        site = self._site
+        context = self._context
         least = await self.fencing.least_epoch() if isinstance(step, do.BeginFence) else None
 
         def change(records: Mapping[bytes, bytes]) -> list[Change]:
-            switches = switches_of(records, site.uid)
+            switches = switches_of(records, context.uid)
             current = switches.current
             if current is None or current.id != journal.id:
                 raise Conflict(f"switch {journal.id} was replaced by another")
             final, effects = self._effect(records, current, step, result, least)
-            after = applied(current, step, final, revision=journal.revision, facts=facts, executor=site.me)
+            after = applied(current, step, final, revision=journal.revision, facts=facts, executor=context.me)
             if after == current:
                 return []
-            return [*effects, *put_switches(site.uid, replace(switches, current=after))]
+            return [*effects, *put_switches(context.uid, replace(switches, current=after))]
 
-        after = switches_of(await site.log.change(site.uid, change), site.uid).current
+        after = switches_of(await context.log.change(context.uid, change), context.uid).current
         if after is None:
             raise BugError(f"switch {journal.id} is gone")
         return after
@@ -198,7 +198,7 @@ class Executor:
                 return self.fencing.resume(records, step)
             case do.OpenTarget():
                 # By now, the rules that kept others off are gone.
-                return result, [put_held_back(self._site.uid, self.locks.opened(records, step.scope))]
+                return result, [put_held_back(self._context.uid, self.locks.opened(records, step.scope))]
         return result, []
 
     # -- doing ------------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class Executor:
 
     async def _start_reverse(self, journal: Journal, step: do.StartReverse) -> got.Result:
         # An older executor may have recorded the cuts: the reverse flow has to begin at the true ones.
-        if await lower_high_cuts(self._site) is not None:
+        if await lower_high_cuts(self._context) is not None:
             raise Conflict(f"cuts of switch {journal.id} were too high")
         return await self.reverse.start_reverse(journal, step.locks)
 
@@ -222,12 +222,12 @@ class Executor:
 
     async def _confirm(self, journal: Journal, step: do.Confirm) -> got.Result:
         if journal.confirmed != step.digest:
-            agree = f"`replicator failback {self._site.flow.name} --confirm {step.digest}`"
+            agree = f"`replicator failback {self._context.flow.name} --confirm {step.digest}`"
             return got.NotYet(
                 f"an operator has to agree to what happens to topics that hold more than was copied: {agree}"
             )
         opened = await self.close_source.source_opened(journal)
-        return got.NotYet(f"{opened}: `replicator switch abort {self._site.flow.name}`") if opened else got.Ok()
+        return got.NotYet(f"{opened}: `replicator switch abort {self._context.flow.name}`") if opened else got.Ok()
 
     def _steps(self) -> dict[type[do.Step], _Doer]:
         """Return who does each step, except for those done on the state topic alone."""

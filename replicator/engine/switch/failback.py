@@ -18,7 +18,7 @@ from replicator.model.switch.journal import Journal, by_topic
 from replicator.model.switch.terms import Away, Cut, LeftOut, Options, Order, Restore, Verb
 
 if TYPE_CHECKING:
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
     from replicator.engine.switch.reverse import Reverse
 
 
@@ -26,12 +26,12 @@ class Failback:
     """The steps that bring the old source back.
 
     Args:
-        site: What the switch works on.
+        context: What the switch works on.
         reverse: Who starts the reverse flow.
     """
 
-    def __init__(self, site: Site, reverse: Reverse) -> None:
-        self._site = site
+    def __init__(self, context: SwitchContext, reverse: Reverse) -> None:
+        self._context = context
         self._reverse = reverse
         self._wanted: dict[str, dict[TopicPartition, int]] = {}
 
@@ -50,12 +50,12 @@ class Failback:
 
     async def catch_up(self, journal: Journal) -> got.Result:
         """See `do.CatchUp`: it has to copy what the new primary held when this was first asked."""
-        site = self._site
-        log = await site.source_log()
-        uid = site.reverse_uid(log)
+        context = self._context
+        log = await context.source_log()
+        uid = context.reverse_uid(log)
         if journal.id not in self._wanted:
-            scope = await partitions_of(site.target, mirrors_in(site.log.records, site.uid, journal.scope))
-            self._wanted[journal.id] = await log_ends(site.target, scope)
+            scope = await partitions_of(context.target, mirrors_in(context.log.records, context.uid, journal.scope))
+            self._wanted[journal.id] = await log_ends(context.target, scope)
         copied = Observed(log, uid)
         wanted = self._wanted[journal.id]
         behind = {where: copied.copied(where) or 0 for where in wanted}
@@ -64,17 +64,17 @@ class Failback:
             return got.Ok()
         where = min(behind)
         return got.NotYet(
-            f"flow {site.reversed().name!r} has not caught up in {len(behind)} partitions: {where} is copied up to "
-            f"{behind[where]} of {wanted[where]}; to see why: replicator mirror list {site.reversed().name}"
+            f"flow {context.reversed().name!r} has not caught up in {len(behind)} partitions: {where} is copied up to "
+            f"{behind[where]} of {wanted[where]}; to see why: replicator mirror list {context.reversed().name}"
         )
 
     async def switch_back(self, journal: Journal, step: do.SwitchBack) -> got.Result:
         """See `do.SwitchBack`."""
-        site = self._site
-        log = await site.source_log()
-        uid = site.reverse_uid(log)
+        context = self._context
+        log = await context.source_log()
+        uid = context.reverse_uid(log)
         options = journal.options
-        named = target_topics(site.log.records, site.uid, journal.topics)
+        named = target_topics(context.log.records, context.uid, journal.topics)
         order = Order(
             step.order_id,
             Verb.SWITCHOVER,
@@ -83,13 +83,13 @@ class Failback:
             left_out=() if journal.topics else self._stays(journal),
             options=Options(
                 close=options.close,
-                reverse_flow=site.flow.name,
+                reverse_flow=context.flow.name,
                 way_back=options.way_back,
                 groups_exact=options.groups_exact,
                 timeout_ms=options.timeout_ms,
             ),
             actor=journal.actor,
-            reason=journal.reason or f"failback {journal.id} of {site.flow.name}",
+            reason=journal.reason or f"failback {journal.id} of {context.flow.name}",
         )
 
         await change_switches(
@@ -108,7 +108,7 @@ class Failback:
         Topics that were switched alone are still written to on the side that the rest comes back from. The reverse
         flow may select such a topic without having a mirror of it: the switch would wait for it as for a new one.
         """
-        records, own = self._site.log.records, self._site.uid
+        records, own = self._context.log.records, self._context.uid
         apart = switched_alone(records, own)
         apart |= set(target_topics(records, own, [one.topic for one in journal.left_out]).values())
         return tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in sorted(apart))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicator.engine.state.log import Change
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
     from replicator.model.switch.terms import Scope
 
 _FENCE_SECONDS = 15.0
@@ -62,11 +62,11 @@ class Fencing:
     """The steps around the fence.
 
     Args:
-        site: What the switch works on.
+        context: What the switch works on.
     """
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, context: SwitchContext) -> None:
+        self._context = context
 
     # -- on the state topic: the effect is part of the change that records it -----------------------------------------
 
@@ -77,46 +77,46 @@ class Fencing:
             KafkaError: The target refuses.
             PreflightFailed: This flow cannot be fenced there.
         """
-        site = self._site
-        writer = state.get_writer_record(site.log.records, site.uid)
+        context = self._context
+        writer = state.get_writer_record(context.log.records, context.uid)
         if not writer.HasField("producer_id"):
             raise PreflightFailed(
-                f"flow {site.flow.name!r} has no producer to fence: it was never started",
-                next_step=f"replicator flow status {site.flow.name}",
+                f"flow {context.flow.name!r} has no producer to fence: it was never started",
+                next_step=f"replicator flow status {context.flow.name}",
             )
-        at_least = await fencing.coordinator_epoch(site.target, site.uid, writer.producer_id)
+        at_least = await fencing.coordinator_epoch(context.target, context.uid, writer.producer_id)
         epoch = known_to_coordinator(writer) if at_least is None else at_least
         identity = ProducerIdentity(writer.producer_id, epoch)
-        await prove_markers_are_shown(site.target, site.uid, identity)
+        await prove_markers_are_shown(context.target, context.uid, identity)
         return at_least
 
     def begin(self, records: Mapping[bytes, bytes], step: do.BeginFence, at_least: int | None) -> Effect:
         """See `do.BeginFence`."""
         if step.ends:
             known = {(end.topic, end.partition) for end in step.ends}
-            for mirror in mirrors_in(records, self._site.uid, step.scope):
+            for mirror in mirrors_in(records, self._context.uid, step.scope):
                 fresh = [one for one in mirror.active_partitions if (mirror.source_topic, one) not in known]
                 if fresh:
                     return got.SourceMoved(f"{mirror.source_topic}-{fresh[0]} was found in the meantime"), []
         topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
-        epoch, changes = roles.begun(records, self._site.uid, at_least, topics, left_out)
+        epoch, changes = roles.begun(records, self._context.uid, at_least, topics, left_out)
         return got.FenceBegun(epoch), changes
 
     def promote(self, records: Mapping[bytes, bytes], step: do.Promote) -> Effect:
         """See `do.Promote`."""
         topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
-        return got.Ok(), roles.promoted(records, self._site.uid, step.epoch, topics, left_out)
+        return got.Ok(), roles.promoted(records, self._context.uid, step.epoch, topics, left_out)
 
     def record_cut(self, journal: Journal, step: do.RecordCut) -> Effect:
         """See `do.RecordCut`."""
-        return got.Ok(), put_cuts(self._site.uid, journal.id, step.epoch, step.cuts, time.time_ns() // 1_000_000)
+        return got.Ok(), put_cuts(self._context.uid, journal.id, step.epoch, step.cuts, time.time_ns() // 1_000_000)
 
     def resume(self, records: Mapping[bytes, bytes], step: do.ResumeCopying) -> Effect:
         """See `do.ResumeCopying`."""
         topics, left_out = self._targets(records, step.scope), self._left_out(records, step.scope)
         alone = topics is not None
         return got.Ok(), roles.copying(
-            records, self._site.uid, step.epoch, topics or (), alone=alone, left_out=left_out
+            records, self._context.uid, step.epoch, topics or (), alone=alone, left_out=left_out
         )
 
     def _targets(self, records: Mapping[bytes, bytes], scope: Scope) -> list[str] | None:
@@ -128,11 +128,11 @@ class Fencing:
         if not scope.topics:
             return None
         named = {topic for topic in scope.topics if topic in scope}
-        found = target_topics(records, self._site.uid, named)
+        found = target_topics(records, self._context.uid, named)
         if named - found.keys():
             raise PreflightFailed(
-                f"flow {self._site.flow.name!r} does not mirror topic {min(named - found.keys())!r}",
-                next_step=f"replicator switch abort {self._site.flow.name}",
+                f"flow {self._context.flow.name!r} does not mirror topic {min(named - found.keys())!r}",
+                next_step=f"replicator switch abort {self._context.flow.name}",
             )
         return sorted(found.values())
 
@@ -140,19 +140,19 @@ class Fencing:
         """Return the target topics left out of a switch of the whole flow, each with whether it goes on copying."""
         if scope.topics:
             return {}
-        found = target_topics(records, self._site.uid, [one.topic for one in scope.left_out])
+        found = target_topics(records, self._context.uid, [one.topic for one in scope.left_out])
         return {found[one.topic]: one.why is Away.SWITCHED_ALONE for one in scope.left_out if one.topic in found}
 
     # -- on the target ----------------------------------------------------------------------------------------------
 
     async def _scope(self, scope: Scope) -> dict[TopicPartition, pb.MirrorRecord]:
-        site = self._site
-        return await partitions_of(site.target, mirrors_in(site.log.records, site.uid, scope))
+        context = self._context
+        return await partitions_of(context.target, mirrors_in(context.log.records, context.uid, scope))
 
     def _fence(self, epoch: int) -> Fence:
-        site = self._site
-        producer_id = state.get_writer_record(site.log.records, site.uid).producer_id
-        return Fence(site.target, site.uid, producer_id, epoch)
+        context = self._context
+        producer_id = state.get_writer_record(context.log.records, context.uid).producer_id
+        return Fence(context.target, context.uid, producer_id, epoch)
 
     async def fence(self, step: do.Fence) -> got.Result:
         """See `do.Fence`."""
@@ -173,7 +173,7 @@ class Fencing:
             await self._check_still_meant(journal)
             log.warning(
                 "the fence is raised again",
-                flow=self._site.flow.name,
+                flow=self._context.flow.name,
                 switch=journal.id,
                 why=f"{len(missing)} partitions do not show epoch {step.epoch}, for example {min(missing)}",
             )
@@ -192,9 +192,9 @@ class Fencing:
             Conflict: Someone else has advanced it.
             KafkaError: The state topic cannot be read.
         """
-        site = self._site
-        await site.log.read_to_end()
-        current = switches_of(site.log.records, site.uid).current
+        context = self._context
+        await context.log.read_to_end()
+        current = switches_of(context.log.records, context.uid).current
         if current is None or (current.id, current.revision) != (journal.id, journal.revision):
             raise Conflict(f"switch {journal.id} was advanced by someone else", next_step="read it again")
 
@@ -227,29 +227,29 @@ class Fencing:
         self, scope: Mapping[TopicPartition, pb.MirrorRecord], proven: Mapping[tuple[str, int], int], epoch: int | None
     ) -> list[Cut]:
         """Return where our own part of each log ends, in both logs' offsets."""
-        site = self._site
-        await site.log.read_to_end()
-        ends = await log_ends(site.target, scope)
-        observed = Observed(site.log, site.uid)
+        context = self._context
+        await context.log.read_to_end()
+        ends = await log_ends(context.target, scope)
+        observed = Observed(context.log, context.uid)
         stretches = {
             where: observed.stretch(where, scope[where], end, proven.get((scope[where].source_topic, where.partition)))
             for where, end in ends.items()
         }
-        ours = _ours(site.log.records, site.uid, epoch)
-        own = await OwnPlaces(site.target, site.admins[1], ours).find(stretches)
+        ours = _ours(context.log.records, context.uid, epoch)
+        own = await OwnPlaces(context.target, context.admins[1], ours).find(stretches)
         strange = {where: stretches[where] for where, one in own.items() if one.strangers}
         if strange:
             # Fills by transactions are written under ids that are not recorded. Asking for such an id aborts what is
             # open under it; after the fence nothing may be open.
             ours = replace(ours, others=ours.others | await self._ids_of_fills())
-            own |= await OwnPlaces(site.target, site.admins[1], ours).find(strange)
+            own |= await OwnPlaces(context.target, context.admins[1], ours).find(strange)
         return [observed.cut(where, scope[where], own[where]) for where in ends]
 
     async def _ids_of_fills(self) -> frozenset[int]:
-        site = self._site
+        context = self._context
         found: set[int] = set()
-        for shard in range(state.shards_of(state.get_flow(site.log.records, site.uid))):
-            identity = await init_producer_id(site.target, fill_route_transactional_id(site.uid, shard))
+        for shard in range(state.shards_of(state.get_flow(context.log.records, context.uid))):
+            identity = await init_producer_id(context.target, fill_route_transactional_id(context.uid, shard))
             found.add(identity.producer_id)
         return frozenset(found)
 
@@ -262,7 +262,7 @@ class Fencing:
             return cuts
 
     async def _seen(self, cuts: list[Cut]) -> list[Cut]:
-        source = self._site.source
+        source = self._context.source
         await source.refresh(sorted({cut.topic for cut in cuts}))
         wanted = [TopicPartition(cut.topic, cut.partition) for cut in cuts]
         now_ms = time.time_ns() // 1_000_000  # before the answer, which may arrive late
@@ -289,10 +289,10 @@ class Fencing:
         Raises:
             KafkaError: It could not be recorded.
         """
-        state_log, uid = self._site.log, self._site.uid
+        state_log, uid = self._context.log, self._context.uid
         await state_log.read_to_end()
         opened = {one.target_topic for one in mirrors_in(state_log.records, uid, scope)}
-        copying = self._site.copying()
+        copying = self._context.copying()
         if copying is not None:
             await copying.forget_groups(opened)
             return

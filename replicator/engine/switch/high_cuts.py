@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.core.offsets.own_place import OurBatches
 from replicator.engine.copy.live_maps import offset_block, restored
 from replicator.engine.logs.reading import batches_between
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from replicator.engine.state.log import Change
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
     from replicator.model.switch.journal import Journal
     from replicator.model.switch.terms import Cut
 
@@ -54,7 +54,7 @@ class High:
         return replace(self.cut, source=self.cut.source - self.by, target=self.cut.target - self.by)
 
 
-async def lower_high_cuts(site: Site) -> str | None:
+async def lower_high_cuts(context: SwitchContext) -> str | None:
     """Lower cuts that an earlier version recorded too high; return what was found, None if nothing.
 
     Each record is checked once. If the reverse flow may have begun at such a cut, its cluster has to answer first.
@@ -63,32 +63,32 @@ async def lower_high_cuts(site: Site) -> str | None:
         KafkaError: A cluster cannot be asked.
         Conflict: Others kept changing the records.
     """
-    await site.log.read_to_end()
-    unlooked = unchecked_cuts(site.log.records, site.uid)
+    await context.log.read_to_end()
+    unlooked = unchecked_cuts(context.log.records, context.uid)
     if not unlooked:
         return None
-    high = [one for record in unlooked.values() for one in await _high_in(site, record)]
+    high = [one for record in unlooked.values() for one in await _high_in(context, record)]
     if high:
-        await _lower_way_back(site, high)
-    await site.log.change(site.uid, lambda records: lowering(records, site.uid, unlooked, high))
+        await _lower_way_back(context, high)
+    await context.log.change(context.uid, lambda records: lowering(records, context.uid, unlooked, high))
     if not high:
         return None
     names = [f"{one.cut.topic}-{one.cut.partition} at {one.lowered.source}, not {one.cut.source}" for one in high]
     more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
     text = (
         f"an earlier version cut {len(high)} partitions above the marker of its fence: {', '.join(names[:_NAMED_MAX])}"
-        f"{more}; after a failover, what {site.flow.source} held there was never copied"
+        f"{more}; after a failover, what {context.flow.source} held there was never copied"
     )
-    log.warning("cuts were too high", flow=site.flow.name, why=text)
+    log.warning("cuts were too high", flow=context.flow.name, why=text)
     return text
 
 
-async def _high_in(site: Site, record: pb.CutRecord) -> list[High]:
+async def _high_in(context: SwitchContext, record: pb.CutRecord) -> list[High]:
     """Return the cuts of one topic that have markers of their own fence just below them.
 
     If offsets are mapped, it is unknown whether the source's side counted them.
     """
-    target = site.target
+    target = context.target
     cuts = [cut for cut in cuts_in(record) if not cut.mapped]
     topics = await target.existing({cut.target_topic for cut in cuts})
     wheres = {
@@ -98,9 +98,9 @@ async def _high_in(site: Site, record: pb.CutRecord) -> list[High]:
     }
     side = Side(target, target.topic_ids)
     starts = await log_starts(target, wheres)
-    producer_id = state.get_writer_record(site.log.records, site.uid).producer_id
+    producer_id = state.get_writer_record(context.log.records, context.uid).producer_id
     ours = OurBatches(producer_id, fence_epoch=record.epoch)
-    cleaned = await compacted_topics(site.admins[1], topics)
+    cleaned = await compacted_topics(context.admins[1], topics)
     room = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
     async def one(where: TopicPartition, cut: Cut) -> High:
@@ -156,12 +156,14 @@ def _lowered(journal: Journal, lowered: Mapping[Cut, Cut]) -> Journal:
     return replace(after, reached=StepName.PROVE_QUIESCENCE, confirmed="")
 
 
-async def _lower_way_back(site: Site, high: Iterable[High]) -> None:
+async def _lower_way_back(context: SwitchContext, high: Iterable[High]) -> None:
     """Make the reverse flow compare from the true cuts on, if it began at the others."""
-    if site.reverse is None or not await site.has_source_log():
+    if context.reverse is None or not await context.has_source_log():
         return
-    source_log = await site.source_log()
-    found = state.find_flow(source_log.records, site.reverse.name, site.target.cluster_id, site.source.cluster_id)
+    source_log = await context.source_log()
+    found = state.find_flow(
+        source_log.records, context.reverse.name, context.target.cluster_id, context.source.cluster_id
+    )
     if found is not None:
         some = list(high)
         await source_log.change(found.uid, lambda records: lowering_way_back(records, found.uid, some))
@@ -179,7 +181,7 @@ def lowering_way_back(records: Mapping[bytes, bytes], uid: str, high: Iterable[H
         at = known.base.source_end, known.base.target_end, known.judged_from
         if known.mapped or at != (cut.target, cut.source, cut.source):
             continue
-        place = Place(lowered.target, lowered.source)
+        place = OffsetPair(lowered.target, lowered.source)
         before = restored(known.base)
         offsets = OffsetMap.of(before.begin, before.below(place))
         offsets.pass_over(place)

@@ -37,7 +37,7 @@ from replicator.wire.messages.transactions import patiently
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.engine.switch.context import Copying, Site
+    from replicator.engine.switch.context import Copying, SwitchContext
     from replicator.model.states import FlowState
     from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
     from replicator.model.switch.terms import Cut
@@ -55,7 +55,7 @@ log = get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Seen:
+class _ObservedRevision:
     """The last revision of a switch that this daemon saw, and when (monotonic)."""
 
     id: str = ""
@@ -70,20 +70,20 @@ class SwitchKeeper:
         problem: What the running switch waits for, None for nothing.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, context: SwitchContext) -> None:
         self.problem: str | None = None
-        self._site = site
-        self._executor = Executor(site)
-        self._orders = Orders(site, self._executor)
-        self._sides = Sides(site)
+        self._context = context
+        self._executor = Executor(context)
+        self._orders = Orders(context, self._executor)
+        self._sides = Sides(context)
         self._kick = asyncio.Event()
         self._ordered: set[str] = set()
-        self._seen = _Seen()
+        self._seen = _ObservedRevision()
         self._now = asyncio.get_running_loop().time
-        site.log.listen(self._on_record)
+        context.log.listen(self._on_record)
 
     def _on_record(self, key: bytes) -> None:
-        if key == journal_key(self._site.uid):
+        if key == journal_key(self._context.uid):
             self._kick.set()
 
     def switches(self) -> Switches:
@@ -108,11 +108,11 @@ class SwitchKeeper:
         return await self._sides.look(self.switches(), switch_id, other)
 
     def _names(self) -> tuple[str, str]:
-        return self._site.flow.source, self._site.flow.target
+        return self._context.flow.source, self._context.flow.target
 
     def state(self, *, paused: bool) -> FlowState:
         """Return the state that the flow shows."""
-        role = state.standing_role(self._site.log.records, self._site.uid)
+        role = state.standing_role(self._context.log.records, self._context.uid)
         return flow_state(self.switches(), role or Role.COPYING, paused=paused)
 
     # -- the loop ---------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class SwitchKeeper:
                 seconds = backoff.next_seconds()
             except Exception as error:  # noqa: BLE001 - copying goes on meanwhile, and the step is retried
                 self._troubled(BugError(f"unexpected {type(error).__name__}: {error}"))
-                bugs.note(error, "a step of a switch failed unexpectedly", flow=self._site.flow.name)
+                bugs.note(error, "a step of a switch failed unexpectedly", flow=self._context.flow.name)
                 seconds = _LATER_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -158,10 +158,10 @@ class SwitchKeeper:
 
     def _is_mine(self, journal: Journal) -> bool:
         if (journal.id, journal.revision) != (self._seen.id, self._seen.revision):
-            self._seen = _Seen(journal.id, journal.revision, self._now())
+            self._seen = _ObservedRevision(journal.id, journal.revision, self._now())
         if journal.id in self._ordered:
             return True
-        copying = self._site.copying()
+        copying = self._context.copying()
         if copying is not None and copying.works_first():
             return True
         return self._now() >= self._seen.since + _STALLED_SECONDS
@@ -169,7 +169,7 @@ class SwitchKeeper:
     def _troubled(self, error: ReplicatorError) -> None:
         text = f"{error}; {error.next_step}" if error.next_step else str(error)
         if text != self.problem:
-            log.warning("switch waits", flow=self._site.flow.name, why=str(error), next=error.next_step)
+            log.warning("switch waits", flow=self._context.flow.name, why=str(error), next=error.next_step)
         self.problem = text
 
     # -- orders -----------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ class SwitchKeeper:
             UsageError: The order contradicts itself.
             KafkaError: The target cannot be asked.
         """
-        await patiently(self._site.log.read_to_end, "reading the state topic", _ORDER_SECONDS)
+        await patiently(self._context.log.read_to_end, "reading the state topic", _ORDER_SECONDS)
         order = await self._orders.completed(order, only_looks=True)
         begun = self._orders.begun(self.switches(), order, await self._orders.other_side(order, self.switches()))
         journal = begun.switches.current
@@ -212,10 +212,10 @@ class SwitchKeeper:
         Raises:
             KafkaError: The target cannot be read.
         """
-        site = self._site
-        await site.log.read_to_end()
-        writers = state.writers_of(site.log.records, site.uid)
-        if site.flow.both_ways or writers is None or writers.flow.role is not Role.COPYING:
+        context = self._context
+        await context.log.read_to_end()
+        writers = state.writers_of(context.log.records, context.uid)
+        if context.flow.both_ways or writers is None or writers.flow.role is not Role.COPYING:
             return ()
         cuts = await self._executor.fencing.look(Journal("", Verb.FAILOVER))
         return tuple((cut.topic, cut.partition, cut.foreign) for cut in cuts if cut.foreign)
@@ -229,13 +229,13 @@ class SwitchKeeper:
             UsageError: The order contradicts itself.
             KafkaError: The target cannot be asked.
         """
-        site = self._site
+        context = self._context
         order = await self._orders.completed(order)
         other = await self._orders.other_side(order, self.switches())
         closed = self._orders.left_closed()
         if order.verb is Verb.FAILOVER and closed:
             # The flow never copied: the locks on its target are the other flow's, and are removed as its own would be.
-            await site.log.change(site.uid, lambda records: with_locks(records, site.uid, closed))
+            await context.log.change(context.uid, lambda records: with_locks(records, context.uid, closed))
         already = False
 
         def change(before: Switches) -> Switches:
@@ -249,7 +249,7 @@ class SwitchKeeper:
             self._ordered.add(journal.id)
             log.warning(
                 "switch ordered",
-                flow=site.flow.name,
+                flow=context.flow.name,
                 switch=journal.id,
                 verb=journal.verb,
                 actor=order.actor,
@@ -270,8 +270,8 @@ class SwitchKeeper:
         def change(switches: Switches) -> Switches:
             if switches.current is None:
                 raise UsageError(
-                    f"flow {self._site.flow.name!r} was never switched: there is nothing to undo",
-                    next_step=f"replicator flow status {self._site.flow.name}",
+                    f"flow {self._context.flow.name!r} was never switched: there is nothing to undo",
+                    next_step=f"replicator flow status {self._context.flow.name}",
                 )
             return replace(switches, current=aborted(switches.current, why, _now_ms()))
 
@@ -285,8 +285,8 @@ class SwitchKeeper:
         A broker may have died this very moment, above all if a failover is ordered: we wait until another one leads.
         The same order again changes nothing, so it may be repeated.
         """
-        site = self._site
-        return await patiently(partial(change_switches, site.log, site.uid, change), "the order", _ORDER_SECONDS)
+        context = self._context
+        return await patiently(partial(change_switches, context.log, context.uid, change), "the order", _ORDER_SECONDS)
 
     async def _changed(self, change: Callable[[Switches], Switches]) -> Journal:
         """Change the current switch, and go on with it; return it."""
@@ -304,13 +304,13 @@ class SwitchKeeper:
 
     def _unmeasured(self, journal: Journal) -> str | None:
         """Return why the tail of a failover's old source cannot be measured even though its address answers."""
-        another, current = self._site.source.another, self.switches().current
+        another, current = self._context.source.another, self.switches().current
         waits = journal.outcome is Outcome.DONE and any(cut.tail_end is None for cut in journal.cuts)
         if another is None or journal.verb is not Verb.FAILOVER or not waits:
             return None
         if current is None or current.id != journal.id:
             return None
-        return f"the old source, to measure its tail: {another}; {starting_over(self._site.flow)}"
+        return f"the old source, to measure its tail: {another}; {starting_over(self._context.flow)}"
 
     async def confirm(self, digest: str) -> Journal:
         """Agree to what a failback found.
@@ -324,8 +324,8 @@ class SwitchKeeper:
         def change(switches: Switches) -> Switches:
             if switches.current is None:
                 raise UsageError(
-                    f"no switch of flow {self._site.flow.name!r} waits for a confirmation",
-                    next_step=status_command(self._site.flow.name),
+                    f"no switch of flow {self._context.flow.name!r} waits for a confirmation",
+                    next_step=status_command(self._context.flow.name),
                 )
             return replace(switches, current=confirmed(switches.current, digest))
 

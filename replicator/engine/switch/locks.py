@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from replicator.engine.state.log import Change
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
     from replicator.model.switch.terms import Scope
 
 
@@ -29,13 +29,13 @@ class SourceLocks:
     """The locks on both sides of one flow.
 
     Args:
-        site: What the switch works on.
+        context: What the switch works on.
     """
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._source = AuthorizerOf(site.source, site.admins[0])
-        self._target = AuthorizerOf(site.target, site.admins[1])
+    def __init__(self, context: SwitchContext) -> None:
+        self._context = context
+        self._source = AuthorizerOf(context.source, context.admins[0])
+        self._target = AuthorizerOf(context.target, context.admins[1])
 
     async def problems(self, journal: Journal) -> list[str]:
         """Return what prevents closing the source.
@@ -45,7 +45,7 @@ class SourceLocks:
         """
         if journal.options.close is Close.STATED:
             return []
-        source = self._site.flow.source
+        source = self._context.flow.source
         helps = "stop its producers, and say so with --producers-stopped"
         ours = frozenset(_noted(journal))
         try:
@@ -61,7 +61,7 @@ class SourceLocks:
         return [f"{source} cannot be closed: {problem}; {helps}" for problem in plan.problems]
 
     def _topics(self, scope: Scope) -> list[str]:
-        return [one.source_topic for one in mirrors_in(self._site.log.records, self._site.uid, scope)]
+        return [one.source_topic for one in mirrors_in(self._context.log.records, self._context.uid, scope)]
 
     async def plan(self, step: do.PlanLocks) -> got.Result:
         """See `do.PlanLocks`."""
@@ -93,7 +93,7 @@ class SourceLocks:
 
     def opened(self, records: Mapping[bytes, bytes], scope: Scope) -> HeldBack:
         """Return what is still held back on the target once the mirrors of a switch are opened."""
-        uid, held = self._site.uid, held_back_of(records, self._site.uid)
+        uid, held = self._context.uid, held_back_of(records, self._context.uid)
         if scope.topics:
             return held.opened({one.target_topic for one in mirrors_in(records, uid, scope)})
         left_out = target_topics(records, uid, [one.topic for one in scope.left_out])
@@ -105,9 +105,9 @@ class SourceLocks:
         Args:
             scope: The mirrors being opened.
         """
-        site = self._site
-        await site.log.read_to_end()
-        held, after = held_back_of(site.log.records, site.uid), self.opened(site.log.records, scope)
+        context = self._context
+        await context.log.read_to_end()
+        held, after = held_back_of(context.log.records, context.uid), self.opened(context.log.records, scope)
         # Also what an executor that died had recorded but not yet placed.
         missing = set(after.made)
         if missing:
@@ -115,11 +115,11 @@ class SourceLocks:
 
         # Recorded first: a rule in place that is not known as ours would never be removed.
         def change(records: Mapping[bytes, bytes]) -> list[Change]:
-            known = held_back_of(records, site.uid)
+            known = held_back_of(records, context.uid)
             after = replace(self.opened(records, scope), locks=known.locks)
-            return [] if after == known else [put_held_back(site.uid, after)]
+            return [] if after == known else [put_held_back(context.uid, after)]
 
-        await site.log.change(site.uid, change)
+        await context.log.change(context.uid, change)
         await self._target.acls.create(recorded_rules(sorted(missing), after.made))
         await self._target.acls.delete(recorded_rules(set(held.locks) - set(after.locks), held.locks))
         return got.Ok()

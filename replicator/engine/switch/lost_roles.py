@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicator.engine.state.log import Change
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
 
 log = get_logger(__name__)
 
 
-async def give_back_role(site: Site) -> str | None:
+async def give_back_role(context: SwitchContext) -> str | None:
     """Put a flow whose role was taken on standby again; return what was found, None if nothing.
 
     Raises:
         KafkaError: A cluster cannot be asked.
         Conflict: Others kept changing the records.
     """
-    opened = opened_and_copying(site.log.records, site.uid)
+    opened = opened_and_copying(context.log.records, context.uid)
     if opened is None:
         return None
-    theirs, reverse = await site.reverse_records()
+    theirs, reverse = await context.reverse_records()
     if reverse is None or not only_failed_back(theirs, reverse):
         return None
-    await site.log.change(site.uid, lambda records: standing_by(records, site.uid))
-    name, target = site.flow.name, site.flow.target
+    await context.log.change(context.uid, lambda records: standing_by(records, context.uid))
+    name, target = context.flow.name, context.flow.target
     text = (
         f"a failback of the reverse flow, which was never started, had let {name!r} copy to {target} again, which "
         f"{opened.verb} {opened.id} had opened: it is on standby again; `replicator failback {name}` brings it back"
     )
-    log.warning("the role of an open flow was given back", flow=site.flow.name, why=text)
+    log.warning("the role of an open flow was given back", flow=context.flow.name, why=text)
     return text
 
 

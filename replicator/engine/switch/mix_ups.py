@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from replicator.engine.state.log import Change
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
 
 _NAMED_MAX = 10
 
@@ -36,28 +36,30 @@ class Foreign:
     reasons: frozenset[str]
 
 
-async def undo_mix_ups(site: Site) -> str | None:
+async def undo_mix_ups(context: SwitchContext) -> str | None:
     """Put a reverse flow that another flow's switch started on standby; return what was found, None if nothing.
 
     Raises:
         KafkaError: A cluster cannot be asked.
         Conflict: Others kept changing the records.
     """
-    foreign = foreign_switches(site.log.records, site.uid, site.flow.name, site.source.cluster_id)
-    if not foreign or not await site.has_source_log():
+    foreign = foreign_switches(context.log.records, context.uid, context.flow.name, context.source.cluster_id)
+    if not foreign or not await context.has_source_log():
         return None
-    source_log = await site.source_log()
+    source_log = await context.source_log()
     back = ""
-    if site.reverse is not None:
-        known = state.find_flow(source_log.records, site.reverse.name, site.target.cluster_id, site.source.cluster_id)
+    if context.reverse is not None:
+        known = state.find_flow(
+            source_log.records, context.reverse.name, context.target.cluster_id, context.source.cluster_id
+        )
         back = known.uid if known is not None else ""
     left = what_they_left(source_log.records, back, foreign)
     if not left:
         return None
-    await source_log.change(back or site.uid, lambda records: undoing(records, back, foreign))
-    text = f"{site.flow.source} holds what switches of another flow named {site.flow.name!r} left: "
+    await source_log.change(back or context.uid, lambda records: undoing(records, back, foreign))
+    text = f"{context.flow.source} holds what switches of another flow named {context.flow.name!r} left: "
     text += "; ".join(left[:_NAMED_MAX])
-    log.warning("switches of another flow were carried out here", flow=site.flow.name, why=text)
+    log.warning("switches of another flow were carried out here", flow=context.flow.name, why=text)
     return text
 
 

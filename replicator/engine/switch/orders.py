@@ -18,7 +18,7 @@ from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Away, Close, Decision, LeftOut, Order, Scope, Verb
 
 if TYPE_CHECKING:
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
     from replicator.engine.switch.executor import Executor
     from replicator.model.acl import Rule
 
@@ -40,12 +40,12 @@ class Orders:
     """Orders for the switches of one flow.
 
     Args:
-        site: What they work on.
+        context: What they work on.
         executor: Who would carry them out.
     """
 
-    def __init__(self, site: Site, executor: Executor) -> None:
-        self._site = site
+    def __init__(self, context: SwitchContext, executor: Executor) -> None:
+        self._context = context
         self._executor = executor
 
     async def completed(self, order: Order, *, only_looks: bool = False) -> Order:
@@ -55,29 +55,29 @@ class Orders:
             UsageError: It makes no sense.
             KafkaError: A failback depends on whether the reverse flow copies, and that cannot be found out now.
         """
-        site, options = self._site, order.options
-        order = replace(order, flow=site.flow.name)
+        context, options = self._context, order.options
+        order = replace(order, flow=context.flow.name)
         if order.verb is Verb.FAILOVER:
             # The source is asked nothing, and nothing is left there.
             options = replace(options, close=Close.STATED, reverse_flow="", way_back=False)
             return replace(order, options=options, left_out=await self._left_out(order))
         if options.reverse_flow or order.verb is Verb.FAILBACK:
-            if site.reverse is None:
+            if context.reverse is None:
                 raise UsageError(
-                    f"flow {site.flow.name!r} has no reverse flow in the flow file",
-                    next_step=f"add a flow with `reverse_of: {site.flow.name}`, and reload the daemon (SIGHUP)",
+                    f"flow {context.flow.name!r} has no reverse flow in the flow file",
+                    next_step=f"add a flow with `reverse_of: {context.flow.name}`, and reload the daemon (SIGHUP)",
                 )
-            options = replace(options, reverse_flow=site.reverse.name)
+            options = replace(options, reverse_flow=context.reverse.name)
         try:
-            await site.reach_source()
+            await context.reach_source()
         except ReplicatorError:  # the preflight says why the source cannot be asked
             return replace(order, options=options)
-        if order.verb is Verb.FAILBACK and (not only_looks or await site.has_source_log()):
+        if order.verb is Verb.FAILBACK and (not only_looks or await context.has_source_log()):
             # Unknown is not "no": a mirror that is being copied to would pass for an old source that came back.
             options = replace(options, restored=await self._executor.reverse.reverse_copies(order.topics))
         with contextlib.suppress(ReplicatorError):
             order = replace(order, left_out=await self._left_out(order))
-            if options.way_back and (not only_looks or await site.has_source_log()):
+            if options.way_back and (not only_looks or await context.has_source_log()):
                 options = replace(options, way_back=await self._executor.close_source.offers_way_back())
         return replace(order, options=options)
 
@@ -95,7 +95,7 @@ class Orders:
         """
         if order.verb is not Verb.FAILBACK:
             return ()
-        records, uid = self._site.log.records, self._site.uid
+        records, uid = self._context.log.records, self._context.uid
         away = not_selected_then(switches_of(records, uid), order.topics)
         there = target_topics(records, uid, [one.topic for one in away])
         apart = switched_alone(records, uid)
@@ -105,14 +105,14 @@ class Orders:
         """Return what a failback has to know about the other flow; asked after everything that depends on its role."""
         if order.verb is Verb.FAILBACK:
             with contextlib.suppress(ReplicatorError):  # the preflight says why the source cannot be asked
-                await self._site.reach_source()
-                running = await self._site.reverse_switch()
-                return OtherSide(running, opened=await self._site.reverse_opened(switches, order.topics))
+                await self._context.reach_source()
+                running = await self._context.reverse_switch()
+                return OtherSide(running, opened=await self._context.reverse_opened(switches, order.topics))
         return OtherSide()
 
     def begun(self, before: Switches, order: Order, other: OtherSide) -> Begun:
         """Return the record once an order is taken; a running switch needs no check whether there is one to begin."""
-        records, uid = self._site.log.records, self._site.uid
+        records, uid = self._context.log.records, self._context.uid
         writers = state.writers_of(records, uid)
         is_open = False
         if before.running is None and writers is not None:
@@ -129,12 +129,12 @@ class Orders:
             reverse_opened=other.opened,
             target_closed=bool(self.left_closed()),
             apart=() if order.topics else self._apart(),
-            other=self._site.reverse.name if self._site.reverse is not None else "",
+            other=self._context.reverse.name if self._context.reverse is not None else "",
         )
 
     def _apart(self) -> tuple[str, ...]:
         """Return the source topics of the mirrors that were switched alone."""
-        records, uid = self._site.log.records, self._site.uid
+        records, uid = self._context.log.records, self._context.uid
         alone = switched_alone(records, uid)
         return tuple(sorted(one.source_topic for one in state.mirrors_of(records, uid) if one.target_topic in alone))
 
@@ -144,17 +144,19 @@ class Orders:
         A switchover of the reverse flow placed them, and its journal was lost with the side that it opened. The copy
         that it left here names them.
         """
-        site, records = self._site, self._site.log.records
-        if site.reverse is None or any(True for _ in state.mirrors_of(records, site.uid)):
+        context, records = self._context, self._context.log.records
+        if context.reverse is None or any(True for _ in state.mirrors_of(records, context.uid)):
             return ()
-        lost = state.get_flow(records, site.uid).source_cluster_id
-        copies = [copy for _, copy in copies_to(records, site.reverse.name, lost) if copy.decision is Decision.FORWARD]
+        lost = state.get_flow(records, context.uid).source_cluster_id
+        copies = [
+            copy for _, copy in copies_to(records, context.reverse.name, lost) if copy.decision is Decision.FORWARD
+        ]
         last = max(copies, key=lambda one: one.started_ms, default=None)
         return () if last is None else tuple(parse(text) for text in (*last.locks, *last.inherited_locks))
 
     def meant(self, journal: Journal) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:
         """Return the topics of a switch, and those that it leaves out because they were switched alone before."""
-        records, uid = self._site.log.records, self._site.uid
+        records, uid = self._context.log.records, self._context.uid
         topics = tuple(sorted(one.source_topic for one in mirrors_in(records, uid, journal.scope)))
         if journal.topics:
             return topics, ()

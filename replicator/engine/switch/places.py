@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.copy.live_maps import recorded_map
 from replicator.engine.groups.positions import CopiedElsewhere
 from replicator.engine.logs.bounds import ends_of, starts_of
@@ -163,7 +163,7 @@ class Observed:
         Only records are counted: a marker after the last of them corresponds to no offset of the source.
         """
         known = self._copied.known(source, where, 0)
-        end = Place(recorded.base.source_end, recorded.base.target_end)
+        end = OffsetPair(recorded.base.source_end, recorded.base.target_end)
         if known is not None and known.end.target > end.target:
             end = known.end
         if own.end < end.target:

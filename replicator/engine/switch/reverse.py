@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.attach_facts import Role
-from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
 from replicator.core.switch.recording import applied
@@ -33,9 +33,9 @@ from replicator.wire.messages.transactions import init_producer_id
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from replicator.core.switch.machine import Facts
+    from replicator.core.switch.machine import SwitchFacts
     from replicator.engine.state.log import Change, StateLog
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
     from replicator.state_pb import state_pb2 as pb
 
 _MARK_SECONDS = 15.0
@@ -49,25 +49,25 @@ class Reverse:
     """The steps on the source's side once the source is closed.
 
     Args:
-        site: What the switch works on.
+        context: What the switch works on.
     """
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, context: SwitchContext) -> None:
+        self._context = context
 
     # -- who decides ------------------------------------------------------------------------------------------------
 
     async def decide(self, journal: Journal, wanted: Decision) -> got.Result:
         """Write a decision to the source's copy unless there is another; return the one that counts."""
-        log = await self._site.source_log()
-        target_id = self._site.target.cluster_id or ""
+        log = await self._context.source_log()
+        target_id = self._context.target.cluster_id or ""
 
         def change(before: Journal | None) -> Journal:
             return replace(decided(before, journal, wanted), target_cluster_id=target_id)
 
-        copy = await change_copy(log, self._site.uid, change)
+        copy = await change_copy(log, self._context.uid, change)
         if copy.decision is None:
-            raise BugError(f"switch {journal.id} has no copy on {self._site.flow.source} after it was written")
+            raise BugError(f"switch {journal.id} has no copy on {self._context.flow.source} after it was written")
         return got.Decided(copy.decision)
 
     async def decision(self, journal: Journal) -> Decision | None:
@@ -76,7 +76,7 @@ class Reverse:
         Raises:
             KafkaError: The source cannot be asked.
         """
-        copy = copy_of((await self._site.source_log()).records, self._site.uid)
+        copy = copy_of((await self._context.source_log()).records, self._context.uid)
         return copy.decision if copy is not None and copy.id == journal.id else None
 
     # -- the way back -------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class Reverse:
         The markers have their own producer: the target's producer id could be an application's here. After an
         interruption, the ends show which partitions were already marked.
         """
-        source = self._site.source
+        source = self._context.source
         ends = {TopicPartition(end.topic, end.partition): end.source for end in step.ends}
         await source.refresh(sorted({where.topic for where in ends}))
         now = await log_ends(source, ends)
@@ -105,8 +105,10 @@ class Reverse:
 
     async def prepare_reverse(self) -> got.Result:
         """See `do.PrepareReverse`: create the flow's record, even if its daemon was never started."""
-        site = self._site
-        await establish(site.reversed(), site.target.cluster_id or "", site.source, await site.source_log(), site.me)
+        context = self._context
+        await establish(
+            context.reversed(), context.target.cluster_id or "", context.source, await context.source_log(), context.me
+        )
         return got.Ok()
 
     async def reverse_copies(self, topics: Iterable[str]) -> bool:
@@ -118,9 +120,11 @@ class Reverse:
         Raises:
             KafkaError: The source cannot be asked.
         """
-        log = await self._site.source_log()
-        reverse = self._site.reversed()
-        found = state.find_flow(log.records, reverse.name, self._site.target.cluster_id, self._site.source.cluster_id)
+        log = await self._context.source_log()
+        reverse = self._context.reversed()
+        found = state.find_flow(
+            log.records, reverse.name, self._context.target.cluster_id, self._context.source.cluster_id
+        )
         writers = state.writers_of(log.records, found.uid) if found is not None else None
         named = tuple(topics)
         if writers is None or not named:
@@ -147,9 +151,9 @@ class Reverse:
             KafkaError: A cluster refuses.
             Conflict: The reverse flow already copies, from elsewhere.
         """
-        site = self._site
-        log = await site.source_log()
-        uid = site.reverse_uid(log)
+        context = self._context
+        log = await context.source_log()
+        uid = context.reverse_uid(log)
         topics = await self._takeovers(journal, cuts, doomed or {})
         kept = tuple(sorted(parse(one) for one in locks))
         await take_over(
@@ -158,22 +162,22 @@ class Reverse:
             topics,
             epoch=0,
             reason=takes_over(journal),
-            actor=journal.actor or site.me,
+            actor=journal.actor or context.me,
             alone=bool(journal.topics),
             also=lambda records: with_locks(records, uid, kept),
         )
 
     async def _takeovers(self, journal: Journal, cuts: Iterable[Cut], doomed: Mapping[str, bytes]) -> list[Takeover]:
         """Return the topics as the reverse flow sees them: its source is what was cut on our target."""
-        site = self._site
+        context = self._context
         topics = by_topic(cuts)
         own = by_place(journal.cuts)
         names = [some[0].target_topic for some in topics.values()]
-        old, new = await asyncio.gather(site.source.existing(topics), site.target.existing(names))
+        old, new = await asyncio.gather(context.source.existing(topics), context.target.existing(names))
         found = []
         for name, some in topics.items():
             there = some[0].target_topic
-            mirror = state.get_mirror(site.log.records, site.uid, there)
+            mirror = state.get_mirror(context.log.records, context.uid, there)
             if there not in new:
                 log_.warning("topic is gone from the new primary, it is left out", topic=there)
                 continue
@@ -186,7 +190,7 @@ class Reverse:
                     name,
                     new[there].topic_id,
                     doomed.get(name) or old[name].topic_id,
-                    {cut.partition: Place(cut.target, cut.source) for cut in some},
+                    {cut.partition: OffsetPair(cut.target, cut.source) for cut in some},
                     {cut.partition: self._known(mirror, own[cut.topic, cut.partition]) for cut in some},
                     mapped=any(cut.mapped for cut in some),
                     recreate=name in doomed,
@@ -196,9 +200,9 @@ class Reverse:
 
     def _known(self, mirror: pb.MirrorRecord | None, cut: Cut) -> OffsetMap:
         """Return this flow's map up to the cut with both sides swapped, so that groups can be translated below it."""
-        records, uid = self._site.log.records, self._site.uid
-        end = Place(cut.source, cut.target)
-        offsets = OffsetMap(Place(0, 0))
+        records, uid = self._context.log.records, self._context.uid
+        end = OffsetPair(cut.source, cut.target)
+        offsets = OffsetMap(OffsetPair(0, 0))
         straight = True
         if mirror is not None and cut.partition in mirror.maps:
             recorded = mirror.maps[cut.partition]
@@ -207,9 +211,9 @@ class Reverse:
         if straight:
             offsets.go_straight(end)
         runs = list(offsets.below(end))[-_RUNS_MAX:]
-        begin = Place(runs[0].source, runs[0].target) if len(runs) == _RUNS_MAX else offsets.begin
+        begin = OffsetPair(runs[0].source, runs[0].target) if len(runs) == _RUNS_MAX else offsets.begin
         swapped = (Run(run.target, run.source, run.length) for run in runs)
-        return OffsetMap.of(Place(begin.target, begin.source), swapped)
+        return OffsetMap.of(OffsetPair(begin.target, begin.source), swapped)
 
 
 def with_locks(records: Mapping[bytes, bytes], uid: str, locks: Iterable[Rule]) -> list[Change]:
@@ -238,7 +242,7 @@ async def take_way_back(log: StateLog, uid: str, why: str) -> Journal:
 
 
 async def record_on_copy(
-    log: StateLog, uid: str, step: do.Step, result: got.Result, *, asked: Journal, facts: Facts, executor: str
+    log: StateLog, uid: str, step: do.Step, result: got.Result, *, asked: Journal, facts: SwitchFacts, executor: str
 ) -> Journal:
     """Record a step of the way back on the source's copy; return it.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from replicator.admin.topic_values import TopicConfig
     from replicator.admin.topics import TopicAdmin
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
     from replicator.model.switch.terms import Scope
     from replicator.state_pb import state_pb2 as pb
     from replicator.wire.cluster import Cluster
@@ -44,11 +44,11 @@ class Opening:
     """Sets the settings of mirrors being opened.
 
     Args:
-        site: What the switch works on.
+        context: What the switch works on.
     """
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, context: SwitchContext) -> None:
+        self._context = context
 
     async def release(self, scope: Scope, *, ask_source: bool) -> None:
         """Give mirrors the settings that were held back while they were copied to, and read them back.
@@ -64,10 +64,10 @@ class Opening:
         Raises:
             KafkaError: The target cannot be asked.
         """
-        site = self._site
-        if site.flow.both_ways:
+        context = self._context
+        if context.flow.both_ways:
             return  # its settings were never ours
-        mirrors = {one.target_topic: one for one in mirrors_in(site.log.records, site.uid, scope)}
+        mirrors = {one.target_topic: one for one in mirrors_in(context.log.records, context.uid, scope)}
         source = await self._source_configs(mirrors.values()) if ask_source else {}
         refused: dict[str, KafkaError] = {}
         for number in range(_ROUNDS_MAX):
@@ -92,9 +92,9 @@ class Opening:
         self, mirrors: Mapping[str, pb.MirrorRecord], source: Mapping[str, TopicConfig]
     ) -> dict[str, tuple[dict[str, str], tuple[str, ...]]]:
         """Return what still has to be set and removed on the target so that mirrors are open."""
-        site = self._site
-        present = await site.admins[1].describe_configs(sorted(mirrors))
-        await site.target.refresh(sorted(present))
+        context = self._context
+        present = await context.admins[1].describe_configs(sorted(mirrors))
+        await context.target.refresh(sorted(present))
         left = {}
         for name, config in present.items():
             mirror = mirrors[name]
@@ -107,11 +107,11 @@ class Opening:
         return left
 
     def _desired(self, source: TopicConfig, target: TopicConfig, name: str) -> Desired:
-        described = self._site.target.topics.get(name)
+        described = self._context.target.topics.get(name)
         return desired_configs(
             source.dynamic,
             effective_of(source),
-            self._site.flow.topic_configs,
+            self._context.flow.topic_configs,
             replication_factor=described.replication_factor if described is not None else 1,
             known=frozenset(target.effective),
             untold=source.untold,
@@ -119,7 +119,7 @@ class Opening:
 
     async def _source_configs(self, mirrors: Iterable[pb.MirrorRecord]) -> dict[str, TopicConfig]:
         """Return the settings of the mirrors' source topics, as far as the source reports them now."""
-        source = self._site.source
+        source = self._context.source
         by_name = {one.source_topic: one for one in mirrors}
         if not by_name:
             return {}
@@ -131,11 +131,11 @@ class Opening:
                     for name, one in by_name.items()
                     if name in source.topics and source.topics[name].topic_id == one.source_topic_id
                 ]
-                return await self._site.admins[0].describe_configs(sorted(same)) if same else {}
+                return await self._context.admins[0].describe_configs(sorted(same)) if same else {}
         except (KafkaError, TimeoutError) as error:
             log.warning(
                 "the source does not report its settings, those last seen are set",
-                flow=self._site.flow.name,
+                flow=self._context.flow.name,
                 why=str(error),
             )
             return {}
@@ -151,7 +151,7 @@ class Opening:
         async def release(name: str, to_set: dict[str, str], remove: tuple[str, ...]) -> None:
             async with room:
                 try:
-                    await self._site.admins[1].alter_configs(
+                    await self._context.admins[1].alter_configs(
                         recorded(name, mirrors[name].target_topic_id), to_set, remove
                     )
                 except KafkaError as error:

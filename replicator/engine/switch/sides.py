@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicator.engine.state.log import StateLog
-    from replicator.engine.switch.context import Copying, Site
+    from replicator.engine.switch.context import Copying, SwitchContext
     from replicator.model.switch.journal import Journal, Switches
 
 _ASKED_MAX = 16
@@ -37,11 +37,11 @@ class Sides:
     """Looks at both sides of one flow's switches.
 
     Args:
-        site: What they work on.
+        context: What they work on.
     """
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, context: SwitchContext) -> None:
+        self._context = context
         self._ends: dict[tuple[str, str], dict[TopicPartition, int]] = {}
 
     async def look(self, switches: Switches, switch_id: str, other: Copying | None) -> BothSides:
@@ -56,20 +56,20 @@ class Sides:
             UsageError: The flow has no such switch.
             KafkaError: A cluster cannot be asked.
         """
-        site = self._site
+        context = self._context
         journal = next((one for one in switches.all if one.id == switch_id), None)
         if journal is None:
             raise UsageError(
-                f"flow {site.flow.name!r} has no switch {switch_id}",
-                next_step=f"replicator switch history {site.flow.name}",
+                f"flow {context.flow.name!r} has no switch {switch_id}",
+                next_step=f"replicator switch history {context.flow.name}",
             )
-        await site.log.read_to_end()
-        records, uid = await site.reverse_records()
+        await context.log.read_to_end()
+        records, uid = await context.reverse_records()
         theirs = switches_of(records, uid) if uid is not None else None
-        names = (site.flow.target, site.flow.source)
-        states = [(site.flow.name, _state(site.log.records, site.uid, switches))]
-        if site.reverse is not None and uid is not None and theirs is not None:
-            states.append((site.reverse.name, _state(records, uid, theirs)))
+        names = (context.flow.target, context.flow.source)
+        states = [(context.flow.name, _state(context.log.records, context.uid, switches))]
+        if context.reverse is not None and uid is not None and theirs is not None:
+            states.append((context.reverse.name, _state(records, uid, theirs)))
         side, waits_for = await self._follows(journal, records, uid, other)
         return BothSides(
             tuple(status_of(one, names=names) for one in theirs.all) if theirs is not None else (),
@@ -82,19 +82,21 @@ class Sides:
         self, journal: Journal, records: Mapping[bytes, bytes], reverse: str | None, other: Copying | None
     ) -> tuple[str, str]:
         """Return the open side, empty while there is none, and what keeps the other one from following."""
-        site, ours = self._site, self._site.log.records
-        writers = state.writers_of(ours, site.uid)
-        mirrors = mirrors_in(ours, site.uid, journal.scope)
+        context, ours = self._context, self._context.log.records
+        writers = state.writers_of(ours, context.uid)
+        mirrors = mirrors_in(ours, context.uid, journal.scope)
         roles = {writers.of(one.target_topic).role for one in mirrors} if writers is not None else set()
         if roles == {Role.COPYING}:
-            waits = _paused(ours, site.uid, site.flow.name)
+            waits = _paused(ours, context.uid, context.flow.name)
             topics = [one.source_topic for one in mirrors]
-            waits = waits or await self._behind(journal, site.flow.source, topics, site.log, site.uid, site.copying())
-            return site.flow.source, waits
+            waits = waits or await self._behind(
+                journal, context.flow.source, topics, context.log, context.uid, context.copying()
+            )
+            return context.flow.source, waits
         if roles != {Role.PROMOTED}:
             shown = ", ".join(sorted(roles)) or "it has no topics"
-            return "", f"flow {site.flow.name!r} is between its sides: {shown}"
-        return site.flow.target, await self._goes_back(journal, mirrors, records, reverse, other)
+            return "", f"flow {context.flow.name!r} is between its sides: {shown}"
+        return context.flow.target, await self._goes_back(journal, mirrors, records, reverse, other)
 
     async def _goes_back(
         self,
@@ -105,17 +107,19 @@ class Sides:
         other: Copying | None,
     ) -> str:
         """Return what keeps the old source from following the open target."""
-        site = self._site
+        context = self._context
         back = state.writers_of(records, reverse) if reverse is not None else None
-        if site.reverse is None or reverse is None or back is None:
-            return f"no flow copies back to {site.flow.source}"
-        name = site.reverse.name
+        if context.reverse is None or reverse is None or back is None:
+            return f"no flow copies back to {context.flow.source}"
+        name = context.reverse.name
         shut = [one.source_topic for one in mirrors if not back.copies(one.source_topic)]
         if shut:
             return f"flow {name!r} does not copy to {min(shut)}: {role_text(back.of(min(shut)).role)}"
         topics = [one.target_topic for one in mirrors]
         waits = _paused(records, reverse, name)
-        return waits or await self._behind(journal, site.flow.target, topics, await site.source_log(), reverse, other)
+        return waits or await self._behind(
+            journal, context.flow.target, topics, await context.source_log(), reverse, other
+        )
 
     async def _behind(
         self,
@@ -127,8 +131,8 @@ class Sides:
         copying: Copying | None,
     ) -> str:
         """Return what is not yet copied of what the open side held at the first call; empty if nothing."""
-        site = self._site
-        cluster = site.source if side == site.flow.source else site.target
+        context = self._context
+        cluster = context.source if side == context.flow.source else context.target
         asked = (journal.id, side)
         ends = self._ends.pop(asked, None)
         if ends is None:

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.engine.copy.live_maps import offset_block
 from replicator.engine.state import records as state
 from replicator.engine.work.roles import copying
@@ -47,7 +47,7 @@ class Takeover:
     target_topic: str
     source_topic_id: bytes
     target_topic_id: bytes
-    places: Mapping[int, Place]
+    places: Mapping[int, OffsetPair]
     known: Mapping[int, OffsetMap] = field(default_factory=dict)
     mapped: bool = False
     recreate: bool = False
@@ -185,10 +185,10 @@ def _record(
     return record
 
 
-def _below(place: Place, known: OffsetMap | None, *, mapped: bool) -> OffsetMap:
+def _below(place: OffsetPair, known: OffsetMap | None, *, mapped: bool) -> OffsetMap:
     """Return the map up to a place."""
     if known is None:
-        offsets = OffsetMap(place if mapped else Place(0, place.target - place.source))
+        offsets = OffsetMap(place if mapped else OffsetPair(0, place.target - place.source))
         if not mapped:
             offsets.go_straight(place)
         return offsets

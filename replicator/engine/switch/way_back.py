@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from replicator.core.switch.machine import Facts, next_step
+from replicator.core.switch.machine import SwitchFacts, next_step
 from replicator.core.switch.plan import status_of
 from replicator.core.switch.steps import MarkSource, ReopenSource
 from replicator.engine.state.journal import copies_to
@@ -17,20 +17,20 @@ from replicator.model.switch.journal import Journal
 
 if TYPE_CHECKING:
     from replicator.core.switch.results import Result
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
     from replicator.model.spec import FlowSpec
     from replicator.model.switch.status import SwitchStatus
 
 _WAY_BACK_SECONDS = 60.0
 
 
-async def way_back_of(site: Site, target_cluster_id: str | None, why: str) -> SwitchStatus:
+async def way_back_of(context: SwitchContext, target_cluster_id: str | None, why: str) -> SwitchStatus:
     """Reopen a closed source whose target was lost after the fence; return its copy of the switch.
 
     Only the source is asked.
 
     Args:
-        site: What the switch works on.
+        context: What the switch works on.
         target_cluster_id: Id of the lost target: other flows of this name may go to other targets.
         why: For the record.
 
@@ -39,13 +39,13 @@ async def way_back_of(site: Site, target_cluster_id: str | None, why: str) -> Sw
         TimedOut: It is not done yet; the same order continues it.
         KafkaError: The source refuses.
     """
-    state_log = await site.source_log()
-    executor, flow = Executor(site), site.flow.name
-    uid = _copied_flow(list(copies_to(state_log.records, flow, target_cluster_id)), site.flow, target_cluster_id)
+    state_log = await context.source_log()
+    executor, flow = Executor(context), context.flow.name
+    uid = _copied_flow(list(copies_to(state_log.records, flow, target_cluster_id)), context.flow, target_cluster_id)
     copy = await take_way_back(state_log, uid, why)
     deadline = asyncio.get_running_loop().time() + _WAY_BACK_SECONDS
     while not copy.finished:
-        facts = Facts(time.time_ns() // 1_000_000)
+        facts = SwitchFacts(time.time_ns() // 1_000_000)
         step = next_step(copy, facts)
         result: Result
         match step:
@@ -55,13 +55,13 @@ async def way_back_of(site: Site, target_cluster_id: str | None, why: str) -> Sw
                 result = await executor.locks.remove(copy, step)
             case _:
                 raise BugError(f"{type(step).__name__} is not a step of the way back on the source")
-        copy = await record_on_copy(state_log, uid, step, result, asked=copy, facts=facts, executor=site.me)
+        copy = await record_on_copy(state_log, uid, step, result, asked=copy, facts=facts, executor=context.me)
         if asyncio.get_running_loop().time() >= deadline:
             raise TimedOut(
                 f"the way back of switch {copy.id} is not complete yet",
                 next_step=f"to continue, repeat the command: replicator switch abort {flow} --target-lost",
             )
-    return status_of(copy, names=(site.flow.source, site.flow.target))
+    return status_of(copy, names=(context.flow.source, context.flow.target))
 
 
 def _copied_flow(found: list[tuple[str, Journal]], flow: FlowSpec, target_cluster_id: str | None) -> str:

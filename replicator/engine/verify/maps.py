@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.offsets.map_view import MapView
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.copy.live_maps import compared_from, given_up_of, recorded_map
 from replicator.engine.logs.choosing import OnlyOurs
 from replicator.engine.logs.side import Side
@@ -97,11 +97,11 @@ async def _up_to_ends(offsets: OffsetMap, there: Log, here: Log, *, from_logs: b
     begin = offsets.begin
     if from_logs and there.start <= begin.source and here.start <= begin.target:
         offsets = await paired(begin, there, here)
-        place: Place | None = offsets.end
+        place: OffsetPair | None = offsets.end
         if offsets.end.source > there.end:  # surplus records of the target are there
             return offsets
     else:
         place = (await walk(offsets, there, here)).place
     if place is not None and not await holds_more(there, place.source):
-        offsets.pass_over(Place(there.end, here.end))
+        offsets.pass_over(OffsetPair(there.end, here.end))
     return offsets

@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from replicator.backoff import Backoff
-from replicator.core.work.claim import Move, Seen, Timing, effective_from, next_move
+from replicator.core.work.claim import ClaimAction, ObservedClaim, Timing, effective_from, next_action
 from replicator.engine.state import records as state
 from replicator.errors import DamagedRecord, ReplicatorError
 from replicator.obs.logs import get_logger
@@ -72,7 +72,7 @@ class ClaimKeeper:
         self._kicked = asyncio.Event()
         self._working = asyncio.Lock()
         self._now = now
-        self._seen: Seen | None = None
+        self._seen: ObservedClaim | None = None
         self._damaged: DamagedRecord | None = None
         self._held = 0
         self._renewal = 0
@@ -131,7 +131,7 @@ class ClaimKeeper:
             claim.released,
         ):
             return
-        self._seen = Seen(claim.number, claim.holder, sign, claim.released, self._now())
+        self._seen = ObservedClaim(claim.number, claim.holder, sign, claim.released, self._now())
         if claim.number == self._held:
             self._read_back(sign)
         if self._held and claim.number > self._held:
@@ -204,10 +204,10 @@ class ClaimKeeper:
     async def _step(self) -> None:
         if self._damaged is not None:
             raise self._damaged
-        move = next_move(self._seen, self._me, self._now(), self._timing, self._known_dead)
-        if move is Move.TAKE:
+        action = next_action(self._seen, self._me, self._now(), self._timing, self._known_dead)
+        if action is ClaimAction.TAKE:
             await self._try_to_take()
-        elif move is Move.RENEW:
+        elif action is ClaimAction.RENEW:
             if not self._held and self._seen is not None:
                 # Written as ours, but the answer to the commit was lost: our name is this process alone.
                 now = self._now()

@@ -42,7 +42,7 @@ class ShardMember(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _OthersSign:
     epoch: int
     yields: bool
     shards: int
@@ -51,7 +51,7 @@ class _Seen:
 
 
 @dataclass(slots=True)
-class _Mine:
+class _OwnSign:
     epoch: int
     yields: bool
     valid_until: float
@@ -94,8 +94,8 @@ class Presence:
         self._silence_seconds = silence_seconds
         self._known_dead = known_dead
         self._now = now
-        self._others: dict[ShardMember, _Seen] = {}
-        self._mine: dict[int, _Mine] = {}
+        self._others: dict[ShardMember, _OthersSign] = {}
+        self._mine: dict[int, _OwnSign] = {}
         self._renewal = 0
         self._saying = asyncio.Lock()
         state_log.listen(self._on_record)
@@ -114,13 +114,13 @@ class Presence:
             record = read_record(pb.RenewalRecord, record_key, raw)
         except DamagedRecord:  # still a sign of life, of a daemon that may be on any shard
             record = pb.RenewalRecord(shards=SHARDS_MAX + 1)
-        self._others[ShardMember(*found)] = _Seen(
+        self._others[ShardMember(*found)] = _OthersSign(
             record.lease_epoch, record.yields, record.shards or 1, record.address, self._now()
         )
 
     # -- what others say ------------------------------------------------------------------------------------------
 
-    def _on(self, shard: int) -> list[tuple[str, _Seen]]:
+    def _on(self, shard: int) -> list[tuple[str, _OthersSign]]:
         """Return who may be working on a shard; a daemon with another number of shards may be on any of them."""
         return [
             (member.instance, seen)
@@ -186,7 +186,7 @@ class Presence:
         mine = self._mine.get(shard)
         if mine is not None and (mine.epoch, mine.yields) == (epoch, yields):
             return
-        self._mine[shard] = _Mine(epoch, yields, 0.0 if mine is None else mine.valid_until)
+        self._mine[shard] = _OwnSign(epoch, yields, 0.0 if mine is None else mine.valid_until)
         try:
             await self._say([shard])
         except ReplicatorError:

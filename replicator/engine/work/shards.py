@@ -12,7 +12,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.core.work.shard_work import Move, View, next_move
+from replicator.core.work.shard_work import ShardAction, ShardView, next_action
 from replicator.core.work.shards import shard_of
 from replicator.engine.work.claim import ClaimKeeper
 from replicator.engine.work.scope import WorkScope
@@ -239,17 +239,17 @@ class Shards:
 
     async def _look_at(self, shard: Shard, leases: LeaseKeeper) -> None:
         self._fend_for(shard, leases)
-        move = next_move(self._view(shard, leases))
+        action = next_action(self._view(shard, leases))
         shard.waits_for = None
-        if move is Move.BEGIN and not self._ending:
+        if action is ShardAction.BEGIN and not self._ending:
             await self._begin(shard, leases.epoch(shard.number))
-        elif move is Move.WAIT:
+        elif action is ShardAction.WAIT:
             shard.waits_for = self.holder(shard) or shard.claim.holder
-        elif move in {Move.GO_ON, Move.YIELD}:
+        elif action in {ShardAction.GO_ON, ShardAction.YIELD}:
             epoch = leases.epoch(shard.number)
-            await self._presence.announce(shard.number, epoch, yields=move is Move.YIELD)
+            await self._presence.announce(shard.number, epoch, yields=action is ShardAction.YIELD)
             shard.claim.want(epoch)
-        elif move is Move.STOP:
+        elif action is ShardAction.STOP:
             log.info("shard goes to another daemon", flow=self._flow, shard=shard.number, holder=self._successor(shard))
             await self.stop(shard)
             leases.forget(shard.number)
@@ -268,8 +268,8 @@ class Shards:
             log.warning("no coordinator answers, and nobody works on this shard", flow=self._flow, shard=shard.number)
             leases.take_alone(shard.number, max(floor, leases.epoch(shard.number)) + 1)
 
-    def _view(self, shard: Shard, leases: LeaseKeeper) -> View:
-        return View(
+    def _view(self, shard: Shard, leases: LeaseKeeper) -> ShardView:
+        return ShardView(
             me=self._me,
             works=shard.works,
             epoch=leases.epoch(shard.number),

@@ -29,7 +29,7 @@ from replicator.core.copy.doubt import Edges, judge, sound_length
 from replicator.core.copy.intake import Intake
 from replicator.core.copy.pieces import Given
 from replicator.core.copy.values import TargetLimits
-from replicator.core.offsets.offset_map import Block, Place, unpack, unpack_runs
+from replicator.core.offsets.offset_map import Block, OffsetPair, unpack, unpack_runs
 from replicator.core.work import lease, lease_calls
 from replicator.engine.copy import live_maps as maps
 from replicator.engine.state import chunks as state_parts
@@ -272,10 +272,16 @@ def offset_maps(raw: bytes) -> None:
     """A block of an offset map, as it is and packed."""
     for packed in (raw, zlib.compress(raw)):
         try:
-            runs = unpack_runs(Place(0, 0), packed)
+            runs = unpack_runs(OffsetPair(0, 0), packed)
         except CorruptRecords:
             continue
-        unpack(Block(Place(0, 0), Place(runs[-1].source_end, runs[-1].target_end) if runs else Place(0, 0), packed))
+        unpack(
+            Block(
+                OffsetPair(0, 0),
+                OffsetPair(runs[-1].source_end, runs[-1].target_end) if runs else OffsetPair(0, 0),
+                packed,
+            )
+        )
 
 
 def leases(raw: bytes) -> None:

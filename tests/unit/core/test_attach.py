@@ -25,7 +25,7 @@ from replicator.core.copy.attach_facts import (
     Writer,
 )
 from replicator.core.copy.displaced import displaced_by
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.states import Reason
 
@@ -263,7 +263,7 @@ def test_markers_before_anything_was_recorded_are_gone_on_from() -> None:
 def test_a_tail_unseen_behind_what_was_taken_over_is_waited_for() -> None:
     """What is below is not compared, but our last sequence has to be seen."""
     stranger = replace(TAIL, producer_id=STRANGER)
-    known = Mapping(Place(4, 10), mapped=True, judged_from=10)
+    known = Mapping(OffsetPair(4, 10), mapped=True, judged_from=10)
 
     decision = decide(WRITER, replace(TARGET, tail=stranger), SOURCE, ours=True, begin_at=0, mapping=known)
     assert reason_of(decision) is Reason.WAITING_FOR_TAIL
@@ -274,7 +274,7 @@ def test_a_tail_unseen_behind_what_was_taken_over_is_waited_for() -> None:
 def test_a_log_that_ends_below_what_was_taken_over_is_compared() -> None:
     """Others wrote its last record, and yet it has to be the source's: too much may have been recorded."""
     target = TargetLog(0, 10, None, replace(TAIL, producer_id=STRANGER), log_end=10)
-    known = Mapping(Place(10, 10), mapped=False, judged_from=11, tail_source=9, compared_from=0)
+    known = Mapping(OffsetPair(10, 10), mapped=False, judged_from=11, tail_source=9, compared_from=0)
 
     assert decide(WRITER, target, SOURCE, ours=True, begin_at=0, mapping=known) == Resume(10, 10, None)
     other = replace(SOURCE, content="other")
@@ -305,15 +305,15 @@ def test_the_stored_epoch_speaks_of_what_was_copied_not_of_a_gap() -> None:
 
 def test_a_displaced_batch_is_recorded_unless_a_stranger_stands_before_it() -> None:
     """Where offsets are mapped nothing has to be recorded: each attach counts records."""
-    assert displaced_by(None, Place(5, 7), mapped=True) is None
-    recorded = displaced_by(None, Place(5, 7), mapped=False)
+    assert displaced_by(None, OffsetPair(5, 7), mapped=True) is None
+    recorded = displaced_by(None, OffsetPair(5, 7), mapped=False)
     assert isinstance(recorded, Remap)
-    assert (recorded.place, recorded.mapped) == (Place(5, 7), False)
+    assert (recorded.place, recorded.mapped) == (OffsetPair(5, 7), False)
     assert recorded.text.startswith("offsets are identical+2 from 5 on: before that are markers")
-    unseen = displaced_by(None, Place(5, 7), mapped=False, unseen=True)
+    unseen = displaced_by(None, OffsetPair(5, 7), mapped=False, unseen=True)
     assert isinstance(unseen, Remap)
     assert "marker" not in unseen.text  # nobody saw any
-    stopped = displaced_by((STRANGER, 5), Place(5, 7), mapped=False)
+    stopped = displaced_by((STRANGER, 5), OffsetPair(5, 7), mapped=False)
     assert isinstance(stopped, Fault)
     assert stopped.reason is Reason.FOREIGN_WRITER
 

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import random
 
-from replicator.core.work.claim import Move, Seen, Timing, effective_from, next_move
+from replicator.core.work.claim import ClaimAction, ObservedClaim, Timing, effective_from, next_action
 
 TIMING = Timing(ttl_seconds=10.0, margin_seconds=3.0)
 DOUBT_SECONDS = 60.0
 
 
-def seen(holder: str, since: float, *, released: bool = False) -> Seen:
+def seen(holder: str, since: float, *, released: bool = False) -> ObservedClaim:
     """Return a claim as seen."""
-    return Seen(number=1, holder=holder, renewal=0, released=released, since=since)
+    return ObservedClaim(number=1, holder=holder, renewal=0, released=released, since=since)
 
 
 def test_a_claim_that_never_was_is_taken() -> None:
     """The first daemon does not wait."""
-    assert next_move(None, "a", 0.0, TIMING) is Move.TAKE
+    assert next_action(None, "a", 0.0, TIMING) is ClaimAction.TAKE
 
 
 def test_a_released_claim_is_taken_at_once() -> None:
     """Whoever gave it back has nothing outstanding."""
-    assert next_move(seen("b", 0.0, released=True), "a", 0.0, TIMING) is Move.TAKE
+    assert next_action(seen("b", 0.0, released=True), "a", 0.0, TIMING) is ClaimAction.TAKE
 
 
 def test_our_own_claim_is_renewed() -> None:
     """Also when it stood still for longer than the TTL: nobody took it."""
-    assert next_move(seen("a", 0.0), "a", 100.0, TIMING) is Move.RENEW
+    assert next_action(seen("a", 0.0), "a", 100.0, TIMING) is ClaimAction.RENEW
 
 
 def test_another_holder_is_watched_for_a_whole_ttl() -> None:
     """Measured from when *we* first saw this sign of life, on our own clock."""
-    assert next_move(seen("b", 5.0), "a", 14.9, TIMING) is Move.WATCH
-    assert next_move(seen("b", 5.0), "a", 15.0, TIMING) is Move.TAKE
+    assert next_action(seen("b", 5.0), "a", 14.9, TIMING) is ClaimAction.WATCH
+    assert next_action(seen("b", 5.0), "a", 15.0, TIMING) is ClaimAction.TAKE
 
 
 def test_several_renewals_fit_before_the_right_ends() -> None:
@@ -58,7 +58,7 @@ def test_two_daemons_never_work_at_once() -> None:
 def _two_daemons(chance: random.Random) -> None:
     record: tuple[int, int, str] | None = None
     skew = {"a": 0.0, "b": chance.uniform(-1000, 1000)}
-    watched: dict[str, Seen | None] = {"a": None, "b": None}
+    watched: dict[str, ObservedClaim | None] = {"a": None, "b": None}
     right: dict[str, tuple[int, float, float]] = {}
     worked: dict[str, float] = {}
     now = 0.0
@@ -68,14 +68,14 @@ def _two_daemons(chance: random.Random) -> None:
         mine = now + skew[me]
         before = watched[me]
         if record is not None and (before is None or (before.number, before.renewal) != record[:2]):
-            watched[me] = before = Seen(record[0], record[2], record[1], released=False, since=mine)
-        move = next_move(before, me, mine, TIMING)
-        if move is Move.TAKE:
+            watched[me] = before = ObservedClaim(record[0], record[2], record[1], released=False, since=mine)
+        move = next_action(before, me, mine, TIMING)
+        if move is ClaimAction.TAKE:
             number = record[0] + 1 if record else 1
             record = (number, 0, me)
             right[me] = (number, now + effective_from(before, 0.0, DOUBT_SECONDS), now + 7.0)
-            watched[me] = Seen(number, me, 0, released=False, since=mine)
-        elif move is Move.RENEW and record is not None and record[2] == me and me in right:
+            watched[me] = ObservedClaim(number, me, 0, released=False, since=mine)
+        elif move is ClaimAction.RENEW and record is not None and record[2] == me and me in right:
             record = (record[0], record[1] + 1, me)
             right[me] = (record[0], right[me][1], now + 7.0)
         for name, (_, effective, until) in right.items():

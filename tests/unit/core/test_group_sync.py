@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from replicator.core.groups.sync import (
     RENEW_AFTER_MS,
     Barrier,
-    Facts,
+    GroupSyncFacts,
     Ours,
     Reading,
-    Translated,
+    TranslatedCommit,
     decide,
     recorded,
     reread,
@@ -34,15 +34,15 @@ def facts(
     ours: int | None = None,
     *,
     before: int | None = None,
-    place: Translated | None = None,
+    translated: TranslatedCommit | None = None,
     written_ms: int = NOW - 1000,
-) -> Facts:
+) -> GroupSyncFacts:
     """Return a partition with identical offsets."""
-    if place is None and source is not None:
-        place = Translated(EXACT, source)
-    return Facts(
+    if translated is None and source is not None:
+        translated = TranslatedCommit(EXACT, source)
+    return GroupSyncFacts(
         None if source is None else Committed(source, "meta", 7),
-        place,
+        translated,
         None if target is None else Committed(target, "meta"),
         None if ours is None else Ours(ours, before, written_ms),
     )
@@ -66,7 +66,7 @@ def facts(
         ("gone on the source", facts(None, 50, 50), GroupState.GONE_ON_SOURCE, None),
     ],
 )
-def test_both_ways_while_it_is_ours(name: str, here: Facts, state: GroupState, written: int | None) -> None:
+def test_both_ways_while_it_is_ours(name: str, here: GroupSyncFacts, state: GroupState, written: int | None) -> None:
     """Whatever stands there that we did not write stays."""
     verdict = decide(here, active=False, now_ms=NOW)
 
@@ -78,7 +78,9 @@ def test_metadata_goes_along_and_the_leader_epoch_does_not() -> None:
     written = decide(facts(50, 40, 40), active=False, now_ms=NOW).write
     assert written == Committed(50, "meta", -1)
 
-    same_offset = Facts(Committed(50, "new"), Translated(EXACT, 50), Committed(50, "old"), Ours(50, None, NOW))
+    same_offset = GroupSyncFacts(
+        Committed(50, "new"), TranslatedCommit(EXACT, 50), Committed(50, "old"), Ours(50, None, NOW)
+    )
     assert decide(same_offset, active=False, now_ms=NOW).write == Committed(50, "new")
 
 
@@ -100,34 +102,34 @@ def test_what_did_not_change_is_renewed_each_day() -> None:
 
 def test_beyond_what_is_replicated_nothing_is_guessed() -> None:
     """It waits; at a failover no more will come, and the replicated end is all there is."""
-    beyond = Translated(NOT_YET, None, end_offset=44, beyond=8, detail="8 records behind")
-    held = decide(facts(52, 40, 40, place=beyond), active=False, now_ms=NOW)
+    beyond = TranslatedCommit(NOT_YET, None, end_offset=44, beyond=8, detail="8 records behind")
+    held = decide(facts(52, 40, 40, translated=beyond), active=False, now_ms=NOW)
     assert (held.state, held.write, held.detail) == (GroupState.NOT_TRANSLATED, None, "8 records behind")
 
-    clamped = decide(facts(52, 40, 40, place=beyond), active=False, now_ms=NOW, clamp=True)
+    clamped = decide(facts(52, 40, 40, translated=beyond), active=False, now_ms=NOW, clamp=True)
     assert (clamped.state, clamped.write, clamped.cut) == (GroupState.IN_STEP, Committed(44, "meta"), 8)
 
-    unknown = Translated(TranslationState.BELOW_MAP, None)
+    unknown = TranslatedCommit(TranslationState.BELOW_MAP, None)
     for clamp in (False, True):
-        verdict = decide(facts(52, 40, 40, place=unknown), active=False, now_ms=NOW, clamp=clamp)
+        verdict = decide(facts(52, 40, 40, translated=unknown), active=False, now_ms=NOW, clamp=clamp)
         assert (verdict.state, verdict.write) == (GroupState.NOT_TRANSLATED, None)
 
 
 def test_below_the_targets_log_start_it_is_the_log_start() -> None:
     """The translation says so; a commit below would be out of range there."""
-    clamped = Translated(TranslationState.BELOW_LOG_START, 30)
+    clamped = TranslatedCommit(TranslationState.BELOW_LOG_START, 30)
 
-    assert decide(facts(20, 10, 10, place=clamped), active=False, now_ms=NOW).write == Committed(30, "meta")
+    assert decide(facts(20, 10, 10, translated=clamped), active=False, now_ms=NOW).write == Committed(30, "meta")
 
 
 def test_what_would_be_read_again() -> None:
     """Never below 0, and unknown without a commit on the target: `auto.offset.reset` decides there."""
-    assert reread(Translated(EXACT, 50), Committed(40)) == 10
-    assert reread(Translated(NOT_YET, None, end_offset=44, beyond=6), Committed(40)) == 4
-    assert reread(Translated(EXACT, 50), Committed(60)) == 0
-    assert reread(Translated(EXACT, 50), None) is None
+    assert reread(TranslatedCommit(EXACT, 50), Committed(40)) == 10
+    assert reread(TranslatedCommit(NOT_YET, None, end_offset=44, beyond=6), Committed(40)) == 4
+    assert reread(TranslatedCommit(EXACT, 50), Committed(60)) == 0
+    assert reread(TranslatedCommit(EXACT, 50), None) is None
     assert reread(None, Committed(40)) is None
-    assert reread(Translated(TranslationState.FAULTED, None), Committed(40)) is None
+    assert reread(TranslatedCommit(TranslationState.FAULTED, None), Committed(40)) is None
 
 
 def test_what_is_recorded_knows_both_values_until_one_is_seen() -> None:
@@ -193,7 +195,11 @@ def test_nobody_elses_value_is_overwritten_and_ours_always_follows(actions: list
                 target, foreign = int(value), True
         else:
             there = None if target is None else Committed(target)
-            verdict = decide(Facts(Committed(source), Translated(EXACT, source), there, ours), active=False, now_ms=NOW)
+            verdict = decide(
+                GroupSyncFacts(Committed(source), TranslatedCommit(EXACT, source), there, ours),
+                active=False,
+                now_ms=NOW,
+            )
             if foreign and source != target:
                 assert verdict.state is GroupState.CHANGED_ON_TARGET
                 assert verdict.write is None

@@ -18,7 +18,7 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.pieces import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Piece, Skip, Stop
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Batch, Phase, TargetLimits
-from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.errors import BugError
 from replicator.model.batch import CONTROL_BIT, LENGTH_PREFIX_BYTES, TRANSACTIONAL_BIT, BatchHeader, Unpacked
 from replicator.model.names import TopicPartition
@@ -57,7 +57,7 @@ class Rig:
     def __init__(self, *, mapped: bool = False, holds: bool = True) -> None:
         self.copy = PartitionCopy(TopicPartition("orders", 0), TargetLimits(1000, 1000), holds_at_markers=holds)
         if mapped:
-            self.copy.track = Track(OffsetMap(Place(START, START)), mapped=True)
+            self.copy.track = Track(OffsetMap(OffsetPair(START, START)), mapped=True)
         self.copy.reading.missing.compacted = True
         self.copy.resume(Resume(START, START, NOW))
         self.landed: list[tuple[str, int, int]] = []

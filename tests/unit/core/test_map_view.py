@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from replicator.core.offsets.map_view import IDENTICAL, MapView
-from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 
 
 def test_offsets_that_are_the_sources_own() -> None:
@@ -14,7 +14,7 @@ def test_offsets_that_are_the_sources_own() -> None:
 
 def test_a_mapped_partition_ends_where_its_map_does() -> None:
     """Beyond it nothing is known; below what was taken over nothing is compared."""
-    offsets = OffsetMap.of(Place(10, 0), [Run(10, 5, 5), Run(18, 10, 4)])
+    offsets = OffsetMap.of(OffsetPair(10, 0), [Run(10, 5, 5), Run(18, 10, 4)])
     view = MapView(offsets, mapped=True, judged_from=5)
 
     assert [view.to_source(at) for at in (4, 5, 9, 10, 13, 14, 20)] == [10, 10, 14, 18, 21, 22, 22]
@@ -24,14 +24,14 @@ def test_a_mapped_partition_ends_where_its_map_does() -> None:
 
 def test_surplus_markers_go_on_with_the_last_difference() -> None:
     """As far as both logs go."""
-    view = MapView(OffsetMap.of(Place(0, 0), [Run(0, 0, 5), Run(5, 7, 1)]))
+    view = MapView(OffsetMap.of(OffsetPair(0, 0), [Run(0, 0, 5), Run(5, 7, 1)]))
 
     assert (view.to_source(9), view.to_target(7)) == (7, 9)
 
 
 def test_where_others_write_the_map_alone_tells_what_is_compared() -> None:
     """Neither their records on the target nor those that the source has from elsewhere."""
-    offsets = OffsetMap.of(Place(0, 2), [Run(0, 2, 2), Run(3, 6, 1)])
+    offsets = OffsetMap.of(OffsetPair(0, 2), [Run(0, 2, 2), Run(3, 6, 1)])
     view = MapView(offsets, mapped=True, others_write=True)
 
     assert view.is_partial
@@ -49,7 +49,7 @@ def test_what_was_given_up_is_not_missed() -> None:
 
 def test_a_log_that_begins_below_its_map() -> None:
     """What the source has below the map was not taken away by retention of the target."""
-    view = MapView(OffsetMap.of(Place(12, 20), [Run(12, 20, 5)]), mapped=True, judged_from=20)
+    view = MapView(OffsetMap.of(OffsetPair(12, 20), [Run(12, 20, 5)]), mapped=True, judged_from=20)
     assert (view.log_start(0, 0), view.log_start(7, 3), view.log_start(0, 15)) == (0, 3, 12)
     assert view.log_start(22, 0) == 14, "this start took offsets of the map away"
     assert IDENTICAL.log_start(7, 0) == 7

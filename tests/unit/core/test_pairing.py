@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from replicator.core.copy.track import Track
-from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.core.offsets.pairing import Pairing, reading_from, spans_of
 from replicator.errors import BugError
 from replicator.model.batch import CONTROL_BIT, BatchHeader
@@ -57,7 +57,7 @@ def test_a_batch_with_holes_is_opened() -> None:
 
 def test_the_nth_record_is_the_nth() -> None:
     """Whatever the spans are cut to."""
-    offsets = OffsetMap(Place(0, 100))
+    offsets = OffsetMap(OffsetPair(0, 100))
     pairing = Pairing(offsets, 107)
     pairing.take_target((100, 4))
     waited = [pairing.lacks_source]
@@ -67,23 +67,23 @@ def test_the_nth_record_is_the_nth() -> None:
     pairing.take_target((105, 2))
 
     assert waited == [True, False]
-    assert pairing.place(50) == Place(10, 107)
+    assert pairing.place(50) == OffsetPair(10, 107)
     assert list(offsets.runs()) == [Run(2, 100, 3), Run(7, 103, 1), Run(8, 105, 2)]
 
 
 def test_records_without_a_counterpart_lie_beyond_the_source() -> None:
     """By as many as there are: the caller then names a truncated source."""
-    pairing = Pairing(OffsetMap(Place(0, 0)), 5)
+    pairing = Pairing(OffsetMap(OffsetPair(0, 0)), 5)
     pairing.take_target((0, 5))
     pairing.take_source((0, 3))
 
-    assert pairing.place(3) == Place(5, 5)
+    assert pairing.place(3) == OffsetPair(5, 5)
 
 
 def test_a_gap_that_was_given_up_is_leapt() -> None:
     """Over several ranges, in order."""
-    assert reading_from(Place(10, 4), [(3, 10), (10, 20), (20, 25)]) == 25
-    assert reading_from(Place(9, 4), [(10, 20)]) == 9
+    assert reading_from(OffsetPair(10, 4), [(3, 10), (10, 20), (20, 25)]) == 25
+    assert reading_from(OffsetPair(9, 4), [(10, 20)]) == 9
 
 
 # -- blocks behind a gap, and maps that were not proven -----------------------------------------------------------
@@ -91,36 +91,36 @@ def test_a_gap_that_was_given_up_is_leapt() -> None:
 
 def test_blocks_behind_a_gap_are_kept_for_when_the_logs_do_not_tell() -> None:
     """The map begins anew behind the gap; what is below is not known."""
-    first, third = OffsetMap.of(Place(0, 0), [Run(0, 0, 4)]), OffsetMap.of(Place(20, 14), [Run(21, 14, 4)])
-    offsets = OffsetMap(Place(0, 0))
+    first, third = OffsetMap.of(OffsetPair(0, 0), [Run(0, 0, 4)]), OffsetMap.of(OffsetPair(20, 14), [Run(21, 14, 4)])
+    offsets = OffsetMap(OffsetPair(0, 0))
     offsets.restore([third.open_block(), first.open_block()])
-    assert offsets.end == Place(4, 4)
-    assert offsets.known_beyond == Place(25, 18)
+    assert offsets.end == OffsetPair(4, 4)
+    assert offsets.known_beyond == OffsetPair(25, 18)
 
     assert [offsets.leap(13), offsets.leap(18)] == [False, True]
-    assert (offsets.begin, offsets.end) == (Place(20, 14), Place(25, 18))
+    assert (offsets.begin, offsets.end) == (OffsetPair(20, 14), OffsetPair(25, 18))
     assert [offsets.leap(18)] == [False]
 
 
 def test_a_map_steps_back_to_where_it_is_sure() -> None:
     """What was left out behind the last record is looked at again; never what was copied."""
-    track = Track(OffsetMap.of(Place(0, 0), [Run(0, 0, 4)]), mapped=True)
-    track.begin(Place(4, 4))
+    track = Track(OffsetMap.of(OffsetPair(0, 0), [Run(0, 0, 4)]), mapped=True)
+    track.begin(OffsetPair(4, 4))
     track.skip(9, 5)
-    assert (track.offsets.end, track.sure) == (Place(9, 4), Place(4, 4))
+    assert (track.offsets.end, track.sure) == (OffsetPair(9, 4), OffsetPair(4, 4))
 
     track.forget_skips()
-    assert track.offsets.end == Place(4, 4)
+    assert track.offsets.end == OffsetPair(4, 4)
     with pytest.raises(BugError, match="lies within the runs"):
-        track.offsets.step_back(Place(3, 3))
+        track.offsets.step_back(OffsetPair(3, 3))
 
 
 def test_a_walk_that_did_not_match_is_forgotten() -> None:
     """The runs it found are no facts."""
-    track = Track(OffsetMap.of(Place(0, 0), [Run(0, 0, 4)]), mapped=True)
+    track = Track(OffsetMap.of(OffsetPair(0, 0), [Run(0, 0, 4)]), mapped=True)
     track.offsets.add(Run(6, 4, 3))
 
     track.forget_walk()
 
     assert list(track.offsets.runs()) == [Run(0, 0, 4)]
-    assert track.offsets.end == Place(4, 4)
+    assert track.offsets.end == OffsetPair(4, 4)

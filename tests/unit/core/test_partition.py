@@ -14,7 +14,7 @@ from replicator.core.copy.doubt import DOUBTS_MAX, Edges, Gaps, Impossible, Soun
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill, Piece
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch, Ending, Phase, TargetLimits
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.errors import BugError, CorruptRecords
 from replicator.model.batch import (
     DELETE_HORIZON_BIT,
@@ -880,7 +880,7 @@ def test_a_batch_that_landed_further_on_is_noted_whatever_the_phase(stop: str) -
     copy.answered(first, copy.episode, ProduceOutcome.ACCEPTED, 12, "")
     copy.answered(second, copy.episode, ProduceOutcome.ACCEPTED, 19, "")
 
-    assert copy.displaced == Place(10, 12)
+    assert copy.displaced == OffsetPair(10, 12)
     assert copy.phase is (Phase.PAUSED if stop == "paused" else Phase.SETTLING)
 
 

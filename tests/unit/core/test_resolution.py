@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.core.offsets.resolution import (
     _ELSEWHERE,
     Adopt,
-    Facts,
     GiveUp,
     GoOn,
     Recreate,
+    ResolutionSnapshot,
     Retry,
     TakeSource,
     described,
@@ -22,16 +22,16 @@ from replicator.model.resolution import ALLOWED, How, Loss
 from replicator.model.states import Reason
 
 
-def facts(reason: Reason | None, **settings: object) -> Facts:
+def facts(reason: Reason | None, **settings: object) -> ResolutionSnapshot:
     """Return a partition copied up to 500; its source holds 900 to 1000."""
     known: dict[str, object] = {
         "source_start": 900,
         "source_end": 1000,
         "target_start": 100,
         "target_end": 500,
-        "place": Place(500, 500),
+        "place": OffsetPair(500, 500),
     }
-    return Facts(0, reason, **(known | settings))  # type: ignore[arg-type]
+    return ResolutionSnapshot(0, reason, **(known | settings))  # type: ignore[arg-type]
 
 
 def test_nothing_is_done_where_nothing_stands_still() -> None:
@@ -45,7 +45,7 @@ def test_nothing_is_done_where_nothing_stands_still() -> None:
 def test_only_what_helps_is_allowed(reason: Reason, how: How) -> None:
     """As the table says; a refusal names what helps instead."""
     if how in ALLOWED.get(reason, frozenset()):
-        plan = plan_resolution("orders", how, [facts(reason, found=Place(500, 500), batch=(500, 510))])
+        plan = plan_resolution("orders", how, [facts(reason, found=OffsetPair(500, 500), batch=(500, 510))])
         assert plan is not None
         assert plan.reasons == (reason,)
         assert len(described(how, plan, "orders").steps) == len(plan.steps)
@@ -108,11 +108,11 @@ def test_recreating_tells_what_only_the_target_holds() -> None:
 
 def test_what_was_truncated_stays_on_the_target() -> None:
     """The source goes on behind the last record both have; the target's end is where it goes on."""
-    one = facts(Reason.SOURCE_TRUNCATED, source_start=0, source_end=480, found=Place(470, 500))
+    one = facts(Reason.SOURCE_TRUNCATED, source_start=0, source_end=480, found=OffsetPair(470, 500))
     plan = plan_resolution("orders", How.ACCEPT, [one])
 
     assert plan is not None
-    assert plan.steps == (GoOn(0, Place(470, 500), mapped=True),)
+    assert plan.steps == (GoOn(0, OffsetPair(470, 500), mapped=True),)
     assert plan.losses == (Loss(0, 470, 500, "stay on the target only: the source lost them"),)
 
 
@@ -122,7 +122,7 @@ def test_a_recreated_source_is_appended() -> None:
     plan = plan_resolution("orders", How.ACCEPT, [one])
 
     assert plan is not None
-    assert plan.steps == (TakeSource(), GoOn(0, Place(0, 500), mapped=True))
+    assert plan.steps == (TakeSource(), GoOn(0, OffsetPair(0, 500), mapped=True))
 
 
 def test_compacted_topics_are_not_mapped() -> None:
@@ -141,13 +141,13 @@ def test_a_place_that_is_not_proven_is_not_guessed() -> None:
 def test_a_mismatch_is_taken_over_from_the_targets_end() -> None:
     """Where its last records are found on the source, from there; else the offsets stay the same."""
     same = plan_resolution("orders", How.ACCEPT, [facts(Reason.CONTENT_MISMATCH)])
-    moved = plan_resolution("orders", How.ACCEPT, [facts(Reason.CONTENT_MISMATCH, found=Place(498, 500))])
+    moved = plan_resolution("orders", How.ACCEPT, [facts(Reason.CONTENT_MISMATCH, found=OffsetPair(498, 500))])
 
     assert same is not None
     assert moved is not None
     assert (same.steps, moved.steps) == (
-        (GoOn(0, Place(500, 500), mapped=False),),
-        (GoOn(0, Place(498, 500), mapped=True),),
+        (GoOn(0, OffsetPair(500, 500), mapped=False),),
+        (GoOn(0, OffsetPair(498, 500), mapped=True),),
     )
 
 
@@ -193,7 +193,7 @@ def test_a_source_that_is_written_to_does_not_undo_a_confirmation(
         return
     plans = []
     for end in (1000, 1007):
-        asked = facts(reason, found=Place(500, 500), batch=(500, 510), source_end=end)
+        asked = facts(reason, found=OffsetPair(500, 500), batch=(500, 510), source_end=end)
         try:
             plan = plan_resolution("orders", how, [asked], others_write=others_write)
         except (PreflightFailed, UsageError):
@@ -207,7 +207,7 @@ def test_a_source_that_is_written_to_does_not_undo_a_confirmation(
 @pytest.mark.parametrize("how", list(How))
 def test_a_topic_that_others_write_to_is_never_deleted(reason: Reason, how: How) -> None:
     """Unless there is none: whatever else stands still goes on behind what is there, or not at all."""
-    asked = facts(reason, found=Place(500, 500), batch=(500, 510))
+    asked = facts(reason, found=OffsetPair(500, 500), batch=(500, 510))
     try:
         plan = plan_resolution("orders", how, [asked], others_write=True)
     except UsageError:
@@ -220,11 +220,11 @@ def test_a_topic_that_others_write_to_is_never_deleted(reason: Reason, how: How)
 def test_a_map_begins_anew_where_retention_took_what_tells() -> None:
     """Behind what is recorded, or what the source still has; what may be doubled is said."""
     plan = plan_resolution(
-        "orders", How.ACCEPT, [facts(Reason.OVERTAKEN_BY_RETENTION, place=Place(500, 700))], others_write=True
+        "orders", How.ACCEPT, [facts(Reason.OVERTAKEN_BY_RETENTION, place=OffsetPair(500, 700))], others_write=True
     )
 
     assert plan is not None
-    assert plan.steps == (GoOn(0, Place(900, 500), mapped=True),)
+    assert plan.steps == (GoOn(0, OffsetPair(900, 500), mapped=True),)
     assert [(loss.first, loss.end) for loss in plan.losses] == [(500, 900), (900, 1000)]
     assert "twice" in plan.losses[1].text
 
@@ -234,19 +234,19 @@ def test_a_target_that_was_made_again_gets_all_the_source_holds() -> None:
     plan = plan_resolution("orders", How.ACCEPT, [facts(Reason.TARGET_RECREATED, target_end=7)], others_write=True)
 
     assert plan is not None
-    assert plan.steps == (GoOn(0, Place(900, 7), mapped=True),)
+    assert plan.steps == (GoOn(0, OffsetPair(900, 7), mapped=True),)
 
 
 def test_another_flows_topic_is_adopted_as_a_whole() -> None:
     """Where its records prove the place; a partition that never held any begins like a new one; nothing is deleted."""
-    proven = facts(Reason.OTHER_OWNER, found=Place(500, 500), equal_from=100)
+    proven = facts(Reason.OTHER_OWNER, found=OffsetPair(500, 500), equal_from=100)
     empty = facts(Reason.OTHER_OWNER, target_start=0, target_end=0)
     plan = plan_resolution("orders", How.ACCEPT, [proven, empty], owner="flow a-to-c (from a, cluster A)")
 
     assert plan is not None
     assert plan.steps == (
         Adopt("flow a-to-c (from a, cluster A)"),
-        GoOn(0, Place(500, 500), mapped=False, equal_from=100),
+        GoOn(0, OffsetPair(500, 500), mapped=False, equal_from=100),
         Retry(0),
     )
     assert not plan.losses, "all that stays was found equal"
@@ -277,11 +277,11 @@ def test_recreating_what_may_hold_other_records_loses_all_of_it(reason: Reason) 
 
 def test_a_topic_made_anew_goes_on_behind_what_both_hold() -> None:
     """Where that cannot be told it is not appended: it would stand there twice."""
-    alike = facts(Reason.SOURCE_RECREATED, source_start=0, source_end=280, found=Place(260, 500))
+    alike = facts(Reason.SOURCE_RECREATED, source_start=0, source_end=280, found=OffsetPair(260, 500))
     plan = plan_resolution("orders", How.ACCEPT, [alike])
 
     assert plan is not None
-    assert plan.steps == (TakeSource(), GoOn(0, Place(260, 500), mapped=True))
+    assert plan.steps == (TakeSource(), GoOn(0, OffsetPair(260, 500), mapped=True))
     assert "below 260 are among them" in plan.losses[0].text
     with pytest.raises(PreflightFailed, match="no record of the source proves") as caught:
         plan_resolution("orders", How.ACCEPT, [facts(Reason.SOURCE_RECREATED, unproven="they stand there 2 times")])

@@ -8,7 +8,7 @@ import pytest
 
 from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
-from replicator.core.switch.machine import Facts, next_step
+from replicator.core.switch.machine import SwitchFacts, next_step
 from replicator.core.switch.orders import begin
 from replicator.core.switch.plan import status_of
 from replicator.core.switch.recording import applied
@@ -16,7 +16,7 @@ from replicator.errors import BugError
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Close, Cut, Decision, End, GroupsNote, Options, Order, Outcome, Verb
 
-FACTS = Facts(0)
+FACTS = SwitchFacts(0)
 LOCK = "TOPIC LITERAL t User:app * WRITE DENY"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from replicator.core.copy.attach_facts import Role
-from replicator.core.switch.machine import Facts, confirmation_digest, next_step
+from replicator.core.switch.machine import SwitchFacts, confirmation_digest, next_step
 from replicator.core.switch.orders import begin, not_selected_then, promoted
 from replicator.core.switch.running import aborted, confirmed
 from replicator.core.switch.steps import ReopenSource
@@ -106,7 +106,7 @@ def test_what_was_switched_alone_stays_closed() -> None:
     assert (taken.inherited_locks, taken.other_locks) == ((), (lock("a"),))
     closed = replace(taken, locks=(lock("b"),), reached=StepName.PLACE_LOCKS)
     undone = replace(aborted(closed, "why", 2), reached=StepName.WITHDRAW_WAY_BACK)
-    assert next_step(undone, Facts(3)) == ReopenSource((lock("b"),))
+    assert next_step(undone, SwitchFacts(3)) == ReopenSource((lock("b"),))
     failed = Switches(replace(closed, outcome=Outcome.DONE))
     alone = begin(failed, replace(order(Verb.SWITCHOVER, "a"), id="third"), promoted=False, now_ms=1).switches.current
     assert alone is not None

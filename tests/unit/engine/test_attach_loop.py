@@ -12,7 +12,7 @@ from replicator.core.copy.attach_facts import Fault
 from replicator.core.copy.doubt import DOUBTS_MAX, Doubt
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Phase, TargetLimits
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.copy.attaching.attacher import AttachLoop
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.pump import Pump
@@ -140,7 +140,7 @@ async def test_a_pause_while_a_displaced_batch_is_looked_at(monkeypatch: pytest.
 
     monkeypatch.setattr("replicator.engine.copy.attaching.closer_looks.what_displaced", what_displaced)
     slot.attach.is_under_way = True
-    await world.loop._looks.at_displaced(slot, Place(5, 6))
+    await world.loop._looks.at_displaced(slot, OffsetPair(5, 6))
     assert not slot.attach.is_under_way
     assert slot.copy.phase is Phase.PAUSED
 
@@ -159,7 +159,7 @@ async def test_a_mistake_of_ours_in_a_look_stops_its_partition(name: str, monkey
     if name == "look_again":
         await world.loop._looks.at_doubted(slot, 5)
     else:
-        await world.loop._looks.at_displaced(slot, Place(5, 6))
+        await world.loop._looks.at_displaced(slot, OffsetPair(5, 6))
     assert (slot.attach.is_under_way, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)
 
 
@@ -199,7 +199,7 @@ async def test_what_cannot_heal_by_itself_is_no_wait(
         if name == "look_again":
             await world.loop._looks.at_doubted(slot, 5)
         elif name == "what_displaced":
-            await world.loop._looks.at_displaced(slot, Place(5, 6))
+            await world.loop._looks.at_displaced(slot, OffsetPair(5, 6))
         else:
             await world.loop._attach([slot])
 
@@ -227,7 +227,7 @@ async def test_a_batch_that_cannot_be_opened_is_told_at_once(name: str, monkeypa
     if name == "look_again":
         await world.loop._looks.at_doubted(slot, 5)
     elif name == "what_displaced":
-        await world.loop._looks.at_displaced(slot, Place(5, 6))
+        await world.loop._looks.at_displaced(slot, OffsetPair(5, 6))
     else:
         await world.loop._attach([slot])
     assert (slot.attach.is_under_way, slot.copy.phase, slot.copy.reason) == (
@@ -274,7 +274,7 @@ async def test_looks_at_places_are_bounded(name: str, monkeypatch: pytest.Monkey
         if name == "look_again":
             slot.copy.reading.trust.doubted = Doubt(5, "a batch claims too much", 1)
         else:
-            slot.copy.displaced = Place(5, 6)
+            slot.copy.displaced = OffsetPair(5, 6)
         world.loop.add(slot)
     await world.loop._attach_due()
     await asyncio.gather(*world.tasks)

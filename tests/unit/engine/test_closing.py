@@ -16,7 +16,7 @@ from replicator.model.switch.terms import Away, Cut, Scope, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
     from replicator.engine.switch.locks import SourceLocks
 
 STANDS = (
@@ -81,8 +81,8 @@ class Clusters:
             )
             for topic in ("a", "b", "c")
         )
-        self.site = cast(
-            "Site",
+        self.context = cast(
+            "SwitchContext",
             SimpleNamespace(
                 log=SimpleNamespace(records=records),
                 uid="uid",
@@ -100,7 +100,9 @@ class Clusters:
 
     async def left_out(self, verb: Verb, *topics: str) -> dict[str, Away]:
         """Return what a switch of this kind leaves out."""
-        found = await CloseSource(self.site, cast("SourceLocks", None), cast("Any", None)).left_out(verb, Scope(topics))
+        found = await CloseSource(self.context, cast("SourceLocks", None), cast("Any", None)).left_out(
+            verb, Scope(topics)
+        )
         return {one.topic: one.why for one in found}
 
 

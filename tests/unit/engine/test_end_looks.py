@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from replicator.core.copy.pieces import Fill
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.copy.reading.end_looks import EndLooks
 from replicator.model.states import Reason
 from tests.unit.engine.log_broker import Log, written
@@ -131,7 +131,7 @@ async def test_a_damaged_target_stops_its_partition_and_says_what_helps(worlds: 
     at_end = world.add(ZERO, source, Log([_flipped(written(0, 100, producer_id=100))], end=100))
     overlapping = [written(0, 60, producer_id=100), written(50, 50, producer_id=100)]
     behind = world.add(ONE, source, Log(overlapping, end=100))
-    behind.copy.displaced = Place(90, 95)
+    behind.copy.displaced = OffsetPair(90, 95)
     world.run()
     await world.until(lambda: at_end.copy.is_faulted() and behind.copy.is_faulted())
 

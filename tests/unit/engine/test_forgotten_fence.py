@@ -124,8 +124,8 @@ def journal(revision: int = 7) -> Journal:
 
 async def verify(target: Target, recorded: Journal) -> got.Result:
     """Look at the fence."""
-    site = SimpleNamespace(target=target, log=Log(recorded), uid=UID, flow=SimpleNamespace(name="e2w"))
-    return await NoCuts(cast("Any", site)).verify(journal(), STEP)
+    context = SimpleNamespace(target=target, log=Log(recorded), uid=UID, flow=SimpleNamespace(name="e2w"))
+    return await NoCuts(cast("Any", context)).verify(journal(), STEP)
 
 
 async def test_a_fence_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

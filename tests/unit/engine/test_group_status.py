@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from replicator.core.groups.sync import Translated, Verdict
-from replicator.engine.groups.places import places_of
+from replicator.core.groups.sync import TranslatedCommit, Verdict
+from replicator.engine.groups.places import translate_commits
 from replicator.engine.groups.positions import MirrorName
 from replicator.engine.groups.sides import SideView, other_kind
-from replicator.engine.groups.status import Seen, Sides, outcome, picture
+from replicator.engine.groups.status import GroupSnapshot, Sides, outcome, picture
 from replicator.model.groups import Committed, GroupKind, GroupState, Listed
 from replicator.model.names import TopicPartition
 from replicator.model.translation import OffsetQuestion, Translation, TranslationState
@@ -62,21 +62,21 @@ async def test_each_offset_is_asked_about_once_and_what_lies_beyond_knows_the_en
         "c": {ORDERS: Committed(130)},
     }
 
-    places = await places_of(positions, positions.mirrors(), commits)
+    translated = await translate_commits(positions, positions.mirrors(), commits)
 
-    assert places[ORDERS, 50] == Translated(TranslationState.EXACT, 47, detail="exact")
-    assert places[ORDERS, 130] == Translated(
+    assert translated[ORDERS, 50] == TranslatedCommit(TranslationState.EXACT, 47, detail="exact")
+    assert translated[ORDERS, 130] == TranslatedCommit(
         TranslationState.NOT_YET_REPLICATED, None, 97, 30, "not_yet_replicated: 30 records behind"
     )
-    assert places[grown, 7].offset is None
-    assert places[grown, 7].detail == "the flow does not copy this partition yet"
+    assert translated[grown, 7].offset is None
+    assert translated[grown, 7].detail == "the flow does not copy this partition yet"
     assert [one.offset for one in positions.asked] == [50, 130, 100]
-    assert len(places) == 3
+    assert len(translated) == 3
 
 
-def seen(verdict: Verdict | None, applied: int | None = 50, checkpoint: float | None = 10.0) -> Seen:
+def seen(verdict: Verdict | None, applied: int | None = 50, checkpoint: float | None = 10.0) -> GroupSnapshot:
     """Return a group of one partition."""
-    return Seen(
+    return GroupSnapshot(
         GroupKind.CLASSIC,
         {ORDERS: COPY},
         2,
@@ -92,8 +92,8 @@ def sides(source: int | None = 50, target: int | None = 47, waits_for: str | Non
         {"g": Listed(GroupKind.CLASSIC, "Stable")}, {} if source is None else {"g": {ORDERS: Committed(source)}}
     )
     here = SideView({}, {} if target is None else {"g": {COPY: Committed(target)}})
-    place = Translated(TranslationState.EXACT, (source or 0) - MARKERS)
-    return Sides(there, here, {(ORDERS, source or 0): place}, waits_for)
+    translated = TranslatedCommit(TranslationState.EXACT, (source or 0) - MARKERS)
+    return Sides(there, here, {(ORDERS, source or 0): translated}, waits_for)
 
 
 IN_STEP = Verdict(GroupState.IN_STEP)

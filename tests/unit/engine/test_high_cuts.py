@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from replicator.core.copy.track import Track
-from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.engine.copy.live_maps import offset_block, restored
 from replicator.engine.state import records as state
 from replicator.engine.state.cuts import cuts_of, put_cuts, unchecked_cuts
@@ -111,12 +111,12 @@ async def test_a_log_that_does_not_tell_where_it_starts() -> None:
 
     admin = SimpleNamespace(describe_configs=describe_configs)
     records = applied(old_records(), [state.put(state.writer_key(UID), pb.WriterRecord(producer_id=7))])
-    site = SimpleNamespace(target=Cluster(), admins=(admin, admin), log=SimpleNamespace(records=records), uid=UID)
+    context = SimpleNamespace(target=Cluster(), admins=(admin, admin), log=SimpleNamespace(records=records), uid=UID)
     (record,) = unchecked_cuts(records, UID).values()
     with pytest.raises(BrokerRefused, match="the start of t-0 on west is not known"):
-        await high_cuts._high_in(cast("Any", site), record)
+        await high_cuts._high_in(cast("Any", context), record)
     Cluster.there.clear()
-    assert await high_cuts._high_in(cast("Any", site), record) == []  # a topic of that name with fewer partitions
+    assert await high_cuts._high_in(cast("Any", context), record) == []  # a topic of that name with fewer partitions
 
 
 def test_cuts_that_are_right() -> None:
@@ -131,9 +131,9 @@ def test_cuts_that_are_right() -> None:
     assert not lowering(before, UID, unlooked, [])
 
 
-def way_back(place: Place, how: str = "take_over") -> dict[bytes, bytes]:
+def way_back(place: OffsetPair, how: str = "take_over") -> dict[bytes, bytes]:
     """Return the mirror of a way back that began at a place."""
-    offsets = OffsetMap(Place(0, 0))
+    offsets = OffsetMap(OffsetPair(0, 0))
     offsets.go_straight(place)
     mirror = pb.MirrorRecord(source_topic="t", target_topic="t", generation=2, map_generation=6)
     mirror.resolutions.append(pb.Resolution(how=how, why="switchover s1 of f"))
@@ -144,29 +144,29 @@ def way_back(place: Place, how: str = "take_over") -> dict[bytes, bytes]:
 
 def test_the_way_back_that_began_there() -> None:
     """What stands above the true cut is compared from now on, and every daemon begins with the record anew."""
-    before = way_back(Place(11, 11))
+    before = way_back(OffsetPair(11, 11))
     after = applied(before, lowering_way_back(before, BACK, [High(HIGH, 1)]))
     mirror = state.get_mirror(after, BACK, "t")
     assert mirror is not None
     assert (mirror.generation, mirror.map_generation, mirror.maps[0].generation) == (3, 7, 7)
     assert mirror.maps[0].judged_from == 10
     offsets = restored(mirror.maps[0].base)
-    assert (offsets.end, offsets.straight_to_target(40)) == (Place(10, 10), 40)
+    assert (offsets.end, offsets.straight_to_target(40)) == (OffsetPair(10, 10), 40)
     assert not lowering_way_back(after, BACK, [High(HIGH, 1)])
 
 
 def test_a_way_back_that_began_elsewhere() -> None:
     """It is left alone: it was resolved since, or did not begin at this cut."""
-    for records in (way_back(Place(11, 11), "accept"), way_back(Place(12, 12)), {}):
+    for records in (way_back(OffsetPair(11, 11), "accept"), way_back(OffsetPair(12, 12)), {}):
         assert not lowering_way_back(records, BACK, [High(HIGH, 1)])
 
 
 def test_a_log_that_ends_below_its_map() -> None:
     """The map is believed up to the log's end, and copying goes on there; it raised an error before."""
-    offsets = OffsetMap(Place(0, 0))
-    offsets.go_straight(Place(11, 13))
-    offsets.pass_over(Place(11, 13))
+    offsets = OffsetMap(OffsetPair(0, 0))
+    offsets.go_straight(OffsetPair(11, 13))
+    offsets.pass_over(OffsetPair(11, 13))
     track = Track(offsets, mapped=False)
-    track.begin(Place(9, 9))
-    assert (track.acked, track.shift, track.offsets.end) == (Place(9, 9), 0, Place(9, 9))
+    track.begin(OffsetPair(9, 9))
+    assert (track.acked, track.shift, track.offsets.end) == (OffsetPair(9, 9), 0, OffsetPair(9, 9))
     assert track.land(12) == 12

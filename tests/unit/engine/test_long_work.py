@@ -9,7 +9,7 @@ from benchmarks.holds import run_holds
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Phase, TargetLimits
-from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.engine.copy.live_maps import OffsetMaps, offset_block
 from replicator.engine.copy.partition import Slot
 from replicator.engine.state import records as state
@@ -48,7 +48,7 @@ def mapped(count: int) -> tuple[Log, OffsetMaps, list[Slot]]:
     log = Log()
     maps = OffsetMaps(UID, cast("Any", log))
     record = pb.MirrorRecord(target_topic="t")
-    base = offset_block(OffsetMap(Place(0, 0)), Place(0, 0))
+    base = offset_block(OffsetMap(OffsetPair(0, 0)), OffsetPair(0, 0))
     for number in range(count):
         record.maps[number].CopyFrom(pb.PartitionMap(generation=1, mapped=True, base=base))
     log.records.update([cast("Any", state.put(state.mirror_key(UID, "t"), record))])
@@ -58,7 +58,7 @@ def mapped(count: int) -> tuple[Log, OffsetMaps, list[Slot]]:
         where = TopicPartition("t", number)
         slot = Slot(where, where, PartitionCopy(where, TargetLimits(1 << 20, 1000)), shard_with(claim))
         maps.refresh(slot)
-        offsets = OffsetMap(Place(0, 0))
+        offsets = OffsetMap(OffsetPair(0, 0))
         offsets.add(Run(5, 0, 9))
         slot.copy.track, slot.copy.phase = Track(offsets, mapped=True), Phase.COPYING
         slots.append(slot)

@@ -28,7 +28,7 @@ def no_leader() -> BrokerRefused:
 async def test_it_waits_for_a_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     """What passes is waited out; what an order itself forbids is said at once."""
     refusals: list[Exception] = [no_leader(), no_leader()]
-    site = SimpleNamespace(log=None, uid="uid")
+    context = SimpleNamespace(log=None, uid="uid")
 
     async def change_switches(*_: Any) -> Switches:
         if refusals:
@@ -36,7 +36,7 @@ async def test_it_waits_for_a_leader(monkeypatch: pytest.MonkeyPatch) -> None:
         return Switches()
 
     monkeypatch.setattr(keeper, "change_switches", change_switches)
-    self = cast("keeper.SwitchKeeper", SimpleNamespace(_site=site))
+    self = cast("keeper.SwitchKeeper", SimpleNamespace(_context=context))
     assert await keeper.SwitchKeeper._recorded(self, lambda one: one) == Switches()
     assert refusals == []
     refusals.append(Conflict("another switch is running"))
@@ -66,7 +66,7 @@ class Dying(View):
 async def test_an_order_whose_answer_is_lost_is_given_once() -> None:
     """It is repeated, and what stands there already is the same order."""
     log = Dying()
-    self = cast("keeper.SwitchKeeper", SimpleNamespace(_site=SimpleNamespace(log=log, uid="uid")))
+    self = cast("keeper.SwitchKeeper", SimpleNamespace(_context=SimpleNamespace(log=log, uid="uid")))
     order = Order("f1", Verb.FAILOVER, flow="f")
 
     def change(switches: Switches) -> Switches:
@@ -86,7 +86,7 @@ class FailbackSide:
         record = state.put(state.mirror_key("uid", "x"), pb.MirrorRecord(source_topic="x", target_topic="x"))
         left = Journal("s1", Verb.FAILOVER, outcome=Outcome.DONE, left_out=(LeftOut("x", Away.NOT_SELECTED),))
         records = dict([record, *put_switches("uid", Switches(left))])
-        self.site = SimpleNamespace(
+        self.context = SimpleNamespace(
             flow=SimpleNamespace(name="f"),
             reverse=SimpleNamespace(name="b"),
             log=SimpleNamespace(records=records),
@@ -117,7 +117,7 @@ class FailbackSide:
 async def test_whether_the_way_back_copies_is_asked_until_it_is_told() -> None:
     """Taken for "no", a live mirror would be compared as an old source that came back, and closed for good."""
     side = FailbackSide()
-    orders = Orders(cast("Any", side.site), cast("Any", side.executor))
+    orders = Orders(cast("Any", side.context), cast("Any", side.executor))
     order = Order("s2", Verb.FAILBACK)
     with pytest.raises(BrokerRefused):
         await orders.completed(order)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicator.core.copy.attach_facts import Role, Writer
-from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.core.offsets.resolution import GoOn
-from replicator.core.topics.owner import Seen, Standing, check_adoption
+from replicator.core.topics.owner import OwnerLiveness, OwnerState, check_adoption
 from replicator.engine.copy.live_maps import offset_block
 from replicator.engine.offsets.adopt import Adopted
 from replicator.engine.state import records as state
@@ -40,7 +40,7 @@ class Log(Table):
 
 
 ID, OTHER_ID = bytes([1] * 16), bytes([2] * 16)
-HERS = GoOn(0, Place(42, 42), mapped=False)
+HERS = GoOn(0, OffsetPair(42, 42), mapped=False)
 
 
 def _log(role: Role | None = Role.COPYING, *, mapped: bool = False, released: bool = False) -> Log:
@@ -72,7 +72,7 @@ def _log(role: Role | None = Role.COPYING, *, mapped: bool = False, released: bo
     )
     mirror.given_up[0].ranges.append(pb.OffsetRange(first=1, end=2))
     if mapped:
-        offsets = OffsetMap(Place(0, 0))
+        offsets = OffsetMap(OffsetPair(0, 0))
         offsets.add(Run(0, 5, 10))
         mirror.maps[0].CopyFrom(pb.PartitionMap(base=offset_block(offsets, offsets.end), judged_from=3))
     log.apply([state.put(state.mirror_key("old", "t"), mirror)])
@@ -80,18 +80,18 @@ def _log(role: Role | None = Role.COPYING, *, mapped: bool = False, released: bo
 
 
 @pytest.mark.parametrize(
-    ("role", "standing", "words"),
+    ("role", "state", "words"),
     [
-        (Role.COPYING, Standing.COPIES, "t is a mirror of flow a-to-c (from a, cluster A)"),
-        (Role.FENCING, Standing.SWITCHES, "a switch of which is under way"),
-        (Role.PROMOTED, Standing.OPEN, "whose target was opened: applications may write to it"),
-        (None, Standing.REMOVED, "t was a mirror of flow a-to-c"),
+        (Role.COPYING, OwnerState.COPIES, "t is a mirror of flow a-to-c (from a, cluster A)"),
+        (Role.FENCING, OwnerState.SWITCHES, "a switch of which is under way"),
+        (Role.PROMOTED, OwnerState.OPEN, "whose target was opened: applications may write to it"),
+        (None, OwnerState.REMOVED, "t was a mirror of flow a-to-c"),
     ],
 )
-def test_an_owner_is_named_as_what_it_is(role: Role | None, standing: Standing, words: str) -> None:
+def test_an_owner_is_named_as_what_it_is(role: Role | None, state: OwnerState, words: str) -> None:
     """That copies, is being switched, was opened, or was removed."""
     owner = owner_of(_log(role).records, ("b-to-c", "B"), "old", "t")
-    assert owner.standing is standing
+    assert owner.state is state
     assert words in owner.text("t", "b", "B")
 
 
@@ -152,7 +152,7 @@ def test_a_flow_at_work_keeps_its_topic() -> None:
 def test_whose_flow_does_not_copy(role: Role | None) -> None:
     """A switch that is under way is waited for; a flow that was opened or removed writes no more."""
     owner = owner_of(_log(role).records, ("b-to-c", "B"), "old", "t")
-    seen = Seen(signs=True, quiet_seconds=0.0, silence_seconds=30.0)
+    seen = OwnerLiveness(signs=True, quiet_seconds=0.0, silence_seconds=30.0)
     if role is Role.FENCING:
         with pytest.raises(Conflict, match="switch"):
             check_adoption(owner, seen, "t")
@@ -181,7 +181,7 @@ def test_the_record_moves_with_its_map() -> None:
     assert known[1] == 0
 
     _, adopted = _handed_over(_log(mapped=True), ("A", ID))
-    known = adopted.known(GoOn(0, Place(20, 25), mapped=True))
+    known = adopted.known(GoOn(0, OffsetPair(20, 25), mapped=True))
     assert known is not None
     assert list(known[0].runs()) == [Run(0, 5, 20)]
     assert known[1] == 3

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
-from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.core.topics.plan import Fault as MirrorFault
 from replicator.engine.copy.live_maps import offset_block
 from replicator.engine.copy.partition import Slot
@@ -48,7 +48,7 @@ class World:
             2,
         )
 
-    def copied(self, place: Place | None) -> None:
+    def copied(self, place: OffsetPair | None) -> None:
         """Let the other daemon record how far it is."""
         entry = pb.SourceEndBlock.Entry(topic="orders", partition=1, end=500)
         if place is not None:
@@ -76,7 +76,7 @@ async def test_what_nobody_has_recorded_is_not_copied() -> None:
     assert world.positions.behind({THERE: 0}) == {THERE: "not copied yet"}
     assert (await world.ask(5))[0] is TranslationState.NOT_ATTACHED
 
-    world.copied(Place(90, 90))
+    world.copied(OffsetPair(90, 90))
     assert world.positions.behind({THERE: 90}) == {}
     assert world.positions.behind({THERE: 91}) == {THERE: "copied up to 90 of 91"}
     world.mirror.fault = MirrorFault(Reason.PARTITION_COUNT, "3 here, 2 there")
@@ -86,22 +86,22 @@ async def test_what_nobody_has_recorded_is_not_copied() -> None:
 async def test_identical_offsets_up_to_what_is_copied() -> None:
     """Beyond it there is no answer."""
     world = World()
-    world.copied(Place(90, 90))
+    world.copied(OffsetPair(90, 90))
 
     assert await world.ask(90) == (TranslationState.EXACT, 90, None)
     assert await world.ask(95) == (TranslationState.NOT_YET_REPLICATED, None, 5)
-    world.copied(Place(95, 95))
+    world.copied(OffsetPair(95, 95))
     assert await world.ask(95) == (TranslationState.EXACT, 95, None)
 
 
 async def test_a_surplus_goes_straight_on() -> None:
     """Two markers too many stand at 50."""
     world = World()
-    offsets = OffsetMap(Place(0, 0))
+    offsets = OffsetMap(OffsetPair(0, 0))
     offsets.add(Run(0, 0, 50))
-    offsets.pass_over(Place(50, 52))
+    offsets.pass_over(OffsetPair(50, 52))
     world.mapped(offsets, mapped=False)
-    world.copied(Place(90, 92))
+    world.copied(OffsetPair(90, 92))
 
     assert await world.ask(49) == (TranslationState.EXACT, 49, None)
     assert await world.ask(60) == (TranslationState.EXACT, 62, None)
@@ -111,16 +111,16 @@ async def test_a_surplus_goes_straight_on() -> None:
 async def test_of_a_map_only_what_is_recorded_is_told() -> None:
     """Offsets left out behind its last run are known by the target's end, which has not moved."""
     world = World()
-    offsets = OffsetMap(Place(0, 0))
+    offsets = OffsetMap(OffsetPair(0, 0))
     offsets.add(Run(0, 0, 10))
     offsets.add(Run(12, 10, 10))
     world.mapped(offsets, mapped=True)
 
-    world.copied(Place(25, 20))
+    world.copied(OffsetPair(25, 20))
     assert await world.ask(11) == (TranslationState.EXACT, 10, None)
     assert await world.ask(25) == (TranslationState.EXACT, 20, None)
     # Five more were copied since the map was recorded: where, nothing tells yet.
-    world.copied(Place(30, 25))
+    world.copied(OffsetPair(30, 25))
     assert await world.ask(22) == (TranslationState.EXACT, 20, None)
     assert (await world.ask(25))[0] is TranslationState.NOT_YET_REPLICATED
 

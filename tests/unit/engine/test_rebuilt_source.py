@@ -20,7 +20,7 @@ from replicator.engine.state import records as state
 from replicator.engine.state.journal import put_switches, switches_of
 from replicator.engine.state.ownership.between import Between
 from replicator.engine.switch.close_source import CloseSource
-from replicator.engine.switch.context import Site
+from replicator.engine.switch.context import SwitchContext
 from replicator.engine.switch.divergent import Divergent
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.fencing import Fencing
@@ -77,7 +77,9 @@ class Region:
         back = FlowSpec("b", "west", "east", FLOW.topics, reverse_of="f")
         self.between = Between(FLOW, self.source, self.target, MemoryStore())
         self.between.hold_source(self.log.records, UID)
-        self.site = Site(FLOW, back, self.source, self.target, admins, cast("Any", self.log), UID, "me", lambda: None)
+        self.context = SwitchContext(
+            FLOW, back, self.source, self.target, admins, cast("Any", self.log), UID, "me", lambda: None
+        )
         await self.source.refresh(["orders-1"])
         await self.target.open()
 
@@ -158,21 +160,21 @@ async def test_a_cluster_that_was_opened_before_it_was_known_which_is_meant(regi
 async def test_a_failover_does_not_take_the_new_ends_for_its_loss(region: Region) -> None:
     """It counted what the new cluster holds: a loss that is none, or none where there is one."""
     await region.rebuild()
-    assert await Fencing(region.site)._seen_now([CUT]) == [CUT]
+    assert await Fencing(region.context)._seen_now([CUT]) == [CUT]
     unknown = Cut("orders-1", 0, 20, 20, "orders-1")
-    assert (await Fencing(region.site)._seen_now([unknown]))[0].loss is None
+    assert (await Fencing(region.context)._seen_now([unknown]))[0].loss is None
 
 
 async def test_tails_are_not_measured_and_it_is_said_why(region: Region) -> None:
     """They were "23 offsets, the exact loss": records of the new cluster."""
     await region.switch(Journal("s", Verb.FAILOVER, flow="f", outcome=Outcome.DONE, ended_ms=1, cuts=(CUT,)))
-    keeper = SwitchKeeper(region.site)
+    keeper = SwitchKeeper(region.context)
     assert keeper.statuses()[0].waits_for is None
     await region.rebuild()
     assert await keeper._executor.advance() is None
     assert await keeper._executor.advance() is None
     assert region.journal.cuts == (CUT,)
-    assert isinstance(await refused(Divergent(region.site).measure(do.MeasureTails((CUT,)))), WrongCluster)
+    assert isinstance(await refused(Divergent(region.context).measure(do.MeasureTails((CUT,)))), WrongCluster)
     (shown,) = keeper.statuses()
     assert shown.known_tail is None
     assert (shown.waits_for or "").startswith(f"the old source, to measure its tail: {NAMED}")
@@ -192,7 +194,7 @@ async def test_what_needs_the_source_is_refused_by_name(
     """With what works: for a failback a new flow from the open side."""
     await region.rebuild()
     await refused(region.source.refresh([]))
-    closing = CloseSource(region.site, SourceLocks(region.site), Fencing(region.site).look)
+    closing = CloseSource(region.context, SourceLocks(region.context), Fencing(region.context).look)
 
     async def none() -> list[str]:
         return []
@@ -215,7 +217,7 @@ async def test_a_failback_under_way_ends_with_that_reason(region: Region, reache
     options = Options(close=Close.STATED, reverse_flow="b")
     await region.switch(Journal("s", Verb.FAILBACK, flow="f", options=options, reached=reached, history=history))
     await region.rebuild()
-    executor = Executor(region.site)
+    executor = Executor(region.context)
     for _ in range(4):  # steps that ask the source nothing pass before
         with contextlib.suppress(KafkaError):  # the old connection is lost once
             await executor.advance()
@@ -229,13 +231,13 @@ async def test_an_abort_removes_no_rule_of_another_cluster(region: Region) -> No
     journal = Journal("s", Verb.SWITCHOVER, flow="f", direction=Direction.ABORTING, locks=(LOCK,))
     await region.switch(journal)
     await region.rebuild()
-    executor = Executor(region.site)
+    executor = Executor(region.context)
     await refused(executor.advance())
     error = await refused(executor.advance())
     assert isinstance(error, WrongCluster)
     assert "replicator failover f" in error.next_step
     assert not region.journal.finished
-    assert region.site.admins[0]._connection._client is None
+    assert region.context.admins[0]._connection._client is None
 
 
 async def test_a_flow_record_without_the_id_proves_nothing_and_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,7 +299,7 @@ async def test_whatever_a_flow_carries_switches_out_with_is_held_to_its_source(r
     )
     assert runner._inputs.admins[0]._connection.before == runner._inputs.source.prove
     await runner._inputs.source.open()
-    site = runner._site(cast("Any", region.log), UID)
-    assert str(await refused(site.reach_source())).startswith(NAMED)
-    assert str(await refused(site.admins[0].acls.rules())).startswith(NAMED)
+    context = runner._switch_context(cast("Any", region.log), UID)
+    assert str(await refused(context.reach_source())).startswith(NAMED)
+    assert str(await refused(context.admins[0].acls.rules())).startswith(NAMED)
     runner._inputs.source.close()

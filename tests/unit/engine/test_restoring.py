@@ -43,7 +43,7 @@ async def test_the_switch_back_is_not_about_what_was_switched_alone(monkeypatch:
         return cast("Switches", began)
 
     monkeypatch.setattr(restoring, "change_switches", change_switches)
-    site = SimpleNamespace(
+    context = SimpleNamespace(
         log=SimpleNamespace(records=ours),
         uid=UID,
         flow=SimpleNamespace(name="forth"),
@@ -52,5 +52,5 @@ async def test_the_switch_back_is_not_about_what_was_switched_alone(monkeypatch:
     )
     away = (LeftOut("unselected", Away.NOT_SELECTED),)
     journal = Journal("f", Verb.FAILBACK, left_out=away)
-    back = Failback(cast("Any", site), cast("Any", None))
+    back = Failback(cast("Any", context), cast("Any", None))
     assert await back.switch_back(journal, do.SwitchBack("back", journal.back_id)) == got.Ok()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicator.core.copy.attach_facts import Role, Writer
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.preflight.owners import known_flows
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import copy_of, put_copy, put_switches
@@ -126,7 +126,7 @@ async def test_switches_of_another_flow_are_undone() -> None:
     source = Log()
     source.apply([state.put(state.flow_key("uid"), pb.FlowRecord(uid="uid", name="back"))])
     source.apply([state.put(state.writer_key("uid"), state.writer_record(Writer(7, 0, Role.PROMOTED, 8, 0, 9)))])
-    taken = Takeover("t", "t", bytes(16), bytes(16), {0: Place(5, 5)})
+    taken = Takeover("t", "t", bytes(16), bytes(16), {0: OffsetPair(5, 5)})
     await take_over(source, "uid", [taken], epoch=0, reason="switchover s0 of dr", actor="")  # type: ignore[arg-type]
     assert what_they_left(source.records, "uid", [foreign]) == []
     assert undoing(source.records, "uid", [foreign]) == []

@@ -210,13 +210,13 @@ async def test_a_rehearsal_proves_it_with_one_marker(target: Target) -> None:
 
 async def test_a_switch_does_not_begin_where_no_fence_could_be_seen(target: Target) -> None:
     """A dry run says so as well; where it is only not known yet, the switch proves it before its fence."""
-    site = SimpleNamespace(
+    context = SimpleNamespace(
         target=target,
         uid="uid",
         log=SimpleNamespace(records=records()),
         flow=SimpleNamespace(name="f", both_ways=False, target="west"),
     )
-    closing = CloseSource(cast("Any", site), cast("Any", None), cast("Any", None))
+    closing = CloseSource(cast("Any", context), cast("Any", None), cast("Any", None))
     assert await closing.problems(Journal("f", Verb.FAILOVER)) == []
     target.tells_of_producers = False
     (found,) = await closing.problems(Journal("f", Verb.FAILOVER))

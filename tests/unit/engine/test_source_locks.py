@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from replicator.core.topics.ownership import OwnedRules
-    from replicator.engine.switch.context import Site
+    from replicator.engine.switch.context import SwitchContext
 
 US = "User:replicator"
 
@@ -74,7 +74,7 @@ def locks_of(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> SourceLocks:
     monkeypatch.setattr(authorizer_module, "may_do_anything_to", broker.may_do_anything_to)
     monkeypatch.setattr(authorizer_module, "TAKES_EFFECT_SECONDS", 0.0)
     mirror = pb.MirrorRecord(source_topic="orders", target_topic="orders")
-    site = SimpleNamespace(
+    context = SimpleNamespace(
         source=broker,
         target=broker,
         admins=(broker, broker),
@@ -82,7 +82,7 @@ def locks_of(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> SourceLocks:
         log=SimpleNamespace(records=dict([state.put(state.mirror_key("uid", "orders"), mirror)])),
         flow=SimpleNamespace(source="east", name="f"),
     )
-    return SourceLocks(cast("Site", site))
+    return SourceLocks(cast("SwitchContext", context))
 
 
 def journal(close: Close = Close.LOCK) -> Journal:

@@ -9,7 +9,7 @@ import pytest
 
 from replicator.core.copy.attach_facts import Mapping, Tail, TailPosition
 from replicator.core.copy.track import Track
-from replicator.core.offsets.offset_map import OffsetMap, Place, Run
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.engine.copy.attaching.displaced import tail_position_of
 from replicator.engine.logs import walking
 from replicator.model.batch import CONTROL_BIT, HEADER, TRANSACTIONAL_BIT
@@ -143,9 +143,9 @@ async def test_markers_over_what_was_given_up_are_explained(worlds: list[World])
 
 async def test_markers_that_are_recorded_are_explained(worlds: list[World]) -> None:
     """They stand for no offset of the source; what stands behind them is compared where the map says."""
-    world, offsets = await opened(worlds), OffsetMap.of(Place(0, 0), [Run(0, 0, 10)])
-    offsets.pass_over(Place(10, 12))
-    mapping = Mapping(Place(12, 14), mapped=False, tail_source=11)
+    world, offsets = await opened(worlds), OffsetMap.of(OffsetPair(0, 0), [Run(0, 0, 10)])
+    offsets.pass_over(OffsetPair(10, 12))
+    mapping = Mapping(OffsetPair(12, 14), mapped=False, tail_source=11)
 
     for source, standing in (
         (log(11, 20, batch(19, 19)), AS_RECORDED),
@@ -158,11 +158,11 @@ async def test_markers_that_are_recorded_are_explained(worlds: list[World]) -> N
 @pytest.mark.parametrize(
     "mapping",
     [
-        Mapping(Place(12, 14), mapped=True, tail_source=13),
-        Mapping(Place(14, 14), mapped=False, tail_source=None),
-        Mapping(Place(14, 14), mapped=False, tail_source=11),
-        Mapping(Place(14, 14), mapped=False, tail_source=13, judged_from=12),
-        Mapping(Place(14, 14), mapped=False, tail_source=13, judged_from=0, compared_from=12),
+        Mapping(OffsetPair(12, 14), mapped=True, tail_source=13),
+        Mapping(OffsetPair(14, 14), mapped=False, tail_source=None),
+        Mapping(OffsetPair(14, 14), mapped=False, tail_source=11),
+        Mapping(OffsetPair(14, 14), mapped=False, tail_source=13, judged_from=12),
+        Mapping(OffsetPair(14, 14), mapped=False, tail_source=13, judged_from=0, compared_from=12),
     ],
     ids=["counted", "taken over", "below the source's start", "behind what was taken over", "compared from there on"],
 )

@@ -8,10 +8,10 @@ import pytest
 
 from replicator.engine.flow import start_findings
 from replicator.engine.flow.start_findings import StartFindings
-from replicator.engine.switch.context import Site
+from replicator.engine.switch.context import SwitchContext
 from replicator.errors import ConnectionFailed, WrongCluster
 
-SITE = cast("Site", None)
+SITE = cast("SwitchContext", None)
 
 
 async def test_what_was_found_is_kept_until_a_look_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ async def test_what_was_found_is_kept_until_a_look_finds_nothing(monkeypatch: py
     broken = False
 
     def look(name: str) -> object:
-        async def found(_: Site) -> str | None:
+        async def found(_: SwitchContext) -> str | None:
             if broken:
                 raise ConnectionFailed("no answer", cluster="east")
             return told[name]

@@ -32,10 +32,10 @@ class World:
         await self.broker.open()
         self.cluster = Cluster(ClusterSpec("west", (("127.0.0.1", self.broker.port),)))
         await self.cluster.open()
-        site: Any = SimpleNamespace(
+        context: Any = SimpleNamespace(
             flow=SimpleNamespace(source="east", target="west"), source=None, target=self.cluster, log=None
         )
-        self.sides = Sides(site)
+        self.sides = Sides(context)
 
     def close(self) -> None:
         """Stop."""

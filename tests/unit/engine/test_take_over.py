@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from replicator.core.copy.attach_facts import Role, Writer
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.core.topics.ownership import Copied
 from replicator.engine.state import records as state
 from replicator.engine.switch.takeover import Takeover, take_over
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 UID = "uid"
 STANDS_BY = Writer(7, 0, Role.PROMOTED, 8, 0, 9)
-TOPIC = Takeover("a", "a", bytes(16), bytes(16), {0: Place(5, 5)})
+TOPIC = Takeover("a", "a", bytes(16), bytes(16), {0: OffsetPair(5, 5)})
 
 
 class Log:

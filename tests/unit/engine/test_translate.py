@@ -11,7 +11,7 @@ from replicator.core.copy.attach_facts import Resume
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import TargetLimits
-from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.core.topics.plan import Fault as MirrorFault
 from replicator.engine.copy.partition import Slot
 from replicator.engine.offsets import time as translate_time
@@ -58,7 +58,7 @@ def slot() -> Slot:
 def copied() -> Slot:
     """Return one that is copied up to 100, and has its records two offsets lower on the target from 50 on."""
     made = slot()
-    track = Track(OffsetMap(Place(0, 0)), mapped=True)
+    track = Track(OffsetMap(OffsetPair(0, 0)), mapped=True)
     made.copy.track = track
     track.land(48)
     track.skip(50, 2)

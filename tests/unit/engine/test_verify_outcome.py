@@ -10,7 +10,7 @@ import pytest
 
 from replicator.cli.verify import judge
 from replicator.core.offsets.map_view import MapView
-from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.engine.verify.partition import Comparison, Meter, Task
 from replicator.engine.verify.result import PartitionVerdict, TopicVerdict, VerifyResult, to_json
 from replicator.errors import Undecided
@@ -91,7 +91,7 @@ def test_where_it_begins() -> None:
 
 def test_a_source_that_was_accepted_after_it_was_made_again() -> None:
     """Nothing was compared: its records lie below the place from which on it is mapped, not below a log start."""
-    view = MapView(OffsetMap.of(Place(12, 20), []), mapped=True, judged_from=20)
+    view = MapView(OffsetMap.of(OffsetPair(12, 20), []), mapped=True, judged_from=20)
     start = view.log_start(0, 0)
     task = Task("t", WHERE, WHERE, 0, start, 12, 12, compacted=False, view=view, floor=view.floor)
     nobody = cast("PartitionReader", None)

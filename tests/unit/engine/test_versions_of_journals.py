@@ -9,7 +9,7 @@ import pytest
 from replicator.core.copy.attach_facts import Role
 from replicator.core.switch import results as got
 from replicator.core.switch import steps as do
-from replicator.core.switch.machine import Facts, next_name, next_step
+from replicator.core.switch.machine import SwitchFacts, next_name, next_step
 from replicator.core.switch.orders import begin
 from replicator.core.switch.plan import plan_of, status_of
 from replicator.core.switch.recording import applied
@@ -38,7 +38,7 @@ from replicator.rpc.convert_switch import switch_from_wire, switch_to_wire
 from replicator.state_pb import state_pb2 as pb
 
 UID = "uid"
-FACTS = Facts(now_ms=9)
+FACTS = SwitchFacts(now_ms=9)
 CUT, RIGHT = Cut("t", 0, 11, 11, "t", observed_end=12, observed_ms=5), Cut("t", 0, 10, 10, "t", observed_end=12)
 FORWARD = (
     StepName.PREFLIGHT,

@@ -16,7 +16,7 @@ from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import Decision, Policy, Resume, SeedTo, Wait
 from replicator.core.copy.values import Phase
 from replicator.engine.copy.attaching.closer_looks import CloserLooks
-from replicator.engine.copy.attaching.facts import Facts, read_facts
+from replicator.engine.copy.attaching.facts import AttachFacts, read_facts
 from replicator.engine.copy.waiting import Waiting, look_at_waiting
 from replicator.errors import (
     BugError,
@@ -224,7 +224,7 @@ class AttachLoop:
                 self.schedule(slot)
         self._supervisor.wake_readers()
 
-    async def _look(self, group: list[Slot]) -> tuple[Mapping[Slot, Facts], set[Slot]]:
+    async def _look(self, group: list[Slot]) -> tuple[Mapping[Slot, AttachFacts], set[Slot]]:
         """Read both logs of each partition; return the facts, and the partitions whose map has changed meanwhile.
 
         However this ends, none of them counts as being attached any more.
@@ -235,7 +235,7 @@ class AttachLoop:
             for slot in group:
                 slot.attach.is_under_way = False
 
-    async def _read(self, group: list[Slot]) -> tuple[Mapping[Slot, Facts], set[Slot]]:
+    async def _read(self, group: list[Slot]) -> tuple[Mapping[Slot, AttachFacts], set[Slot]]:
         for slot in group:
             self._context.maps.refresh(slot)
         facts = await read_facts(
@@ -264,7 +264,7 @@ class AttachLoop:
         self._supervisor.leaders_stale()
         self._supervisor.topics_stale()
 
-    def _take_facts(self, slot: Slot, facts: Facts, began: float) -> None:
+    def _take_facts(self, slot: Slot, facts: AttachFacts, began: float) -> None:
         slot.attach.damaged = 0
         slot.seen.source_start, slot.seen.target_start = facts.source.start, facts.target.start
         slot.lag.observe(facts.source.end, began)

@@ -18,7 +18,7 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.core.offsets.offset_map import Place
+    from replicator.core.offsets.offset_map import OffsetPair
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.ports import AttachSupervisor
@@ -127,7 +127,7 @@ class CloserLooks:
             return
         self._schedule(slot)
 
-    async def at_displaced(self, slot: Slot, place: Place) -> None:
+    async def at_displaced(self, slot: Slot, place: OffsetPair) -> None:
         """Find out what precedes a batch that landed at a higher offset than necessary."""
         try:
             async with self._room_on_target:

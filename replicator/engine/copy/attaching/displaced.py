@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from replicator.core.copy.attach_facts import Fault, Mapping, Remap, Tail, TailPosition, Writer
 from replicator.core.copy.displaced import displaced_by
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX
-from replicator.core.offsets.offset_map import OffsetMap, Place
+from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.core.offsets.pairing import reading_from
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.damage import target_read
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from replicator.engine.copy.partition import Slot
 
 
-async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Place) -> Remap | Fault | None:
+async def what_displaced(target: Side, writer: Writer, slot: Slot, place: OffsetPair) -> Remap | Fault | None:
     """Return what displaced a batch: markers of a fill that was thought to be over, or somebody else's records.
 
     None if nothing has to be recorded about it, or if no batch of ours starts at that place, whatever its produce
@@ -91,7 +91,7 @@ async def tail_position_of(
 
 
 async def _tail_position(source: Log, target: Log, slot: Slot) -> TailPosition:
-    offsets = slot.copy.track.offsets if slot.copy.track is not None else OffsetMap(Place(0, 0))
+    offsets = slot.copy.track.offsets if slot.copy.track is not None else OffsetMap(OffsetPair(0, 0))
     start, upper = max(target.start, offsets.begin.target), target.end
     hidden = False
     for _ in range(IN_FLIGHT_BATCHES_MAX + 1):
@@ -104,7 +104,7 @@ async def _tail_position(source: Log, target: Log, slot: Slot) -> TailPosition:
             begin, until = offsets.straight_to_source(first), offsets.straight_to_source(end)
             if await holds_record(source, max(begin, source.start), until):
                 return TailPosition.FURTHER_ON
-            hidden |= reading_from(Place(begin, first), source.given_up) < min(until, source.start)
+            hidden |= reading_from(OffsetPair(begin, first), source.given_up) < min(until, source.start)
         if found is None:
             break
         is_equal = await _is_equal(found, offsets.straight_to_source(found.header.base_offset), source, target.end)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.copy.attach_facts import Mapping, SourceLog, TailPosition, TargetLog, Writer
-from replicator.core.offsets.offset_map import Place
+from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.copy.attaching.displaced import tail_position_of
 from replicator.engine.copy.attaching.target_facts import own_tail, target_logs
 from replicator.engine.copy.live_maps import last_source, mapping_of, stepped_back
@@ -36,7 +36,7 @@ _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class AttachFacts:
     """What was read about one partition."""
 
     target: TargetLog
@@ -69,7 +69,7 @@ class _View(NamedTuple):
 
 async def read_facts(
     source: Side, target: Side, writer: Writer, slots: Sequence[Slot], *, committed: bool
-) -> dict[Slot, Facts]:
+) -> dict[Slot, AttachFacts]:
     """Read both logs of partitions that share one source leader and one target leader.
 
     With `committed`, the source is read as a reader of committed records sees it.
@@ -95,7 +95,7 @@ async def read_facts(
     empty = [slot.source for slot, (_, high_watermark, _) in ends.items() if 0 < starts[slot.source] >= high_watermark]
     own_ends = await own_ends_of(source, there, empty)
     sides = _Sides(source, there, target, here)
-    facts: dict[Slot, Facts] = {}
+    facts: dict[Slot, AttachFacts] = {}
     for slot, log in logs.items():
         stable, high_watermark, epoch_end = ends[slot]
         bounds = _Bounds(starts[slot.source], stable if committed else high_watermark, high_watermark)
@@ -131,7 +131,7 @@ async def _facts_of(
     epoch_end: int | None,
     own_end: int | None,
     committed: bool,
-) -> Facts:
+) -> AttachFacts:
     """Return the facts of one partition whose bounds have been read."""
     source, there, target, here = sides
     walked = await _walk(source, there, target, here, slot, log, bounds, committed=committed)
@@ -157,7 +157,7 @@ async def _facts_of(
         log_end=own_end,
         tail_position=tail_position,
     )
-    return Facts(log, seen, mapping)
+    return AttachFacts(log, seen, mapping)
 
 
 async def _mapping_and_view(
@@ -166,7 +166,7 @@ async def _mapping_and_view(
     slot: Slot,
     log: TargetLog,
     bounds: _Bounds,
-    place: Place | None,
+    place: OffsetPair | None,
     *,
     committed: bool,
 ) -> tuple[Mapping | None, _View]:
@@ -251,7 +251,7 @@ async def _source_view(
     upper = log.end
     mapped = mapping is not None and mapping.mapped
     if mapping is not None:
-        place = mapping.place or Place(bounds.start, log.end)
+        place = mapping.place or OffsetPair(bounds.start, log.end)
         last = last_source(slot, mapping, log.start)
         upper = place.source if mapped else max(place.source, log.end)
     begin, end = max(last, bounds.start), min(upper, bounds.high_watermark)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.attach_facts import Role
-from replicator.core.topics.owner import Owner, Seen, Standing
+from replicator.core.topics.owner import Owner, OwnerLiveness, OwnerState
 from replicator.engine.state import records as state
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from replicator.engine.state.log import StateLog
     from replicator.model.spec import FlowSpec
 
-_STANDING = {Role.COPYING: Standing.COPIES, Role.FENCING: Standing.SWITCHES, Role.PROMOTED: Standing.OPEN}
+_STATE_OF_ROLE = {Role.COPYING: OwnerState.COPIES, Role.FENCING: OwnerState.SWITCHES, Role.PROMOTED: OwnerState.OPEN}
 
 
 class Owners:
@@ -53,16 +53,16 @@ class Owners:
         source_id = mine.source_cluster_id if mine is not None else ""
         return owner_of(self._log.records, (self._flow.name, source_id), uid, topic)
 
-    def look(self, owner: Owner) -> Seen:
+    def look(self, owner: Owner) -> OwnerLiveness:
         """Look at the signs of life of a flow's daemons; their silence counts from the first look."""
         now, before = self._now(), self._signs.get(owner.uid)
         if before is not None and self._looked_at.get(owner.uid) == self._log.position:
-            return Seen(bool(before[0]), now - before[1], self._silence_seconds)
+            return OwnerLiveness(bool(before[0]), now - before[1], self._silence_seconds)
         self._looked_at[owner.uid] = self._log.position
         signs = state.signs_of(self._log.records, owner.uid)
         if before is None or before[0] != signs:
             before = self._signs[owner.uid] = signs, now
-        return Seen(bool(signs), now - before[1], self._silence_seconds)
+        return OwnerLiveness(bool(signs), now - before[1], self._silence_seconds)
 
 
 def owner_of(records: Mapping[bytes, bytes], asking: tuple[str, str], uid: str, topic: str) -> Owner:
@@ -77,15 +77,15 @@ def owner_of(records: Mapping[bytes, bytes], asking: tuple[str, str], uid: str, 
     flow, writers = state.stored_flow(records, uid), state.writers_to(records, uid, topic)
     mirror = state.get_mirror(records, uid, topic)
     name = flow.name if flow is not None else (mirror.owner_flow_name if mirror is not None else "") or uid
-    standing = Standing.REMOVED
+    owner_state = OwnerState.REMOVED
     if flow is not None and writers is not None:
-        standing = _STANDING.get(writers.of(topic).role, Standing.REMOVED)
+        owner_state = _STATE_OF_ROLE.get(writers.of(topic).role, OwnerState.REMOVED)
     return Owner(
         uid,
         name,
         flow.source_alias if flow is not None else "",
         flow.source_cluster_id if flow is not None else "",
-        standing,
+        owner_state,
         same_name=name == asking[0],
         same_source=flow is not None and flow.source_cluster_id == asking[1],
         source_topic=mirror.source_topic if mirror is not None else "",
