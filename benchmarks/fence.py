@@ -1,7 +1,7 @@
 """``python -m benchmarks.fence``: how long it takes until every one of 1,000 partitions is fenced, by either route.
 
-A cluster of three brokers on this machine; no daemon runs. The time is that of `engine.work.fence.Fence.stand`: markers
-in every partition, and the look that finds the epoch in each of them.
+A cluster of three brokers on this machine; no daemon runs. The time is that of `engine.work.fence.FenceWriter.stand`:
+markers in every partition, and the look that finds the epoch in each of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.topics import create_topics
 from replicator.devkit import Cluster, ClusterConfig, free_base_port, start_clusters
-from replicator.engine.work.fence import Fence
+from replicator.engine.work.fence import FenceWriter
 from replicator.model.names import TopicPartition, data_transactional_id
 from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_bootstrap
@@ -34,7 +34,7 @@ async def _measure(cluster: Cluster, partitions: list[TopicPartition]) -> dict[s
     try:
         for route, in_bulk in (("bulk", True), ("transaction", False), ("bulk again", True)):
             identity = await init_producer_id(wire, data_transactional_id(_UID))
-            fence = Fence(wire, _UID, identity.producer_id, identity.producer_epoch, in_bulk=in_bulk)
+            fence = FenceWriter(wire, _UID, identity.producer_id, identity.producer_epoch, in_bulk=in_bulk)
             began = time.monotonic()
             stood = await fence.stand(partitions, _SECONDS_MAX)
             found[route] = time.monotonic() - began

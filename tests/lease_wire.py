@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from replicator.engine.work.coordinator import Coordinator
-    from replicator.model.lease import Caller, LeaseAnswer, LeaseTable
+    from replicator.model.lease import LeaseAnswer, LeaseCaller, LeaseTable
 
 R = TypeVar("R")
 
@@ -37,19 +37,19 @@ class Wire:
             raise DaemonUnreachable("no answer")
         return answer
 
-    async def renew(self, caller: Caller) -> LeaseAnswer:
+    async def renew(self, caller: LeaseCaller) -> LeaseAnswer:
         """See `LeasePort`."""
         return await self._carry(lambda: self.coordinator.renew(caller))
 
-    async def acquire(self, caller: Caller) -> LeaseAnswer:
+    async def acquire(self, caller: LeaseCaller) -> LeaseAnswer:
         """See `LeasePort`."""
         return await self._carry(lambda: self.coordinator.acquire(caller))
 
-    async def hand_off(self, caller: Caller) -> LeaseAnswer:
+    async def hand_off(self, caller: LeaseCaller) -> LeaseAnswer:
         """See `LeasePort`."""
         return await self._carry(lambda: self.coordinator.hand_off(caller))
 
-    async def release(self, caller: Caller, *, leaves: bool) -> LeaseAnswer:
+    async def release(self, caller: LeaseCaller, *, leaves: bool) -> LeaseAnswer:
         """See `LeasePort`."""
         return await self._carry(lambda: self.coordinator.release(caller, leaves=leaves))
 

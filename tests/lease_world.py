@@ -24,7 +24,7 @@ from replicator.engine.work.leases import LeaseKeeper
 from replicator.engine.work.presence import Presence
 from replicator.engine.work.shards import Shard, Shards
 from replicator.errors import DaemonUnreachable, ReplicatorError, TimedOut
-from replicator.model.lease import Caller
+from replicator.model.lease import LeaseCaller
 from replicator.store.memory_leases import MemoryLeases
 from tests.lease_wire import Wire
 
@@ -150,7 +150,7 @@ class Daemon:
             drain=self._drain,
             on_change=lambda: None,
         )
-        caller = Caller(UID, "flow", name, f"{name}:7443", world.shards)
+        caller = LeaseCaller(UID, "flow", name, f"{name}:7443", world.shards)
         self.leases = LeaseKeeper(wire, caller, TIMING, self.shards.floors, self.shards.busy, lambda: None, now=clock)
         self.presence = presence
 

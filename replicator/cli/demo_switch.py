@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.errors import ReplicatorError
-from replicator.model.switch.terms import Close, Options, Order, Outcome, Verb
+from replicator.model.switch.terms import Close, Options, Outcome, SwitchOrder, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def switch(address: str, flow: str, verb: Verb, say: Say, check: Callable[[], No
 
     began = time.monotonic()
     options = Options(close=Close.STATED, reverse_flow="?")
-    order = Order(uuid.uuid4().hex[:16], verb, flow=flow, options=options, actor="demo", reason="demo")
+    order = SwitchOrder(uuid.uuid4().hex[:16], verb, flow=flow, options=options, actor="demo", reason="demo")
     with ControlClient(Endpoint(address)) as client:
         _begin(client, order, began + _SECONDS_MAX, check)
         done = _follow(client, flow, order.id, say, began + _SECONDS_MAX)
@@ -61,7 +61,7 @@ def switch(address: str, flow: str, verb: Verb, say: Say, check: Callable[[], No
     return Switched(time.monotonic() - began, lost, exact, inexact)
 
 
-def _begin(client: ControlClient, order: Order, deadline: float, check: Callable[[], None]) -> None:
+def _begin(client: ControlClient, order: SwitchOrder, deadline: float, check: Callable[[], None]) -> None:
     """Order it as soon as the flow is up: the daemon may still be examining its clusters."""
     while (problems := client.plan_switch(order).problems) and time.monotonic() < deadline:
         check()

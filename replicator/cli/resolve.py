@@ -15,7 +15,7 @@ from replicator.cli.flow import DryRunOption, FlowArgument, ReasonOption, WaitOp
 from replicator.cli.output import Column, Format
 from replicator.control.port import find_mirror
 from replicator.errors import DaemonUnreachable, PreflightFailed, ReplicatorError, TimedOut
-from replicator.model.resolution import How, Order
+from replicator.model.resolution import How, ResolutionOrder
 from replicator.model.states import MirrorState
 from replicator.model.status import SCHEMA_VERSION
 
@@ -78,7 +78,7 @@ def resolve(
     exactly what was shown.
     """
     timeout_seconds = remote.duration(timeout, "--timeout") if wait else None
-    order = Order(topic, how, tuple(partition or ()), remote.actor(), reason)
+    order = ResolutionOrder(topic, how, tuple(partition or ()), remote.actor(), reason)
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         client.about_to_order()
         now = client.status(flow).flows[0]
@@ -110,7 +110,7 @@ class _Many:
 
     client: ControlClient
     now: FlowStatus
-    order: Order
+    order: ResolutionOrder
     form: Format
     timeout_seconds: float | None
     refused: dict[str, ReplicatorError] = field(default_factory=dict)

@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class OrderOptions:
     """How an order is given: whether to ask and to wait, and how to print."""
 
     dry_run: bool
@@ -53,7 +53,7 @@ class _Shown:
         self.steps, self.waits = len(done), switch.waits_for
 
 
-def follow(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
+def follow(client: ControlClient, switch: SwitchStatus, manner: OrderOptions) -> None:
     """Show steps as they are done, until the switch has ended or needs the operator.
 
     Raises:
@@ -82,7 +82,7 @@ def _waits_for_agreement(switch: SwitchStatus) -> bool:
     return ahead == "confirm"
 
 
-def _ended(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
+def _ended(client: ControlClient, switch: SwitchStatus, manner: OrderOptions) -> None:
     if not switch.finished:
         _agree(client, switch, manner)
         return
@@ -103,7 +103,7 @@ def _ended(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
         _await_the_other_side(client, switch, manner)
 
 
-def _agree(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
+def _agree(client: ControlClient, switch: SwitchStatus, manner: OrderOptions) -> None:
     """Ask the operator about topics with a tail, and go on."""
     if manner.form in {Format.TABLE, Format.WIDE}:
         switch_views.outcome(switch)
@@ -115,7 +115,7 @@ def _agree(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
     follow(client, client.confirm_switch(switch.flow, switch.confirm, actor=remote.actor()), manner)
 
 
-def follow_back(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
+def follow_back(client: ControlClient, switch: SwitchStatus, manner: OrderOptions) -> None:
     """Follow the switchover of the reverse flow that a failback ordered, from its journal on the other cluster.
 
     Raises:
@@ -155,7 +155,7 @@ def follow_back(client: ControlClient, switch: SwitchStatus, manner: Manner) -> 
     _await_the_other_side(client, switch, manner)
 
 
-def _await_the_other_side(client: ControlClient, switch: SwitchStatus, manner: Manner) -> None:
+def _await_the_other_side(client: ControlClient, switch: SwitchStatus, manner: OrderOptions) -> None:
     """Wait until one side is open and the other follows it, and say so.
 
     Raises:

@@ -12,7 +12,7 @@ from replicator.model.text import printable
 
 if TYPE_CHECKING:
     from replicator.model.switch.status import StepStatus, SwitchPlan, SwitchStatus
-    from replicator.model.switch.terms import Order
+    from replicator.model.switch.terms import SwitchOrder
 
 _LOSSES_SHOWN_MAX = 20
 _TOPICS_SHOWN_MAX = 5
@@ -39,7 +39,7 @@ _HISTORY = (
 )
 
 
-def plan(order: Order, found: SwitchPlan) -> None:
+def plan(order: SwitchOrder, found: SwitchPlan) -> None:
     """Show what an order would do."""
     output.line(f"{found.verb} of {_meant(order.flow, order.topics)}:")
     for number, step in enumerate(found.steps, 1):

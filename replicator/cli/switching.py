@@ -12,12 +12,12 @@ from replicator.cli import findings, output, remote, switch_views
 from replicator.cli.flow import DryRunOption, FlowArgument, ReasonOption
 from replicator.cli.output import Format
 from replicator.cli.switch import show
-from replicator.cli.switch_follow import Manner, follow, follow_back, is_switching_back
+from replicator.cli.switch_follow import OrderOptions, follow, follow_back, is_switching_back
 from replicator.errors import PreflightFailed, UsageError
 from replicator.model.report import to_json as report_to_json
 from replicator.model.status import SCHEMA_VERSION
 from replicator.model.switch.status import plan_to_json
-from replicator.model.switch.terms import Close, Options, Order, Outcome, Verb
+from replicator.model.switch.terms import Close, Options, Outcome, SwitchOrder, Verb
 
 if TYPE_CHECKING:
     from replicator.model.switch.status import SwitchPlan
@@ -83,7 +83,7 @@ def switchover(
 
     Nothing is lost, nothing is duplicated. Up to the fence, `replicator switch abort` undoes all of it.
     """
-    manner = Manner(dry_run, yes, wait, remote.duration(timeout, "--timeout"), form)
+    manner = OrderOptions(dry_run, yes, wait, remote.duration(timeout, "--timeout"), form)
     options = Options(
         close=Close.STATED if producers_stopped else Close.LOCK,
         reverse_flow="?" if reverse else "",
@@ -122,7 +122,7 @@ def failover(
             return
         if confirm is not None and confirm != flow:
             raise UsageError(f"--confirm names {confirm!r}, not {flow!r}")
-        manner = Manner(dry_run, confirm == flow, wait, remote.duration(timeout, "--timeout"), form)
+        manner = OrderOptions(dry_run, confirm == flow, wait, remote.duration(timeout, "--timeout"), form)
         _carry_out(client, _order(Verb.FAILOVER, flow, topics, Options(), reason), manner)
 
 
@@ -150,7 +150,7 @@ def failback(
 
     What the old source holds beyond the cut is exported and shown; nothing of it is replaced before you agree.
     """
-    manner = Manner(dry_run, yes, wait, remote.duration(timeout, "--timeout"), form)
+    manner = OrderOptions(dry_run, yes, wait, remote.duration(timeout, "--timeout"), form)
     with remote.connect(address, tls_ca, tls_cert, tls_key) as client:
         if confirm is not None and dry_run:
             raise UsageError(
@@ -180,8 +180,8 @@ def failback(
         _carry_out(client, _order(Verb.FAILBACK, flow, topics, options, reason), manner)
 
 
-def _order(verb: Verb, flow: str, topics: list[str] | None, options: Options, reason: str) -> Order:
-    return Order(
+def _order(verb: Verb, flow: str, topics: list[str] | None, options: Options, reason: str) -> SwitchOrder:
+    return SwitchOrder(
         uuid.uuid4().hex[:16],
         verb,
         flow=flow,
@@ -203,7 +203,7 @@ def _rehearse(client: ControlClient, flow: str, form: Format) -> None:
     findings.judge(report)
 
 
-def _carry_out(client: ControlClient, order: Order, manner: Manner) -> None:
+def _carry_out(client: ControlClient, order: SwitchOrder, manner: OrderOptions) -> None:
     """Show what an order does, ask, give it, and follow it.
 
     Raises:
@@ -241,7 +241,7 @@ def _carry_out(client: ControlClient, order: Order, manner: Manner) -> None:
     follow(client, switch, manner)
 
 
-def _ask(order: Order) -> None:
+def _ask(order: SwitchOrder) -> None:
     if order.verb is not Verb.FAILOVER:
         remote.confirmed("Do it?", next_step="look at it with --dry-run, then repeat with --yes")
         return
@@ -254,7 +254,7 @@ def _ask(order: Order) -> None:
         raise PreflightFailed("not the flow's name: nothing was done")
 
 
-def _already(client: ControlClient, order: Order, plan: SwitchPlan, manner: Manner) -> None:
+def _already(client: ControlClient, order: SwitchOrder, plan: SwitchPlan, manner: OrderOptions) -> None:
     """Say that there is nothing to do; follow the switch if it is under way."""
     switches = client.switches(order.flow)
     last = switches[-1] if switches else None

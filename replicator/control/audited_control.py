@@ -26,7 +26,7 @@ from replicator.model.forget import Forgotten
 from replicator.model.resolution import Resolution
 from replicator.model.status import FlowStatus
 from replicator.model.switch.status import SwitchPlan, SwitchStatus
-from replicator.model.switch.terms import Order as SwitchOrder
+from replicator.model.switch.terms import SwitchOrder
 from replicator.model.text import said
 
 _REMEMBERED_REQUESTS_MAX = 1024

@@ -11,10 +11,10 @@ from replicator.model.events import Desired, Event
 from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupStatus
 from replicator.model.report import Report
-from replicator.model.resolution import Order, Resolution
+from replicator.model.resolution import Resolution, ResolutionOrder
 from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
 from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
-from replicator.model.switch.terms import Order as SwitchOrder
+from replicator.model.switch.terms import SwitchOrder
 from replicator.model.text import said
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
@@ -38,7 +38,7 @@ class ControlPort(Protocol):
         """
         ...
 
-    async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
+    async def resolve(self, flow: str, order: ResolutionOrder, *, dry_run: bool, alone: bool) -> Resolution:
         """Resolve the fault of a mirror of a flow; with `dry_run` only report what that would do.
 
         Raises:

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from replicator.errors import UsageError
 from replicator.model.access_rules import AccessRole
 from replicator.model.events import Desired
-from replicator.model.resolution import How, Order
-from replicator.model.switch.terms import Options, Verb
-from replicator.model.switch.terms import Order as SwitchOrder
+from replicator.model.resolution import How, ResolutionOrder
+from replicator.model.switch.terms import Options, SwitchOrder, Verb
 from replicator.model.text import said
 
 REVERSE_WANTED = "?"
@@ -64,7 +63,7 @@ class ResolveRequest:
     flow_uid: str = ""
     alone: bool = False
 
-    def order(self, actor: str) -> Order:
+    def order(self, actor: str) -> ResolutionOrder:
         """Return what an operator wants.
 
         Raises:
@@ -76,7 +75,7 @@ class ResolveRequest:
             raise UsageError(
                 f"a fault cannot be resolved by {self.how!r}", next_step=f"use one of {', '.join(How)}"
             ) from None
-        return Order(self.topic, how, tuple(self.partitions), actor, self.reason, self.digest)
+        return ResolutionOrder(self.topic, how, tuple(self.partitions), actor, self.reason, self.digest)
 
 
 @dataclass(frozen=True, slots=True)

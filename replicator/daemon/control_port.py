@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from replicator.model.forget import Forgotten
     from replicator.model.groups import GroupStatus
     from replicator.model.report import Report
-    from replicator.model.resolution import Order, Resolution
+    from replicator.model.resolution import Resolution, ResolutionOrder
     from replicator.model.spec import FlowSpec
     from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
-    from replicator.model.switch.terms import Order as SwitchOrder
+    from replicator.model.switch.terms import SwitchOrder
     from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
 log = get_logger(__name__)
@@ -85,7 +85,7 @@ class DaemonControl:
         """Pause or resume a flow; see `ControlPort.set_desired`."""
         return await self._flows.runner(flow).operations.set_desired(desired, actor=actor, reason=reason)
 
-    async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
+    async def resolve(self, flow: str, order: ResolutionOrder, *, dry_run: bool, alone: bool) -> Resolution:
         """Resolve the fault of a mirror; see `ControlPort.resolve`."""
         return await self._flows.runner(flow).operations.resolve(order, dry_run=dry_run, alone=alone)
 

@@ -16,7 +16,7 @@ from replicator.daemon.instance import StateDirLock, new_instance, prepare_state
 from replicator.daemon.loop_errors import LoopErrors
 from replicator.daemon.memory import collect_while_few, settle_memory
 from replicator.daemon.signals import EndingSignals
-from replicator.engine.flow.inputs import Me
+from replicator.engine.flow.inputs import DaemonIdentity
 from replicator.errors import ConfigError, StoreFull
 from replicator.logins import forget_refusals
 from replicator.model.units import format_address
@@ -77,7 +77,7 @@ class Daemon:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one sent while we were loading arrives now
             prepare_state_dir(self.flows.spec.daemon.state_dir)
             lock = StateDirLock(self.flows.spec.daemon.state_dir, self._instance)
-            me = Me(self._instance, format_address(self.flows.spec.daemon.rpc), lock.predecessor)
+            me = DaemonIdentity(self._instance, format_address(self.flows.spec.daemon.rpc), lock.predecessor)
             settle_memory()
             store: Store = MemoryStore()
             if self.flows.spec.coordinator.store != "memory":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.config.diff import diff
 from replicator.daemon.supervisor import FlowSupervisor
-from replicator.engine.flow.inputs import FlowInputs, Me
+from replicator.engine.flow.inputs import DaemonIdentity, FlowInputs
 from replicator.engine.flow.runner import FlowRunner
 from replicator.errors import UsageError
 from replicator.obs.logs import get_logger
@@ -32,7 +32,7 @@ class Shared(NamedTuple):
         peers: Connections to other daemons.
     """
 
-    me: Me
+    me: DaemonIdentity
     store: Store
     leases: LeasePort
     peers: Peers

@@ -67,7 +67,7 @@ class LeaseTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class LeaseCaller:
     """What a daemon sends with every call about leases.
 
     Attributes:

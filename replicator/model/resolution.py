@@ -39,7 +39,7 @@ ALLOWED: Mapping[Reason, frozenset[How]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ResolutionOrder:
     """An operator's order for one mirror.
 
     Attributes:

@@ -19,10 +19,10 @@ from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupStatus
 from replicator.model.lease import LeaseTable
 from replicator.model.report import Report
-from replicator.model.resolution import Order, Resolution
+from replicator.model.resolution import Resolution, ResolutionOrder
 from replicator.model.status import DaemonStatus
 from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
-from replicator.model.switch.terms import Order as SwitchOrder
+from replicator.model.switch.terms import SwitchOrder
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 from replicator.rpc import convert_orders, faults
 from replicator.rpc.convert import (
@@ -142,7 +142,9 @@ class ControlClient:
         except grpc.RpcError as error:
             self._raise(error)
 
-    def resolve(self, flow: str, order: Order, *, dry_run: bool, expected_epoch: int | None = None) -> Resolution:
+    def resolve(
+        self, flow: str, order: ResolutionOrder, *, dry_run: bool, expected_epoch: int | None = None
+    ) -> Resolution:
         """Resolve the fault of a mirror, or only report what that would do; without reasons nothing has stopped.
 
         If another daemon copies what has stopped, that daemon is asked, with the same TLS files; never a third one.
@@ -160,7 +162,7 @@ class ControlClient:
                 raise there from unreachable
 
     def _resolve(
-        self, flow: str, order: Order, *, dry_run: bool, expected_epoch: int | None, alone: bool
+        self, flow: str, order: ResolutionOrder, *, dry_run: bool, expected_epoch: int | None, alone: bool
     ) -> Resolution:
         request = convert_orders.order_to_wire(flow, order, dry_run=dry_run, expected_epoch=expected_epoch, alone=alone)
         try:

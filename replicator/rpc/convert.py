@@ -18,7 +18,7 @@ from replicator.errors import NotAvailable, UsageError
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.events import Desired, Event
 from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
-from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
+from replicator.model.lease import Lease, LeaseAnswer, LeaseCaller, LeaseTable, Member
 from replicator.model.report import Check, Level, Report, Section
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.status import (
@@ -263,12 +263,12 @@ def report_from_wire(message: pb.RehearseResponse) -> Report:
     )
 
 
-def caller_to_wire(caller: Caller) -> lease_pb2.LeaseRequest:
+def caller_to_wire(caller: LeaseCaller) -> lease_pb2.LeaseRequest:
     """Return the message that a daemon sends with a call about leases."""
     return lease_pb2.LeaseRequest(**shallow(caller))
 
 
-def caller_from_wire(message: lease_pb2.LeaseRequest) -> Caller:
+def caller_from_wire(message: lease_pb2.LeaseRequest) -> LeaseCaller:
     """Return who calls about leases.
 
     Raises:
@@ -276,7 +276,7 @@ def caller_from_wire(message: lease_pb2.LeaseRequest) -> Caller:
     """
     if not message.flow_uid or not message.instance:
         raise UsageError("a call about leases must name a flow and a daemon")
-    return Caller(
+    return LeaseCaller(
         message.flow_uid,
         message.flow,
         message.instance,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from replicator.control.requests import ResolveRequest
 from replicator.model.damage import Clearing, Damage, Damaged
 from replicator.model.forget import Forgotten
-from replicator.model.resolution import Loss, Order, Resolution
+from replicator.model.resolution import Loss, Resolution, ResolutionOrder
 from replicator.rpc.v1 import control_pb2 as pb
 
 
 def order_to_wire(
-    flow: str, order: Order, *, dry_run: bool, expected_epoch: int | None = None, alone: bool = False
+    flow: str, order: ResolutionOrder, *, dry_run: bool, expected_epoch: int | None = None, alone: bool = False
 ) -> pb.ResolveMirrorRequest:
     """Return the message of an order about a mirror."""
     return pb.ResolveMirrorRequest(

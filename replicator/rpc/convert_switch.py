@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from replicator.control.requests import REVERSE_WANTED, SwitchRequest
 from replicator.model.switch.status import BothSides, CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
-from replicator.model.switch.terms import Close, Direction, Options, Order, Outcome, Verb
+from replicator.model.switch.terms import Close, Direction, Options, Outcome, SwitchOrder, Verb
 from replicator.rpc.convert import name_of, read, shallow
 from replicator.rpc.v1 import control_pb2 as pb
 
 
-def switch_order_to_wire(order: Order, *, dry_run: bool, expected_epoch: int | None = None) -> pb.StartSwitchRequest:
+def switch_order_to_wire(
+    order: SwitchOrder, *, dry_run: bool, expected_epoch: int | None = None
+) -> pb.StartSwitchRequest:
     """Return the message of what an operator wants."""
     options = order.options
     return pb.StartSwitchRequest(

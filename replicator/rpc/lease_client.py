@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from replicator.errors import AccessDenied, Busy, DaemonUnreachable, NotAvailable, ReplicatorError, TimedOut
-from replicator.model.lease import Caller, LeaseAnswer, LeaseTable
+from replicator.model.lease import LeaseAnswer, LeaseCaller, LeaseTable
 from replicator.rpc import faults
 from replicator.rpc.convert import caller_to_wire, lease_answer_from_wire, table_from_wire
 from replicator.rpc.endpoint import Endpoint
@@ -39,28 +39,28 @@ class RemoteLeases:
         self._channels: dict[tuple[Endpoint, bool], grpc.aio.Channel] = {}
         self._metadata: dict[Endpoint, Metadata] = {}
 
-    async def renew(self, caller: Caller) -> LeaseAnswer:
+    async def renew(self, caller: LeaseCaller) -> LeaseAnswer:
         """See `LeasePort.renew`."""
         request = caller_to_wire(caller)
         return lease_answer_from_wire(
             await self._ordered(lambda stub, seconds, carried: stub.Renew(request, timeout=seconds, metadata=carried))
         )
 
-    async def acquire(self, caller: Caller) -> LeaseAnswer:
+    async def acquire(self, caller: LeaseCaller) -> LeaseAnswer:
         """See `LeasePort.acquire`."""
         request = caller_to_wire(caller)
         return lease_answer_from_wire(
             await self._ordered(lambda stub, seconds, carried: stub.Acquire(request, timeout=seconds, metadata=carried))
         )
 
-    async def hand_off(self, caller: Caller) -> LeaseAnswer:
+    async def hand_off(self, caller: LeaseCaller) -> LeaseAnswer:
         """See `LeasePort.hand_off`."""
         request = caller_to_wire(caller)
         return lease_answer_from_wire(
             await self._ordered(lambda stub, seconds, carried: stub.HandOff(request, timeout=seconds, metadata=carried))
         )
 
-    async def release(self, caller: Caller, *, leaves: bool) -> LeaseAnswer:
+    async def release(self, caller: LeaseCaller, *, leaves: bool) -> LeaseAnswer:
         """See `LeasePort.release`."""
         request = pb.ReleaseRequest(caller=caller_to_wire(caller), leaves=leaves)
         return lease_answer_from_wire(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from replicator.model.lease import Caller, LeaseAnswer, LeaseTable
+from replicator.model.lease import LeaseAnswer, LeaseCaller, LeaseTable
 
 
 class LeasePort(Protocol):
@@ -18,19 +18,19 @@ class LeasePort(Protocol):
         Conflict: Others kept changing the leases.
     """
 
-    async def renew(self, caller: Caller) -> LeaseAnswer:
+    async def renew(self, caller: LeaseCaller) -> LeaseAnswer:
         """Report that the caller is alive, and make it a member; grants nothing."""
         ...
 
-    async def acquire(self, caller: Caller) -> LeaseAnswer:
+    async def acquire(self, caller: LeaseCaller) -> LeaseAnswer:
         """Take every lease that the caller is offered."""
         ...
 
-    async def hand_off(self, caller: Caller) -> LeaseAnswer:
+    async def hand_off(self, caller: LeaseCaller) -> LeaseAnswer:
         """Announce that the caller is leaving: others may take over its leases while it still works."""
         ...
 
-    async def release(self, caller: Caller, *, leaves: bool) -> LeaseAnswer:
+    async def release(self, caller: LeaseCaller, *, leaves: bool) -> LeaseAnswer:
         """Give back the leases in `caller.held`; with `leaves` the caller is no longer a member."""
         ...
 

@@ -12,7 +12,7 @@ import grpc.aio
 from replicator.control.access import Access
 from replicator.errors import Busy
 from replicator.model.access_rules import AccessRole
-from replicator.model.lease import Caller
+from replicator.model.lease import LeaseCaller
 from replicator.rpc.callers import Callers
 from replicator.rpc.convert import caller_from_wire, lease_answer_to_wire, table_to_wire
 from replicator.rpc.crossing import errors_cross
@@ -33,7 +33,7 @@ class LeaseServicer(lease_pb2_grpc.LeaseServicer):
         self._callers = callers
         self._stopping = stopping
 
-    def _caller(self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
+    def _caller(self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[Any, Any]) -> LeaseCaller:
         """Return who asks for leases of a flow.
 
         Raises:

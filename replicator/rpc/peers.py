@@ -29,7 +29,7 @@ _STATUS_SECONDS = 2.0
 _TRANSLATE_SECONDS = 20.0
 
 
-class Asked(NamedTuple):
+class FlowReference(NamedTuple):
     """The flow to ask another daemon about; that daemon may run a different flow of the same name."""
 
     name: str
@@ -52,7 +52,7 @@ class Peers:
         self._how = how
         self._channels: OrderedDict[str, grpc.aio.Channel] = OrderedDict()
 
-    async def status(self, address: str, flow: Asked) -> FlowStatus:
+    async def status(self, address: str, flow: FlowReference) -> FlowStatus:
         """Return what that daemon alone knows about a flow."""
         try:
             request = pb.GetStatusRequest(flow=flow.name, alone=True, flow_uid=flow.uid)
@@ -65,7 +65,7 @@ class Peers:
         return found
 
     async def translate(
-        self, address: str, flow: Asked, questions: Sequence[OffsetQuestion], *, reverse: bool
+        self, address: str, flow: FlowReference, questions: Sequence[OffsetQuestion], *, reverse: bool
     ) -> Sequence[Translation]:
         """Return that daemon's own answers to questions about offsets, in order."""
         request = pb.TranslateOffsetsRequest(

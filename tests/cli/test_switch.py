@@ -13,8 +13,7 @@ from replicator.core.switch.plan import status_of
 from replicator.errors import Conflict, ConnectionFailed, PreflightFailed, TimedOut, UsageError
 from replicator.model.switch.journal import Switches
 from replicator.model.switch.status import BothSides, CutStatus, StepStatus, SwitchPlan, SwitchStatus
-from replicator.model.switch.terms import Close, Outcome, Verb
-from replicator.model.switch.terms import Order as SwitchOrder
+from replicator.model.switch.terms import Close, Outcome, SwitchOrder, Verb
 from tests.cli.conftest import Run
 from tests.unit.rpc.samples import SIDES, SWITCH, FakeDaemon
 

@@ -14,7 +14,7 @@ from replicator.engine.work.coordinator import Coordinator
 from replicator.engine.work.leases import LeaseKeeper
 from replicator.engine.work.presence import Presence
 from replicator.engine.work.shards import OnShard, Shard, Shards
-from replicator.model.lease import Caller
+from replicator.model.lease import LeaseCaller
 from replicator.model.spec import CoordinatorSpec
 from replicator.store.memory_leases import MemoryLeases
 from tests.copy_world.broker import TARGET_ID, TOPIC, source_id
@@ -138,7 +138,7 @@ class MovingDaemon(Daemon):
         )
         self.state_log.listen(self._heard)
         self.pump = self._make_pump(self.shards, shard, OnShard(self._presence, 0))
-        caller = Caller(uid, self.flow.name, self.name, "", 1)
+        caller = LeaseCaller(uid, self.flow.name, self.name, "", 1)
         shards = self.shards
         self._leases = LeaseKeeper(self.wire, caller, TIMING, shards.floors, shards.busy, shards.kick, now=now)
         self._source_ends = SourceEnds(uid, self.state_log)

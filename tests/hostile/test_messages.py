@@ -22,7 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 from replicator.control.order_token import FILE_NAME, METADATA_KEY
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import ConfigError, ReplicatorError
-from replicator.model.resolution import Order, Resolution
+from replicator.model.resolution import Resolution, ResolutionOrder
 from replicator.rpc import faults
 from replicator.rpc.control_server import interval_of
 from replicator.rpc.server import RpcServer
@@ -233,7 +233,7 @@ def problem_of(told: Told, *, readable: bool) -> str | None:
 class Daemon(FakeDaemon):
     """One that is asked by other daemons, too."""
 
-    async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
+    async def resolve(self, flow: str, order: ResolutionOrder, *, dry_run: bool, alone: bool) -> Resolution:
         """Obey."""
         del alone
         return await super().resolve(flow, order, dry_run=dry_run, alone=False)

@@ -19,7 +19,7 @@ from replicator.engine.state.index import parse_key
 from replicator.engine.state.log import StateLog
 from replicator.engine.work import fence as fencing
 from replicator.engine.work import roles
-from replicator.engine.work.fence import Fence
+from replicator.engine.work.fence import FenceWriter
 from replicator.errors import KafkaError, TimedOut
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
@@ -132,7 +132,7 @@ class Target:
         assert self.writer is not None
         return self.writer
 
-    async def begin(self) -> Fence:
+    async def begin(self) -> FenceWriter:
         """Begin the fence."""
         assert self.writer is not None
         least = await fencing.coordinator_epoch(self.cluster, self.uid, self.writer.producer_id)
@@ -144,7 +144,7 @@ class Target:
             return changes
 
         await self.log.change(self.uid, decide)
-        return Fence(self.cluster, self.uid, self.writer.producer_id, epoch)
+        return FenceWriter(self.cluster, self.uid, self.writer.producer_id, epoch)
 
     async def promote(self, epoch: int) -> None:
         """Open the target."""

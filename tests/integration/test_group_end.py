@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from replicator.engine.flow.inputs import FlowInputs, Me
+from replicator.engine.flow.inputs import DaemonIdentity, FlowInputs
 from replicator.engine.flow.runner import FlowRunner
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import TimedOut
@@ -47,7 +47,7 @@ async def running(source: Kafka, target: Kafka, name: str, every_seconds: float 
             cluster_spec("east", source),
             cluster_spec("west", target),
             CoordinatorSpec(3.0, 1.0, "memory"),
-            Me("me", "127.0.0.1:0"),
+            DaemonIdentity("me", "127.0.0.1:0"),
             MemoryStore(),
             Coordinator(MemoryLeases(), 3.0, asyncio.get_running_loop().time),
             Peers(Endpoint("127.0.0.1:0")),

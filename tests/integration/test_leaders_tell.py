@@ -35,7 +35,7 @@ def test_what_a_leader_keeps_itself_and_which_epoch_it_is_in(make_cluster: MakeC
         leader = cluster.leader(where)
         assert leader is not None
 
-        assert await control.local_starts(connection, [where]) == {where: control.Answer(0, 0)}
+        assert await control.local_starts(connection, [where]) == {where: control.OffsetResult(0, 0)}
         assert not await ends_in_hole(side, where, 4, 10, committed=False)
         assert not await ends_in_hole(side, where, 10, 10, committed=False)
         await read_once(side, connection, where, 4, leader_epoch=leader.epoch)

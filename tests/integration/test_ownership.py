@@ -11,8 +11,8 @@ import pytest
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core.copy.attach_facts import Role, Writer
-from replicator.core.topics.ownership import Because, OwnedTopic
-from replicator.core.topics.plan import Fault
+from replicator.core.topics.ownership import OwnedTopic, OwnershipReason
+from replicator.core.topics.plan import MirrorFault
 from replicator.engine.state import records as state
 from replicator.engine.state.log import Change, StateLog
 from replicator.engine.state.ownership.identity import ensure_state_topic
@@ -74,12 +74,12 @@ class World:
             await asyncio.sleep(0.1)
         raise AssertionError(f"{name} is not known")
 
-    async def proof(self, name: str) -> OwnedTopic | Fault:
+    async def proof(self, name: str) -> OwnedTopic | MirrorFault:
         """Return what is said of a topic of west."""
         for _ in range(100):  # a topic that was just made has no leader for a moment
             topic = await self.topic(name)
             found = (await self.ownership.prove([topic]))[name]
-            if isinstance(found, OwnedTopic | Fault):
+            if isinstance(found, OwnedTopic | MirrorFault):
                 return found
             assert found.retryable, found
             await asyncio.sleep(0.1)
@@ -104,10 +104,10 @@ async def test_a_topic_that_another_daemon_made_and_wrote_to(world: World, west:
     """It recorded it before it wrote: what this daemon had read before that does not make it foreign."""
     await world.log.read_to_end()
     create(west, topic_name, 2)
-    assert getattr(await world.proof(topic_name), "because", None) is Because.NEVER_WRITTEN
+    assert getattr(await world.proof(topic_name), "because", None) is OwnershipReason.NEVER_WRITTEN
     await world.record(world.west, world.uid, await world.topic(topic_name))
     produce(west, topic_name, numbered(5, partition=1))
-    assert getattr(await world.proof(topic_name), "because", None) is Because.RECORDED
+    assert getattr(await world.proof(topic_name), "because", None) is OwnershipReason.RECORDED
 
 
 async def test_a_topic_that_was_created_again(world: World, west: Kafka, topic_name: str) -> None:
@@ -123,7 +123,7 @@ async def test_a_topic_that_was_created_again(world: World, west: Kafka, topic_n
             break
         await asyncio.sleep(0.1)
     found = await world.proof(topic_name)
-    assert isinstance(found, Fault)
+    assert isinstance(found, MirrorFault)
     assert found.reason is Reason.TARGET_RECREATED
 
 
@@ -143,5 +143,5 @@ async def test_topics_of_others(world: World, west: Kafka, topic_name: str) -> N
         (copied, Reason.TARGET_TAKEN),
     ):
         found = await world.proof(name)
-        assert isinstance(found, Fault)
+        assert isinstance(found, MirrorFault)
         assert found.reason is reason

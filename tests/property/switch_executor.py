@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from replicator.core.copy.attach_facts import Role
-from replicator.core.offsets.own_place import OurBatches, OwnPlace, OwnPlaceSearch
+from replicator.core.offsets.own_place import OurBatches, OwnEnd, OwnEndSearch
 from replicator.core.switch import machine as switch
 from replicator.core.switch import orders as switch_orders
 from replicator.core.switch import recording as switch_recording
@@ -17,17 +17,17 @@ from replicator.errors import Conflict, PreflightFailed
 from replicator.model.batch import CONTROL_BIT, MAGIC_V2, BatchHeader
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import (
-    Away,
     Cut,
     Decision,
     End,
     GroupsNote,
-    LeftOut,
+    LeftOutMirror,
+    LeftOutReason,
     Options,
-    Order,
     Outcome,
     Scope,
     StepName,
+    SwitchOrder,
     Verb,
 )
 from tests.property.switch_world import (
@@ -61,17 +61,17 @@ class Machine:
     aborted: Callable[[Journal, str, int], Journal] = running.aborted
     way_back: Callable[[Journal, str], Journal] = running.way_back
     decided: Callable[[Journal | None, Journal, Decision], Journal] = running.decided
-    search: type[OwnPlaceSearch] = OwnPlaceSearch
+    search: type[OwnEndSearch] = OwnEndSearch
 
 
 SOUND = Machine()
 
 
 def started(
-    verb: Verb, *, topics: tuple[str, ...] = (), left_out: tuple[LeftOut, ...] = (), **options: object
+    verb: Verb, *, topics: tuple[str, ...] = (), left_out: tuple[LeftOutMirror, ...] = (), **options: object
 ) -> Journal:
     """Return the journal of a switch that was just ordered."""
-    order = Order("s1", verb, topics=topics, left_out=left_out, options=Options(**options))  # type: ignore[arg-type]
+    order = SwitchOrder("s1", verb, topics=topics, left_out=left_out, options=Options(**options))  # type: ignore[arg-type]
     journal = switch_orders.begin(Switches(), order, promoted=verb is Verb.FAILBACK, now_ms=0).switches.current
     assert journal is not None
     return journal
@@ -265,7 +265,9 @@ def _moved(world: World, ends: tuple[End, ...]) -> got.SourceMoved | None:
     """Return what is not as it was proven to be: a topic is gone, was written to, or has come."""
     gone = sorted({world.topics[end.partition] for end in ends if end.partition in world.gone})
     if gone:
-        return got.SourceMoved("a topic is gone", tuple(LeftOut(topic, Away.SOURCE_GONE) for topic in gone))
+        return got.SourceMoved(
+            "a topic is gone", tuple(LeftOutMirror(topic, LeftOutReason.SOURCE_GONE) for topic in gone)
+        )
     proven = {end.partition: end.source for end in ends}
     now = {partition: len(world.source[partition]) for partition in meant(world, world.journal.scope)}
     return None if proven == now else got.SourceMoved("it was written to")
@@ -275,7 +277,9 @@ def _quiescent(world: World, scope: Scope) -> got.Result | None:
     ends = tuple(End(world.topics[p], p, len(world.source[p])) for p in meant(world, scope))
     gone = {end.topic for end in ends if end.partition in world.gone}
     if gone:
-        return got.SourceMoved("a topic is gone", tuple(LeftOut(topic, Away.SOURCE_GONE) for topic in sorted(gone)))
+        return got.SourceMoved(
+            "a topic is gone", tuple(LeftOutMirror(topic, LeftOutReason.SOURCE_GONE) for topic in sorted(gone))
+        )
     return None if world.source_open else got.Quiescent(ends)
 
 
@@ -322,7 +326,7 @@ def _cut(world: World, partition: int, epoch: int, machine: Machine) -> Cut:
         # Where the source has a marker, too, it is of an earlier fence, which was turned back.
         fences = cell == MARK and world.source[partition][offset : offset + 1] != (MARK,)
         search.take(_header(offset, cell, epoch if fences else 0))
-    own: OwnPlace = search.result()
+    own: OwnEnd = search.result()
     topic = world.topics[partition]
     return Cut(topic, partition, own.end, own.end, observed_end=seen, observed_ms=0, foreign=own.foreign)
 
@@ -367,7 +371,7 @@ def _order(world: World, order: str, machine: Machine) -> World | None:
             case "way back" if world.source_up and world.copy is not None:
                 return replace(world, copy=machine.way_back(world.copy, ""))
             case "failover" if world.target_up:
-                again = Order("s2", Verb.FAILOVER)
+                again = SwitchOrder("s2", Verb.FAILOVER)
                 begun = switch_orders.begin(
                     Switches(world.journal), again, promoted=world.role is Role.PROMOTED, now_ms=0
                 )
@@ -396,7 +400,7 @@ def _failed_back(world: World) -> World:
 
     Its failback restores nothing, and lets the flow of this world copy again: to the side that may be open.
     """
-    order = Order("s3", Verb.FAILBACK, flow="r", options=Options(reverse_flow="f"))
+    order = SwitchOrder("s3", Verb.FAILBACK, flow="r", options=Options(reverse_flow="f"))
     switch_orders.begin(Switches(), order, promoted=True, now_ms=0)
     return replace(world, role=Role.COPYING)
 

@@ -14,7 +14,7 @@ from replicator.core.copy.attach_facts import Role
 from replicator.core.switch.results import Result
 from replicator.core.switch.steps import Step
 from replicator.model.switch.journal import Journal
-from replicator.model.switch.terms import Away, Close, Decision, Direction, Outcome, Scope, StepName, Verb
+from replicator.model.switch.terms import Close, Decision, Direction, LeftOutReason, Outcome, Scope, StepName, Verb
 
 MARK = "M"
 STRANGER = "?"
@@ -234,7 +234,7 @@ def check(world: World) -> None:
         raise Violation("a topic that goes on being copied was fenced")
     for one in journal.left_out:
         there = world.topics.index(one.topic) not in world.gone
-        if one.why is Away.SOURCE_GONE and there:
+        if one.why is LeftOutReason.SOURCE_GONE and there:
             raise Violation("a topic that is there was left out")
     if world.target_open:
         _check_open(world)

@@ -12,7 +12,7 @@ from replicator.core.copy import intake, lifecycle
 from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import Decision, Fault, Remap, Resume, SourceLog, TargetLog, Wait, Writer
 from replicator.core.copy.coalesce import Group
-from replicator.core.copy.doubt import Edges
+from replicator.core.copy.doubt import ResponseBounds
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.pieces import Fill, Passes, Piece
 from replicator.core.copy.sending import Sending
@@ -287,9 +287,11 @@ class _BelievesAnyEpoch(PartitionCopy):
 
     __slots__ = ()
 
-    def offer(self, headers: Any, aborted: Any, edges: Edges, *given: Any) -> tuple[list[Piece], Ending | None]:
+    def offer(
+        self, headers: Any, aborted: Any, edges: ResponseBounds, *given: Any
+    ) -> tuple[list[Piece], Ending | None]:
         """Drop the leader's epoch."""
-        return super().offer(headers, aborted, Edges(edges.end), *given)
+        return super().offer(headers, aborted, ResponseBounds(edges.end), *given)
 
 
 # -- how the I/O around the machine may be wrong ---------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import Decision, Remap, SourceLog, TailPosition, TargetLog, Wait, Writer
-from replicator.core.copy.doubt import Edges
+from replicator.core.copy.doubt import ResponseBounds
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.pieces import Piece
 from replicator.core.copy.values import Batch, Ending, Phase
@@ -24,7 +24,7 @@ from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.producer_state import Guard
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.reading.reader import SourceReader
-from replicator.engine.copy.reading.taking import Asked
+from replicator.engine.copy.reading.taking import RequestedPartition
 from replicator.engine.copy.recorded import Cleaning
 from replicator.engine.state.log import Change, StateLog
 from replicator.model.batch import sequence_after
@@ -594,9 +594,11 @@ class _BelievesAnyEnd(PartitionCopy):
 
     __slots__ = ()
 
-    def offer(self, headers: Any, aborted: Any, edges: Edges, *given: Any) -> tuple[list[Piece], Ending | None]:
+    def offer(
+        self, headers: Any, aborted: Any, edges: ResponseBounds, *given: Any
+    ) -> tuple[list[Piece], Ending | None]:
         """Drop the log's end."""
-        return super().offer(headers, aborted, Edges(leader_epoch=edges.leader_epoch), *given)
+        return super().offer(headers, aborted, ResponseBounds(leader_epoch=edges.leader_epoch), *given)
 
 
 def _batch_beyond_the_end(rules: Rules) -> World:
@@ -634,7 +636,9 @@ _take = SourceReader._take
 _send = SourceReader._send
 
 
-def _takes_by_name(self: SourceReader, frame: Any, session: Any, asked_of: dict[TopicPartition, Asked]) -> Any:
+def _takes_by_name(
+    self: SourceReader, frame: Any, session: Any, asked_of: dict[TopicPartition, RequestedPartition]
+) -> Any:
     """Take an answer for whoever has the name by now."""
     slots = self._plan.slots
     by_name = {where: asked._replace(slot=slots.get(where, asked.slot)) for where, asked in asked_of.items()}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core.offsets.own_place import OwnPlaceSearch
+from replicator.core.offsets.own_place import OwnEndSearch
 from replicator.core.switch import machine as switch
 from replicator.core.switch import orders as switch_orders
 from replicator.core.switch import recording as switch_recording
@@ -15,7 +15,7 @@ from replicator.core.switch import running
 from replicator.errors import BugError
 from replicator.model.batch import BatchHeader
 from replicator.model.switch.journal import Journal
-from replicator.model.switch.terms import Away, Decision, Direction, LeftOut, Scope, StepName, Verb
+from replicator.model.switch.terms import Decision, Direction, LeftOutMirror, LeftOutReason, Scope, StepName, Verb
 from tests.property.switch_executor import OURS, SOUND, Machine, started
 from tests.property.switch_search import search
 from tests.property.switch_world import Executor, World, stated
@@ -49,7 +49,7 @@ def of_three(journal: Journal, **fields: object) -> World:
 
 
 VANISHES = orders("topic vanishes")
-STAYS = (LeftOut("x", Away.SWITCHED_ALONE),)
+STAYS = (LeftOutMirror("x", LeftOutReason.SWITCHED_ALONE),)
 QUICK = {
     "its executor dies": switchover(crashes_left=1),
     "another's lock stands": switchover(foreign=frozenset({"deny-a"}), source_locks=frozenset({"deny-a"})),
@@ -177,7 +177,7 @@ def what_is_gone_is_not_noted(patch: pytest.MonkeyPatch) -> Machine:
 def what_is_there_is_left_out(patch: pytest.MonkeyPatch) -> Machine:
     """Leave topics out whenever the source has moved."""
     closed_again = switch_recording._closed_again
-    every = (LeftOut("x", Away.SOURCE_GONE),)
+    every = (LeftOutMirror("x", LeftOutReason.SOURCE_GONE),)
     patch.setattr(
         switch_recording, "_closed_again", lambda journal, moved: closed_again(journal, replace(moved, left_out=every))
     )
@@ -216,7 +216,7 @@ def later_decisions_win(patch: pytest.MonkeyPatch) -> Machine:
     return replace(SOUND, decided=decided, way_back=way_back)
 
 
-class WhateverStandsThere(OwnPlaceSearch):
+class WhateverStandsThere(OwnEndSearch):
     """Counts all that stands below the fence as ours."""
 
     def take(self, header: BatchHeader) -> None:

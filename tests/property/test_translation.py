@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from replicator.core.copy.track import Track
 from replicator.core.offsets import offset_map
 from replicator.core.offsets.offset_map import Block, OffsetMap, OffsetPair, Run, pack, unpack
-from replicator.core.offsets.translation import Answer, Known, translate
+from replicator.core.offsets.translation import KnownOffsets, OffsetTranslation, translate
 from replicator.errors import CorruptRecords
 from replicator.model.translation import TranslationState as State
 
@@ -56,7 +56,7 @@ def pairs_of(found: Sequence[Run]) -> list[OffsetPair]:
     return [OffsetPair(run.source + at, run.target + at) for run in found for at in range(run.length)]
 
 
-def check(known: Known, pairs: Pairs) -> None:
+def check(known: KnownOffsets, pairs: Pairs) -> None:
     """Every question in both directions, from 0 to beyond the end, is answered as the records tell."""
     for reverse in (False, True):
         asked, other = (1, 0) if reverse else (0, 1)
@@ -66,7 +66,7 @@ def check(known: Known, pairs: Pairs) -> None:
             answer = translate(known, offset, reverse=reverse)
             if offset > end[asked]:
                 state = State.BEYOND_TARGET_END if reverse else State.NOT_YET_REPLICATED
-                assert answer == Answer(state, None, offset - end[asked])
+                assert answer == OffsetTranslation(state, None, offset - end[asked])
                 continue
             if answer.state is State.BELOW_MAP:
                 assert known.offsets is not None
@@ -98,9 +98,9 @@ def test_a_map_answers_as_its_records_do(
     with small_blocks(size):
         offsets = made(*drawn)
         pairs = pairs_of(drawn[1])
-        check(Known(offsets, True, offsets.end, *starts), pairs)  # noqa: FBT003 - in the order of its fields
+        check(KnownOffsets(offsets, True, offsets.end, *starts), pairs)  # noqa: FBT003 - in the order of its fields
         # Claimed to be copied, and not in the map: never told.
-        check(Known(offsets, True, OffsetPair(10**6, 10**6), *starts), pairs)  # noqa: FBT003
+        check(KnownOffsets(offsets, True, OffsetPair(10**6, 10**6), *starts), pairs)  # noqa: FBT003
 
 
 @given(drawn=runs(), ahead=_PLACES, size=st.integers(1, 4))
@@ -111,7 +111,7 @@ def test_beyond_the_last_difference_offsets_go_straight_on(
     begin, found, end = drawn
     with small_blocks(size):
         offsets = made(begin, found, end)
-        known = Known(offsets, False, OffsetPair(end.source + ahead.source, end.target + ahead.target), 0, 0)  # noqa: FBT003
+        known = KnownOffsets(offsets, False, OffsetPair(end.source + ahead.source, end.target + ahead.target), 0, 0)  # noqa: FBT003
         straight = min(ahead)
         check(known, pairs_of([*found, Run(*end, straight)]))
         assert known.proven_end == OffsetPair(end.source + straight, end.target + straight)
@@ -121,7 +121,7 @@ def test_beyond_the_last_difference_offsets_go_straight_on(
 @given(end=st.integers(0, 20), starts=_PLACES)
 def test_without_a_map_offsets_are_the_same(end: int, starts: OffsetPair) -> None:
     """Up to the end and down to the log's start."""
-    check(Known(None, False, OffsetPair(end, end), *starts), [OffsetPair(at, at) for at in range(end)])  # noqa: FBT003
+    check(KnownOffsets(None, False, OffsetPair(end, end), *starts), [OffsetPair(at, at) for at in range(end)])  # noqa: FBT003
 
 
 @given(drawn=runs(), size=st.integers(1, 4), cut=st.integers(0, 150))
@@ -131,11 +131,11 @@ def test_a_log_that_lost_its_end_is_cut(drawn: tuple[OffsetPair, list[Run], Offs
         offsets = made(*drawn)
         offsets.cut(cut)
         left = [pair for pair in pairs_of(drawn[1]) if pair.target < cut]
-        check(Known(offsets, True, offsets.end, 0, 0), left)  # noqa: FBT003
+        check(KnownOffsets(offsets, True, offsets.end, 0, 0), left)  # noqa: FBT003
         assert offsets.end == (OffsetPair(left[-1].source + 1, left[-1].target + 1) if left else drawn[0])
         more = Run(offsets.end.source + 1, offsets.end.target, 2)
         offsets.add(more)
-        check(Known(offsets, True, offsets.end, 0, 0), [*left, *pairs_of([more])])  # noqa: FBT003
+        check(KnownOffsets(offsets, True, offsets.end, 0, 0), [*left, *pairs_of([more])])  # noqa: FBT003
 
 
 @given(drawn=runs(), size=st.integers(1, 4), starts=st.builds(OffsetPair, st.integers(0, 80), st.integers(0, 80)))
@@ -147,14 +147,14 @@ def test_dropped_blocks_change_no_answer(
         offsets = made(*drawn)
         before = offsets.begin
         offsets.drop_below(*starts)
-        check(Known(offsets, True, offsets.end, *starts), pairs_of(drawn[1]))  # noqa: FBT003
+        check(KnownOffsets(offsets, True, offsets.end, *starts), pairs_of(drawn[1]))  # noqa: FBT003
         again = OffsetMap(before)
         again.restore([*offsets.sealed, offsets.open_block()])
         again.leap(offsets.end.target)
         assert list(again.runs()) == list(offsets.runs())
         if drawn[1]:
             again.pass_over(drawn[2])
-            check(Known(again, True, again.end, *starts), pairs_of(drawn[1]))  # noqa: FBT003
+            check(KnownOffsets(again, True, again.end, *starts), pairs_of(drawn[1]))  # noqa: FBT003
 
 
 @given(drawn=runs(), size=st.integers(1, 4), below=st.integers(0, 60))
@@ -166,7 +166,7 @@ def test_more_blocks_than_may_be_kept_are_given_up_and_said_to_be(
         offsets = made(*drawn)
         offsets.drop_below(0, 0)
         assert len(offsets.sealed) <= 2
-        check(Known(offsets, True, offsets.end, below, below), pairs_of(drawn[1]))  # noqa: FBT003
+        check(KnownOffsets(offsets, True, offsets.end, below, below), pairs_of(drawn[1]))  # noqa: FBT003
 
 
 @given(
@@ -186,7 +186,7 @@ def test_blocks_of_two_writers_make_one_map(
     with small_blocks(sizes[0]):
         known = OffsetMap.of(begin, found[: share // 2])
         known.restore(blocks)
-        check(Known(known, True, known.end, 0, 0), pairs_of(found))  # noqa: FBT003
+        check(KnownOffsets(known, True, known.end, 0, 0), pairs_of(found))  # noqa: FBT003
         assert known.end == OffsetMap.of(begin, found).end
 
 
@@ -241,5 +241,5 @@ def test_a_track_tells_only_what_was_acknowledged(steps: list[tuple[str, int]]) 
             source += count
     for acked in range(1, len(pairs) + 1):
         track.land(acked)
-        check(Known(track.offsets, True, track.acked, 0, 0), pairs[:acked])  # noqa: FBT003
-        assert translate(Known(track.offsets, True, track.acked, 0, 0), source + 1).offset is None  # noqa: FBT003
+        check(KnownOffsets(track.offsets, True, track.acked, 0, 0), pairs[:acked])  # noqa: FBT003
+        assert translate(KnownOffsets(track.offsets, True, track.acked, 0, 0), source + 1).offset is None  # noqa: FBT003

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from replicator.core.copy.attach_facts import (
     Decision,
-    Entry,
     Fault,
     Mapping,
+    OwnProducerState,
     Policy,
     Remap,
     Resume,
@@ -349,7 +349,7 @@ def _uncommitted_tail(target: TargetLog, tail: Tail) -> Wait | None:
     )
 
 
-def _only_marked(entry: Entry) -> bool:
+def _only_marked(entry: OwnProducerState) -> bool:
     """Return whether only a marker was written under the present epoch: that of a fence, after which we may write."""
     return entry.last_sequence < 0
 

@@ -66,7 +66,7 @@ class Writers:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OwnProducerState:
     """What the target's broker remembers about our producer id on this partition. Time in ms."""
 
     producer_epoch: int
@@ -101,7 +101,7 @@ class TargetLog:
 
     start: int
     end: int
-    entry: Entry | None
+    entry: OwnProducerState | None
     tail: Tail | None
     entry_known: bool = True
     log_end: int | None = None

@@ -22,7 +22,7 @@ DOUBTS_MAX = 3
 """Suspicions about the same offset, each refuted by a second look, after which the partition stops."""
 
 
-class Edges(NamedTuple):
+class ResponseBounds(NamedTuple):
     """Bounds that the batches of a response must fit in.
 
     Attributes:
@@ -100,7 +100,7 @@ def sound_length(headers: Sequence[BatchHeader]) -> int:
     return index
 
 
-def judge(headers: Sequence[BatchHeader], offset: int, edges: Edges) -> Verdict:
+def judge(headers: Sequence[BatchHeader], offset: int, edges: ResponseBounds) -> Verdict:
     """Return what a second look says about a suspect offset.
 
     Args:
@@ -129,7 +129,7 @@ def judge(headers: Sequence[BatchHeader], offset: int, edges: Edges) -> Verdict:
     return Gaps(tuple(dict.fromkeys(gaps)))
 
 
-def _beyond(header: BatchHeader, edges: Edges) -> Impossible | None:
+def _beyond(header: BatchHeader, edges: ResponseBounds) -> Impossible | None:
     """Return what is impossible about a batch of the log itself; None if nothing is."""
     if header.next_offset > edges.end:
         return Impossible(

@@ -17,15 +17,15 @@ has magic 0 or 1, or LogAppendTime, or records that are   its records are re-enc
 missing or given up, or begins below the expected offset  what lies between the segments is a hole
 ========================================================  ==========================================================
 
-Whether a partition holds at markers is its policy (`Given.holds_at_markers`). A marker that the cleaner emptied no
-longer says anything about a transaction, and one that was given up is not waited for: both are holes.
+Whether a partition holds at markers is its policy (`IntakeState.holds_at_markers`). A marker that the cleaner emptied
+no longer says anything about a transaction, and one that was given up is not waited for: both are holes.
 
 A hole is filled on the target, or left out if the partition's offsets are mapped (`Holes`).
 
 Base offset, batch length and leader epoch are not under a batch's checksum, so they are believed only as far as they
-agree with what else is known (`Edges`, `core.copy.doubt`): the batches of one response follow each other, they end
-below the log's own end, no leader epoch is above the leader's, and no offset is missing from a log that no cleaner
-works on. The offsets that are missing *inside* a batch are under its checksum.
+agree with what else is known (`ResponseBounds`, `core.copy.doubt`): the batches of one response follow each other,
+they end below the log's own end, no leader epoch is above the leader's, and no offset is missing from a log that no
+cleaner works on. The offsets that are missing *inside* a batch are under its checksum.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from collections.abc import Callable, Sequence
 
 from replicator.core.copy.aborts import Aborts
 from replicator.core.copy.doubt import sound_length
-from replicator.core.copy.pieces import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Passes, Piece, Skip, Stop
+from replicator.core.copy.pieces import FILL_AHEAD_MAX, Encode, Fill, Holes, IntakeState, Passes, Piece, Skip, Stop
 from replicator.core.copy.values import TargetLimits
 from replicator.errors import CorruptRecords
 from replicator.model.batch import (
@@ -99,7 +99,7 @@ class Intake:
 
     def __init__(
         self,
-        given: Given,
+        given: IntakeState,
         limits: TargetLimits,
         aborted: Sequence[tuple[int, int]],
         unpack: Unpack,

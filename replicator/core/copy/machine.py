@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicator.core.copy.attach_facts import Resume
-    from replicator.core.copy.doubt import Edges
+    from replicator.core.copy.doubt import ResponseBounds
     from replicator.core.copy.hold import Marker
     from replicator.core.copy.intake import Intake, Prove, Unpack
     from replicator.core.copy.pieces import Piece
@@ -133,7 +133,7 @@ class PartitionCopy(Lifecycle):
         self,
         headers: Sequence[BatchHeader],
         aborted: Sequence[tuple[int, int]],
-        edges: Edges,
+        edges: ResponseBounds,
         unpack: Unpack,
         prove: Prove,
     ) -> tuple[list[Piece], Ending | None]:

@@ -9,7 +9,7 @@ import enum
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from replicator.core.copy.doubt import Edges
+from replicator.core.copy.doubt import ResponseBounds
 from replicator.model.batch import BatchHeader, Unpacked
 
 FILL_AHEAD_MAX = 1000
@@ -72,7 +72,7 @@ class Stop(enum.Enum):
     DOUBT = enum.auto()
 
 
-class Given(NamedTuple):
+class IntakeState(NamedTuple):
     """The state of a partition at the start of a response.
 
     Attributes:
@@ -106,5 +106,5 @@ class Given(NamedTuple):
     holds_at_markers: bool = False
     passing_marker: int = -1
     left_out: Collection[int] = frozenset()
-    edges: Edges = Edges()
+    edges: ResponseBounds = ResponseBounds()
     gaps: Mapping[int, int] | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.copy.hold import Hold, Marker
 from replicator.core.copy.intake import Intake
-from replicator.core.copy.pieces import Given, Stop
+from replicator.core.copy.pieces import IntakeState, Stop
 from replicator.core.copy.trust import Trust
 from replicator.errors import BugError
 from replicator.model.batch import SEQUENCE_MODULUS
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from replicator.core.copy.attach_facts import Resume
-    from replicator.core.copy.doubt import Edges
+    from replicator.core.copy.doubt import ResponseBounds
     from replicator.core.copy.intake import Prove, Unpack
     from replicator.core.copy.pieces import Holes
     from replicator.core.copy.values import TargetLimits
@@ -96,7 +96,7 @@ class Reading:
         self,
         headers: Sequence[BatchHeader],
         aborted: Sequence[tuple[int, int]],
-        edges: Edges,
+        edges: ResponseBounds,
         *,
         shift: int,
         holes: Holes,
@@ -127,9 +127,9 @@ class Reading:
             intake.stop, intake.doubt = Stop.DOUBT, why
         return intake
 
-    def _given(self, edges: Edges, shift: int, holes: Holes) -> Given:
+    def _given(self, edges: ResponseBounds, shift: int, holes: Holes) -> IntakeState:
         missing = self.missing
-        return Given(
+        return IntakeState(
             self.next_offset,
             self._sequence,
             self.last_epoch,

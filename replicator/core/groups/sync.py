@@ -40,7 +40,7 @@ _WORST_FIRST = (
 )
 
 
-class Ours(NamedTuple):
+class WrittenCommit(NamedTuple):
     """What we wrote last for one partition, recorded *before* it was written.
 
     Attributes:
@@ -92,11 +92,11 @@ class GroupSyncFacts:
     source: Committed | None
     translated: TranslatedCommit | None
     target: Committed | None
-    ours: Ours | None
+    ours: WrittenCommit | None
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CommitVerdict:
     """What is done about one partition.
 
     Attributes:
@@ -112,7 +112,7 @@ class Verdict:
     cut: int = 0
 
 
-def decide(facts: GroupSyncFacts, *, active: bool, now_ms: int, clamp: bool = False) -> Verdict:
+def decide(facts: GroupSyncFacts, *, active: bool, now_ms: int, clamp: bool = False) -> CommitVerdict:
     """Return what is done about one partition.
 
     Args:
@@ -124,21 +124,21 @@ def decide(facts: GroupSyncFacts, *, active: bool, now_ms: int, clamp: bool = Fa
     """
     source, translated, target = facts.source, facts.translated, facts.target
     if source is None or translated is None:
-        return Verdict(GroupState.GONE_ON_SOURCE, detail="the source does not know it any more; not renewed")
+        return CommitVerdict(GroupState.GONE_ON_SOURCE, detail="the source does not know it any more; not renewed")
     if active:
-        return Verdict(GroupState.ACTIVE_ON_TARGET, detail="the group has members on the target")
+        return CommitVerdict(GroupState.ACTIVE_ON_TARGET, detail="the group has members on the target")
     offset = translated.reached if clamp else translated.offset
     if offset is None:
-        return Verdict(GroupState.NOT_TRANSLATED, detail=translated.detail or translated.state.value)
+        return CommitVerdict(GroupState.NOT_TRANSLATED, detail=translated.detail or translated.state.value)
     cut = translated.beyond if translated.offset is None else 0
     # A leader epoch is meaningful on its own cluster only; elsewhere it would look like a truncation.
     wanted = Committed(offset, source.metadata)
     if target is not None and not _may_replace(target, wanted, facts.ours):
-        return Verdict(GroupState.CHANGED_ON_TARGET, detail=_changed(target, wanted, facts.ours))
-    return Verdict(GroupState.IN_STEP, wanted if _is_due(target, wanted, facts.ours, now_ms) else None, cut=cut)
+        return CommitVerdict(GroupState.CHANGED_ON_TARGET, detail=_changed(target, wanted, facts.ours))
+    return CommitVerdict(GroupState.IN_STEP, wanted if _is_due(target, wanted, facts.ours, now_ms) else None, cut=cut)
 
 
-def _may_replace(target: Committed, wanted: Committed, ours: Ours | None) -> bool:
+def _may_replace(target: Committed, wanted: Committed, ours: WrittenCommit | None) -> bool:
     if target.offset == wanted.offset:
         return True
     if ours is None:
@@ -146,13 +146,13 @@ def _may_replace(target: Committed, wanted: Committed, ours: Ours | None) -> boo
     return target.offset in {ours.offset, ours.before}
 
 
-def _changed(target: Committed, wanted: Committed, ours: Ours | None) -> str:
+def _changed(target: Committed, wanted: Committed, ours: WrittenCommit | None) -> str:
     if ours is None:
         return f"{target.offset} was committed there by somebody else, ahead of {wanted.offset}"
     return f"{target.offset} was committed there by somebody else, {ours.offset} was ours"
 
 
-def _is_due(target: Committed | None, wanted: Committed, ours: Ours | None, now_ms: int) -> bool:
+def _is_due(target: Committed | None, wanted: Committed, ours: WrittenCommit | None, now_ms: int) -> bool:
     if target is None or ours is None or ours.offset != wanted.offset:
         return True
     if (target.offset, target.metadata) != (wanted.offset, wanted.metadata):
@@ -161,11 +161,11 @@ def _is_due(target: Committed | None, wanted: Committed, ours: Ours | None, now_
 
 
 def recorded(
-    known: Mapping[TopicPartition, Ours],
+    known: Mapping[TopicPartition, WrittenCommit],
     target: Mapping[TopicPartition, Committed],
     writes: Mapping[TopicPartition, Committed],
     now_ms: int,
-) -> dict[TopicPartition, Ours]:
+) -> dict[TopicPartition, WrittenCommit]:
     """Return what is recorded before `writes` are made, by names on the target.
 
     A value that was seen on the target no longer needs the one before. An entry that is neither there nor written is
@@ -178,11 +178,13 @@ def recorded(
     }
     for where, one in writes.items():
         there = target.get(where)
-        kept[where] = Ours(one.offset, None if there is None or there.offset == one.offset else there.offset, now_ms)
+        kept[where] = WrittenCommit(
+            one.offset, None if there is None or there.offset == one.offset else there.offset, now_ms
+        )
     return kept
 
 
-def _stands(target: Committed | None, ours: Ours) -> bool:
+def _stands(target: Committed | None, ours: WrittenCommit) -> bool:
     return target is not None and target.offset == ours.offset
 
 
@@ -225,7 +227,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingReading:
     """A reading, and the ends that every mirror has to pass before it may be applied."""
 
     reading: Reading
@@ -239,7 +241,7 @@ class Barrier:
     """
 
     def __init__(self) -> None:
-        self.waiting: Waiting | None = None
+        self.waiting: PendingReading | None = None
 
     def offer(self, reading: Reading, ends: Mapping[TopicPartition, int], ends_began: float) -> None:
         """Take a reading with the ends that were observed after it, or narrow the waiting one's ends by them.
@@ -256,7 +258,7 @@ class Barrier:
         if ends_began < reading.ended:
             raise BugError("the source's ends were observed before its groups were read")
         if self.waiting is None:
-            self.waiting = Waiting(reading, dict(ends))
+            self.waiting = PendingReading(reading, dict(ends))
             return
         # A log that was truncated, or is gone, has to be passed only as far as it still reaches.
         narrowed = {where: min(end, ends[where]) for where, end in self.waiting.ends.items() if where in ends}

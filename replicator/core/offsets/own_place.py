@@ -54,7 +54,7 @@ class OurBatches:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnPlace:
+class OwnEnd:
     """Where our own part of a log ends.
 
     Attributes:
@@ -72,7 +72,7 @@ class OwnPlace:
     is_fenced: bool = False
 
 
-class OwnPlaceSearch:
+class OwnEndSearch:
     """Takes the batches of a log in order, from a place up to which the log is known to be ours.
 
     Args:
@@ -115,7 +115,7 @@ class OwnPlaceSearch:
             if not header.is_control:
                 self._records += min(header.record_count, header.next_offset - self._begin)
 
-    def result(self) -> OwnPlace:
+    def result(self) -> OwnEnd:
         """Return where our own part ends, judging by the batches taken so far."""
         foreign = self._behind - self._end if self.is_foreign else 0
-        return OwnPlace(self._end, self._records, foreign, frozenset(self._strangers), self.is_fenced)
+        return OwnEnd(self._end, self._records, foreign, frozenset(self._strangers), self.is_fenced)

@@ -138,7 +138,7 @@ Step = GiveUp | GoOn | Retry | TakeSource | Recreate | Adopt
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ResolutionPlan:
     """What will be done, in order, and what it costs."""
 
     how: How
@@ -159,7 +159,7 @@ class Plan:
         return hashlib.sha256(repr((self.how, self.steps, losses, self.changes)).encode()).hexdigest()[:16]
 
 
-def described(how: How, plan: Plan | None, topic: str) -> Resolution:
+def described(how: How, plan: ResolutionPlan | None, topic: str) -> Resolution:
     """Return a plan as it is shown; None means that no partition is stopped."""
     if plan is None:
         return Resolution(how.value)
@@ -203,7 +203,7 @@ def _sentence(step: Step, topic: str) -> str:
 
 def plan_resolution(
     topic: str, how: How, facts: Sequence[ResolutionSnapshot], *, others_write: bool = False, owner: str = ""
-) -> Plan | None:
+) -> ResolutionPlan | None:
     """Return what `how` does about the faults of a mirror; None if no partition is stopped.
 
     Args:
@@ -224,13 +224,15 @@ def plan_resolution(
     for reason in reasons:
         _check(topic, reason, how, _ALLOWED_BESIDE_OTHERS if others_write else ALLOWED)
     if how in FROM_SCRATCH:
-        return Plan(how, reasons, (Recreate(),), tuple(loss for one in facts for loss in _lost_by_recreation(one)))
+        return ResolutionPlan(
+            how, reasons, (Recreate(),), tuple(loss for one in facts for loss in _lost_by_recreation(one))
+        )
     steps: list[Step] = [TakeSource()] if Reason.SOURCE_RECREATED in reasons else []
     losses: list[Loss] = []
     if Reason.OTHER_OWNER in reasons:
         steps.append(Adopt(owner))
         if all(one.target_end is None for one in facts):  # the topic is gone: there is nothing to continue in
-            return Plan(how, reasons, (*steps, Recreate()))
+            return ResolutionPlan(how, reasons, (*steps, Recreate()))
     for one in faulted:
         if others_write and one.reason in _REMAPPED:
             step, lost = _remap(one)
@@ -238,7 +240,7 @@ def plan_resolution(
             step, lost = _skip(topic, one) if how is How.SKIP else _accept(topic, one, others_write=others_write)
         steps.append(step)
         losses += lost
-    return Plan(how, reasons, tuple(steps), tuple(losses))
+    return ResolutionPlan(how, reasons, tuple(steps), tuple(losses))
 
 
 def _check(topic: str, reason: Reason, how: How, by_reason: Mapping[Reason, frozenset[How]]) -> None:

@@ -18,7 +18,7 @@ from replicator.model.translation import TranslationState
 _SOURCE, _TARGET = 0, 1
 
 
-class Answer(NamedTuple):
+class OffsetTranslation(NamedTuple):
     """The translation of an offset.
 
     Attributes:
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownOffsets:
     """What is known about a partition.
 
     Attributes:
@@ -62,7 +62,7 @@ class Known:
         return min(self.end, known)
 
 
-def translate(known: Known, offset: int, *, reverse: bool = False) -> Answer:
+def translate(known: KnownOffsets, offset: int, *, reverse: bool = False) -> OffsetTranslation:
     """Return the target offset for a source offset, or with `reverse` the source offset for a target offset.
 
     Args:
@@ -77,14 +77,14 @@ def translate(known: Known, offset: int, *, reverse: bool = False) -> Answer:
     end = known.proven_end
     if offset > end[asked]:
         beyond = TranslationState.BEYOND_TARGET_END if reverse else TranslationState.NOT_YET_REPLICATED
-        return Answer(beyond, behind=offset - end[asked])
+        return OffsetTranslation(beyond, behind=offset - end[asked])
     start = known.source_start if reverse else known.target_start
     offsets = known.offsets
     if offsets is not None and offset < offsets.begin[asked] and offsets.begin[other] > start:
-        return Answer(TranslationState.BELOW_MAP)
+        return OffsetTranslation(TranslationState.BELOW_MAP)
     # Both logs have the same order: what lies below the map's begin on one side lies below it on the other.
     view = MapView(offsets, known.mapped)
     found = view.to_source(offset) if reverse else view.to_target(offset)
     if found < start or (offsets is not None and offset < offsets.begin[asked]):
-        return Answer(TranslationState.BELOW_LOG_START, start)
-    return Answer(TranslationState.EXACT, found)
+        return OffsetTranslation(TranslationState.BELOW_LOG_START, start)
+    return OffsetTranslation(TranslationState.EXACT, found)

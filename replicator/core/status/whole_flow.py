@@ -14,7 +14,7 @@ from replicator.model.text import command
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replicator.model.resolution import Order
+    from replicator.model.resolution import ResolutionOrder
 
 _WORST_FIRST = (MirrorState.FAULTED, MirrorState.SEEDING, MirrorState.PENDING, MirrorState.PAUSED, MirrorState.ACTIVE)
 _GOES_ON = frozenset({Reason.FILLING, Reason.HELD_ELSEWHERE})
@@ -84,7 +84,7 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
     )
 
 
-def who_resolves(whole: FlowStatus, order: Order, me: str) -> str | None:
+def who_resolves(whole: FlowStatus, order: ResolutionOrder, me: str) -> str | None:
     """Return the other daemon that copies a mirror's stopped partitions; None if it is this one, or any will do.
 
     Raises:
@@ -112,7 +112,7 @@ def who_resolves(whole: FlowStatus, order: Order, me: str) -> str | None:
     )
 
 
-def held_elsewhere(flow: str, order: Order, holder: str, address: str) -> HeldElsewhere:
+def held_elsewhere(flow: str, order: ResolutionOrder, holder: str, address: str) -> HeldElsewhere:
     """Return the error for an order that is another daemon's: forwarded by this one, it would count as its order."""
     words = ("replicator", "mirror", "resolve", flow, order.topic, "--how", order.how)
     return HeldElsewhere(

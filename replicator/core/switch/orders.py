@@ -16,11 +16,20 @@ from replicator.core.switch.running import escalated
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import parse
 from replicator.model.switch.journal import Journal, Switches
-from replicator.model.switch.terms import PAST_MAX, Away, Close, Direction, LeftOut, Order, Outcome, Verb
+from replicator.model.switch.terms import (
+    PAST_MAX,
+    Close,
+    Direction,
+    LeftOutMirror,
+    LeftOutReason,
+    Outcome,
+    SwitchOrder,
+    Verb,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class OrderResult:
     """The record once an order was taken.
 
     Attributes:
@@ -33,7 +42,7 @@ class Begun:
 
 def begin(
     switches: Switches,
-    order: Order,
+    order: SwitchOrder,
     *,
     promoted: bool,
     now_ms: int,
@@ -44,7 +53,7 @@ def begin(
     apart: Collection[str] = (),
     other: str = "",
     as_it_runs: bool = False,
-) -> Begun:
+) -> OrderResult:
     """Take an order to switch.
 
     Args:
@@ -67,25 +76,25 @@ def begin(
         UsageError: The order contradicts itself.
     """
     if any(order.id == journal.id for journal in switches.all):
-        return Begun(switches, already=True)
+        return OrderResult(switches, already=True)
     running = switches.running
     if running is not None:
         return _beside(switches, running, order, now_ms, as_it_runs=as_it_runs)
     if switches.current is not None:
         check_known(switches.current)
     if order.verb is Verb.FAILBACK and _came_back(switches.current, order, reverse, promoted=promoted):
-        return Begun(switches, already=True)
+        return OrderResult(switches, already=True)
     _check_start(order, promoted=promoted)
     if order.verb is Verb.FAILBACK:
         _check_came_from(switches, order, was_cut=was_cut, reverse_opened=reverse_opened)
     if order.verb is not Verb.FAILBACK and promoted:
         if was_cut or any(_opened(one, order) for one in switches.all):
-            return Begun(switches, already=True)
+            return OrderResult(switches, already=True)
         _check_closed(order, other, target_closed=target_closed)
-    return Begun(archived(switches, _journal(order, now_ms, *_standing(switches.current, order, apart))))
+    return OrderResult(archived(switches, _journal(order, now_ms, *_standing(switches.current, order, apart))))
 
 
-def _journal(order: Order, now_ms: int, inherited: tuple[str, ...], others: tuple[str, ...]) -> Journal:
+def _journal(order: SwitchOrder, now_ms: int, inherited: tuple[str, ...], others: tuple[str, ...]) -> Journal:
     """Return the journal that an order begins with; the locks are those already in place, its own and others'."""
     return Journal(
         id=order.id,
@@ -102,7 +111,7 @@ def _journal(order: Order, now_ms: int, inherited: tuple[str, ...], others: tupl
     )
 
 
-def _check_start(order: Order, *, promoted: bool) -> None:
+def _check_start(order: SwitchOrder, *, promoted: bool) -> None:
     if order.verb is not Verb.FAILBACK:
         return
     if not order.options.reverse_flow:
@@ -118,7 +127,7 @@ def _check_start(order: Order, *, promoted: bool) -> None:
         )
 
 
-def _check_came_from(switches: Switches, order: Order, *, was_cut: bool, reverse_opened: bool) -> None:
+def _check_came_from(switches: Switches, order: SwitchOrder, *, was_cut: bool, reverse_opened: bool) -> None:
     """Refuse a failback of a flow that was never switched: a reverse flow stands by as promoted from the beginning.
 
     A failback of the wrong flow of a pair would take the open side for an old source, and let a flow copy to it.
@@ -138,7 +147,7 @@ def _check_came_from(switches: Switches, order: Order, *, was_cut: bool, reverse
         )
 
 
-def _check_closed(order: Order, other: str, *, target_closed: bool) -> None:
+def _check_closed(order: SwitchOrder, other: str, *, target_closed: bool) -> None:
     """Return if a flow that never copied can still open its target: by removing rules that we placed."""
     if order.verb is Verb.FAILOVER and target_closed and not order.topics:
         return
@@ -151,14 +160,14 @@ def _check_closed(order: Order, other: str, *, target_closed: bool) -> None:
     )
 
 
-def _opened(journal: Journal, order: Order) -> bool:
+def _opened(journal: Journal, order: SwitchOrder) -> bool:
     """Return whether a switch opened what an order names, or some of it."""
     if journal.verb is Verb.FAILBACK or journal.outcome is not Outcome.DONE:
         return False
     return not order.topics or any(topic in journal.scope for topic in order.topics)
 
 
-def not_selected_then(switches: Switches, topics: Collection[str] = ()) -> tuple[LeftOut, ...]:
+def not_selected_then(switches: Switches, topics: Collection[str] = ()) -> tuple[LeftOutMirror, ...]:
     """Return the mirrors that the last switch of the whole flow neither cut nor opened because they were not selected.
 
     Args:
@@ -168,10 +177,12 @@ def not_selected_then(switches: Switches, topics: Collection[str] = ()) -> tuple
     opened = [one for one in switches.all if not one.topics and one.verb is not Verb.FAILBACK]
     last = next((one for one in reversed(opened) if one.outcome is Outcome.DONE), None)
     left_out = last.left_out if last is not None else ()
-    return tuple(one for one in left_out if one.why is Away.NOT_SELECTED and (not topics or one.topic in topics))
+    return tuple(
+        one for one in left_out if one.why is LeftOutReason.NOT_SELECTED and (not topics or one.topic in topics)
+    )
 
 
-def _came_back(last: Journal | None, order: Order, reverse: Journal | None, *, promoted: bool) -> bool:
+def _came_back(last: Journal | None, order: SwitchOrder, reverse: Journal | None, *, promoted: bool) -> bool:
     """Return whether the last failback was this one: the flow is back, or the switchover for it is under way.
 
     While that switchover reverses the flows, neither of them copies, and the old source holds what was copied to it: it
@@ -190,7 +201,7 @@ def _came_back(last: Journal | None, order: Order, reverse: Journal | None, *, p
     )
 
 
-def promoted(order: Order, flow: Role, mirrors: Mapping[str, Role]) -> bool:
+def promoted(order: SwitchOrder, flow: Role, mirrors: Mapping[str, Role]) -> bool:
     """Return whether everything that an order names was opened.
 
     Args:
@@ -222,7 +233,9 @@ def promoted(order: Order, flow: Role, mirrors: Mapping[str, Role]) -> bool:
     return flow is Role.PROMOTED
 
 
-def _standing(last: Journal | None, order: Order, apart: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _standing(
+    last: Journal | None, order: SwitchOrder, apart: Collection[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return our locks that may be in place: those of what is being switched, and those of other topics.
 
     Also those of an aborted switch, since a frozen executor may still place them.
@@ -239,12 +252,12 @@ def _standing(last: Journal | None, order: Order, apart: Collection[str]) -> tup
     return tuple(sorted(mine - stays)), tuple(sorted((others - mine) | stays))
 
 
-def _beside(switches: Switches, running: Journal, order: Order, now_ms: int, *, as_it_runs: bool) -> Begun:
+def _beside(switches: Switches, running: Journal, order: SwitchOrder, now_ms: int, *, as_it_runs: bool) -> OrderResult:
     same = running.verb is order.verb and set(running.topics) == set(order.topics)
     if same and running.direction is Direction.FORWARD:
         differs = None if as_it_runs else _other_option(running, order)
         if differs is None:
-            return Begun(switches, already=True)
+            return OrderResult(switches, already=True)
         raise Conflict(
             f"{running.verb} {running.id} of this flow is running, and was ordered {differs}",
             why="the options of an order can no longer be changed",
@@ -252,7 +265,7 @@ def _beside(switches: Switches, running: Journal, order: Order, now_ms: int, *, 
         )
     check_known(running)
     if order.verb is Verb.FAILOVER and running.verb is Verb.SWITCHOVER and set(running.topics) == set(order.topics):
-        return Begun(replace(switches, current=escalated(running, order, now_ms)))
+        return OrderResult(replace(switches, current=escalated(running, order, now_ms)))
     raise Conflict(
         f"{running.verb} {running.id} of this flow is running",
         why=f"it has reached {running.reached or 'nothing yet'}, {running.direction}",
@@ -260,7 +273,7 @@ def _beside(switches: Switches, running: Journal, order: Order, now_ms: int, *, 
     )
 
 
-def _other_option(running: Journal, order: Order) -> str | None:
+def _other_option(running: Journal, order: SwitchOrder) -> str | None:
     """Return in what a running switch differs from an order; None if it was ordered the same way.
 
     Otherwise an operator who orders it again would agree to something other than what they asked for.

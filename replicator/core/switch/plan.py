@@ -14,7 +14,7 @@ from replicator.core.switch.machine import (
 )
 from replicator.model.switch.journal import Journal, by_topic
 from replicator.model.switch.status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
-from replicator.model.switch.terms import Close, Cut, GroupsNote, LeftOut, Restore, StepName, Verb, away_text
+from replicator.model.switch.terms import Close, Cut, GroupsNote, LeftOutMirror, Restore, StepName, Verb, left_out_text
 
 _TEXTS = {
     StepName.PREFLIGHT: "check whether it can be carried out",
@@ -59,7 +59,7 @@ def plan_of(
     now_ms: int = 0,
     already: bool = False,
     topics: tuple[str, ...] = (),
-    apart: tuple[LeftOut, ...] = (),
+    apart: tuple[LeftOutMirror, ...] = (),
 ) -> SwitchPlan:
     """Return what a switch that has not begun would do.
 
@@ -99,8 +99,8 @@ def plan_of(
     )
 
 
-def _away(left_out: Iterable[LeftOut]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((one.topic, away_text(one.why)) for one in set(left_out)))
+def _away(left_out: Iterable[LeftOutMirror]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((one.topic, left_out_text(one.why)) for one in set(left_out)))
 
 
 def _words(step: StepName, journal: Journal, names: tuple[str, str]) -> str:

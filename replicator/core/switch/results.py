@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from replicator.model.switch.terms import Cut, Decision, End, GroupsNote, LeftOut
+from replicator.model.switch.terms import Cut, Decision, End, GroupsNote, LeftOutMirror
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class SourceMoved:
     """The source is not what was proven quiet: someone wrote to it, a topic was added, or some drop out."""
 
     why: str
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[LeftOutMirror, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

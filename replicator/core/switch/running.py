@@ -9,7 +9,7 @@ from replicator.core.switch.machine import NO_RETURN, SwitchFacts, check_known, 
 from replicator.core.switch.recording import changed, turned
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.switch.journal import Journal
-from replicator.model.switch.terms import Decision, Direction, Order, Outcome, StepName, Verb
+from replicator.model.switch.terms import Decision, Direction, Outcome, StepName, SwitchOrder, Verb
 
 BOTH_PATHS = (
     StepName.BEGIN_FENCE,
@@ -22,7 +22,7 @@ BOTH_PATHS = (
 """Steps that a switchover and a failover share, in the order of both."""
 
 
-def escalated(running: Journal, order: Order, now_ms: int) -> Journal:
+def escalated(running: Journal, order: SwitchOrder, now_ms: int) -> Journal:
     """Return a switchover that goes on as a failover because the source died under it.
 
     What was done is kept: its locks stay recorded (they keep the dead source closed when it returns), and a recorded

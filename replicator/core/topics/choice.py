@@ -35,7 +35,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class RecordedCopy:
     """What a flow made of a topic, according to the `replicator.state` on the same cluster.
 
     Attributes:
@@ -68,7 +68,9 @@ def asks_for_origins(flow: FlowSpec) -> bool:
     return not all(literal(pattern) for pattern in flow.topics.include)
 
 
-def choose(flow: FlowSpec, target_id: str | None, names: Iterable[str], made: Mapping[str, Sequence[Made]]) -> Choice:
+def choose(
+    flow: FlowSpec, target_id: str | None, names: Iterable[str], made: Mapping[str, Sequence[RecordedCopy]]
+) -> Choice:
     """Return which topics of its source a flow copies.
 
     Args:
@@ -93,13 +95,13 @@ def choose(flow: FlowSpec, target_id: str | None, names: Iterable[str], made: Ma
     return Choice(tuple(selected), left_out)
 
 
-def trail_of(source_id: str, topic: str, made: Sequence[Made]) -> tuple[Origin, ...]:
+def trail_of(source_id: str, topic: str, made: Sequence[RecordedCopy]) -> tuple[Origin, ...]:
     """Return where the records of a copy of `topic` come from: that topic, and everything it was copied from."""
     further = (origin for one in made for origin in one.trail)
     return tuple(dict.fromkeys((Origin(source_id, topic), *further)))
 
 
-def _why_left_out(flow: FlowSpec, target_id: str | None, name: str, made: Sequence[Made]) -> str | None:
+def _why_left_out(flow: FlowSpec, target_id: str | None, name: str, made: Sequence[RecordedCopy]) -> str | None:
     for one in made:
         if not one.begun:
             return f"is about to be created by flow {one.flow}; whether it is a copy is not known yet"

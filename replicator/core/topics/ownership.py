@@ -22,8 +22,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from replicator.core.groups.sync import Ours
-from replicator.core.topics.plan import Fault
+from replicator.core.groups.sync import WrittenCommit
+from replicator.core.topics.plan import MirrorFault
 from replicator.errors import BugError, Conflict
 from replicator.model.acl import Rule
 from replicator.model.groups import Committed
@@ -45,7 +45,7 @@ NO_TOPIC_ID = bytes(16)
 """The id on clusters without topic ids: there the name is all there is."""
 
 
-class Because(enum.StrEnum):
+class OwnershipReason(enum.StrEnum):
     """Why a topic is ours."""
 
     RECORDED = "recorded"
@@ -68,7 +68,7 @@ class OwnedTopic:
 
     name: str
     topic_id: bytes
-    because: Because
+    because: OwnershipReason
 
     def is_still(self, topic_id: bytes | None) -> bool:
         """Return whether the topic that has its name now is certainly the one that was proven.
@@ -91,7 +91,7 @@ class OwnedTopic:
         return "it was deleted and created again since it was proven ours"
 
 
-class Copied(NamedTuple):
+class MirrorOnSource(NamedTuple):
     """A mirror on a flow's own source that is fed from a topic of its target: the mirror's name, and its flow."""
 
     mirror: str
@@ -120,21 +120,21 @@ class Evidence:
     is_recorded: bool = False
     recorded_id: bytes = NO_TOPIC_ID
     owner: str | None = None
-    source_of: Copied | None = None
+    source_of: MirrorOnSource | None = None
     flow: str = "FLOW"
     written: tuple[int, int] | None = None
     ends_with_ours: bool = False
     shared: bool = False
 
 
-def proven(evidence: Evidence) -> OwnedTopic | Fault:
+def proven(evidence: Evidence) -> OwnedTopic | MirrorFault:
     """Return the proof that a topic on the target is ours, or why it is not."""
     if evidence.is_recorded:
         owned = recorded(evidence.name, evidence.recorded_id)
         if owned.is_still(evidence.topic_id):
             return owned
         if any(evidence.recorded_id):
-            return Fault(
+            return MirrorFault(
                 Reason.TARGET_RECREATED,
                 f"the target topic {evidence.name} was deleted and created again: it is not the one that is recorded "
                 "as ours",
@@ -144,28 +144,28 @@ def proven(evidence: Evidence) -> OwnedTopic | Fault:
     return _of_others(evidence) or OwnedTopic(evidence.name, evidence.topic_id, _why_unrecorded(evidence))
 
 
-def _why_unrecorded(evidence: Evidence) -> Because:
+def _why_unrecorded(evidence: Evidence) -> OwnershipReason:
     if evidence.is_recorded:  # while its cluster reported no ids; its records are ours
-        return Because.RECORDED
-    return Because.SHARED if evidence.shared else Because.NEVER_WRITTEN
+        return OwnershipReason.RECORDED
+    return OwnershipReason.SHARED if evidence.shared else OwnershipReason.NEVER_WRITTEN
 
 
-def _of_others(evidence: Evidence) -> Fault | None:
+def _of_others(evidence: Evidence) -> MirrorFault | None:
     """Return why a topic whose id no record of this flow names is not ours; None if nothing says so."""
     name = evidence.name
     if evidence.owner is not None:
-        return Fault(Reason.OTHER_OWNER, f"{name} is a mirror of flow {evidence.owner}")
+        return MirrorFault(Reason.OTHER_OWNER, f"{name} is a mirror of flow {evidence.owner}")
     if evidence.source_of is not None:
-        return Fault(
+        return MirrorFault(
             Reason.TARGET_TAKEN,
             f"{circle_text(name, evidence.source_of)}; next: {circle_step(name, evidence.source_of, evidence.flow)}",
         )
     if evidence.written is not None and not (evidence.is_recorded and evidence.ends_with_ours):
-        return Fault(Reason.FOREIGN_WRITER, _foreign(evidence, *evidence.written))
+        return MirrorFault(Reason.FOREIGN_WRITER, _foreign(evidence, *evidence.written))
     return None
 
 
-def circle_text(topic: str, copied: Copied) -> str:
+def circle_text(topic: str, copied: MirrorOnSource) -> str:
     """Return why a topic of the target cannot be a mirror: it is being copied to the source."""
     return (
         f"{topic} on the target is itself the source of {copied.mirror} on the source, a mirror of flow {copied.flow}: "
@@ -173,7 +173,7 @@ def circle_text(topic: str, copied: Copied) -> str:
     )
 
 
-def circle_step(topic: str, copied: Copied, flow: str) -> str:
+def circle_step(topic: str, copied: MirrorOnSource, flow: str) -> str:
     """Return what helps against such a circle; `flow` is the asking flow."""
     return (
         f"correct `from` and `to` if they are swapped; else rename the mirrors (topics.rename), or exclude it; if flow "
@@ -216,22 +216,22 @@ def recorded(name: str, topic_id: bytes) -> OwnedTopic:
     """
     if not name:
         raise BugError("a record of no topic proves nothing")
-    return OwnedTopic(name, topic_id or NO_TOPIC_ID, Because.RECORDED)
+    return OwnedTopic(name, topic_id or NO_TOPIC_ID, OwnershipReason.RECORDED)
 
 
 def created(name: str, topic_id: bytes) -> OwnedTopic:
     """Return the proof for a topic that the cluster has created for us."""
-    return OwnedTopic(name, topic_id, Because.CREATED)
+    return OwnedTopic(name, topic_id, OwnershipReason.CREATED)
 
 
 def given_up(name: str, topic_id: bytes) -> OwnedTopic:
     """Return the proof for a topic that, as is recorded, an operator wants deleted."""
-    return OwnedTopic(name, topic_id, Because.GIVEN_UP)
+    return OwnedTopic(name, topic_id, OwnershipReason.GIVEN_UP)
 
 
 def holding_only_ours(name: str, topic_id: bytes) -> OwnedTopic:
     """Return the proof for a topic without a record: it is empty, or its records carry our headers."""
-    return OwnedTopic(name, topic_id, Because.HOLDS_ONLY_OURS)
+    return OwnedTopic(name, topic_id, OwnershipReason.HOLDS_ONLY_OURS)
 
 
 # -- rules of an authorizer -----------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ class OwnedCommits:
 
 
 def recorded_commits(
-    group: str, commits: Mapping[TopicPartition, Committed], record: Mapping[TopicPartition, Ours]
+    group: str, commits: Mapping[TopicPartition, Committed], record: Mapping[TopicPartition, WrittenCommit]
 ) -> OwnedCommits:
     """Return the proof for commits of a group.
 

@@ -56,7 +56,7 @@ class TargetCluster:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedTopic:
     """What the mirror's record has from earlier: topic ids, and the settings we set on the target.
 
     `seeding` says that some partition was never active yet: its log start may still have to be moved.
@@ -96,14 +96,14 @@ class SetConfigs:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class MirrorFault:
     """The mirror cannot continue until an operator decides (`mirror resolve`)."""
 
     reason: Reason
     text: str
 
 
-Step: TypeAlias = CreateTopic | GrowTopic | SetConfigs | Fault
+Step: TypeAlias = CreateTopic | GrowTopic | SetConfigs | MirrorFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class TopicPlan:
     Attributes:
         steps: A fault is the only step.
         notes: One sentence for each decision an operator may wonder about; they call for nothing.
-        managed: The settings that are ours once the steps are done; to be kept as `Recorded.managed`.
+        managed: The settings that are ours once the steps are done; to be kept as `RecordedTopic.managed`.
         held_back: The source's settings that are set only at promotion.
     """
 
@@ -123,12 +123,12 @@ class TopicPlan:
     held_back: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def fault(self) -> Fault | None:
+    def fault(self) -> MirrorFault | None:
         """The fault, if the plan is one."""
-        return next((step for step in self.steps if isinstance(step, Fault)), None)
+        return next((step for step in self.steps if isinstance(step, MirrorFault)), None)
 
 
-_NOTHING_RECORDED = Recorded()
+_NOTHING_RECORDED = RecordedTopic()
 
 
 def plan_topic(
@@ -138,7 +138,7 @@ def plan_topic(
     cluster: TargetCluster,
     *,
     target_name: str,
-    recorded: Recorded = _NOTHING_RECORDED,
+    recorded: RecordedTopic = _NOTHING_RECORDED,
 ) -> TopicPlan:
     """Return what has to be done to the topic `target_name`; `target` is None if it does not exist."""
     fault = _fault(source, target, target_name, recorded, may_be_wider=flow.both_ways)
@@ -197,17 +197,17 @@ def changes_of(plan: TopicPlan, target: TargetTopic | None, effective: Mapping[s
     return tuple(sentences)
 
 
-def _plan(steps: tuple[Step, ...], notes: tuple[str, ...], desired: Desired, recorded: Recorded) -> TopicPlan:
+def _plan(steps: tuple[Step, ...], notes: tuple[str, ...], desired: Desired, recorded: RecordedTopic) -> TopicPlan:
     # What we set stays ours while the source does not tell the setting, or it could never be removed again.
     kept = {name: recorded.managed[name] for name in desired.untold if name in recorded.managed}
     return TopicPlan(steps, notes, managed={**kept, **desired.values}, held_back=desired.held_back)
 
 
 def _fault(
-    source: SourceTopic, target: TargetTopic | None, name: str, recorded: Recorded, *, may_be_wider: bool
-) -> Fault | None:
+    source: SourceTopic, target: TargetTopic | None, name: str, recorded: RecordedTopic, *, may_be_wider: bool
+) -> MirrorFault | None:
     if _changed(recorded.source_id, source.topic_id):
-        return Fault(
+        return MirrorFault(
             Reason.SOURCE_RECREATED,
             f"the source topic {source.name} was deleted and created again "
             f"(id {recorded.source_id}, now {source.topic_id})",
@@ -215,14 +215,14 @@ def _fault(
     if target is None:
         if recorded.target_id is None:
             return None
-        return Fault(Reason.TARGET_MISSING, f"the target topic {name} was a mirror and does not exist any more")
+        return MirrorFault(Reason.TARGET_MISSING, f"the target topic {name} was a mirror and does not exist any more")
     if _changed(recorded.target_id, target.topic_id):
-        return Fault(
+        return MirrorFault(
             Reason.TARGET_RECREATED,
             f"the target topic {name} was deleted and created again (id {recorded.target_id}, now {target.topic_id})",
         )
     if target.partitions > source.partitions and not may_be_wider:
-        return Fault(
+        return MirrorFault(
             Reason.PARTITION_COUNT,
             f"the target topic {name} has {target.partitions} partitions, the source {source.name} has "
             f"{source.partitions}; partitions cannot be removed",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicator.model.lease import Caller, Lease, LeaseTable, Member
+from replicator.model.lease import Lease, LeaseCaller, LeaseTable, Member
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -22,7 +22,7 @@ _SETTLED_BEATS = 3
 """A daemon gets leases of others only after this many signs of life: one that crashes at once moves nothing."""
 
 
-def joined(table: LeaseTable, caller: Caller) -> LeaseTable:
+def joined(table: LeaseTable, caller: LeaseCaller) -> LeaseTable:
     """Return the table after a sign of life of the caller, which becomes a member if it is not one.
 
     The table's number of shards follows the caller's: all daemons of a flow have agreed on it on the state topic.
@@ -38,7 +38,7 @@ def joined(table: LeaseTable, caller: Caller) -> LeaseTable:
     return replace(table, flow=caller.flow, members=members, leases=tuple(_raised(lease, caller) for lease in leases))
 
 
-def _raised(lease: Lease, caller: Caller) -> Lease:
+def _raised(lease: Lease, caller: LeaseCaller) -> Lease:
     """Correct a lease by what the caller knows better: the table may have been lost, or come from an old copy.
 
     A daemon that works under the newest lease keeps it, whatever the table says: it was only out of reach. But a lease
@@ -70,7 +70,7 @@ def without_dead(table: LeaseTable, alive: AbstractSet[str]) -> LeaseTable:
     )
 
 
-def offered(table: LeaseTable, caller: Caller) -> tuple[int, ...]:
+def offered(table: LeaseTable, caller: LeaseCaller) -> tuple[int, ...]:
     """Return the shards that the caller may acquire now: meant for it, or free and within its fair share.
 
     A shard that somebody works on is not free, even if no member holds it: that daemon cannot reach us now.
@@ -90,7 +90,7 @@ def offered(table: LeaseTable, caller: Caller) -> tuple[int, ...]:
     return tuple(sorted(meant + free[: max(0, room)]))
 
 
-def acquired(table: LeaseTable, caller: Caller) -> LeaseTable:
+def acquired(table: LeaseTable, caller: LeaseCaller) -> LeaseTable:
     """Return the table after the caller took every lease it is offered, each under a new epoch."""
     mine = set(offered(table, caller))
 
@@ -106,7 +106,7 @@ def acquired(table: LeaseTable, caller: Caller) -> LeaseTable:
     )
 
 
-def released(table: LeaseTable, caller: Caller, *, leaves: bool) -> LeaseTable:
+def released(table: LeaseTable, caller: LeaseCaller, *, leaves: bool) -> LeaseTable:
     """Return the table after the caller gave back what it says it held; with `leaves` it is no longer a member."""
     leases = tuple(
         replace(lease, holder="")

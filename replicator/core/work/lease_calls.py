@@ -11,7 +11,7 @@ from replicator.errors import Conflict, UsageError
 from replicator.model.lease import Binding
 
 if TYPE_CHECKING:
-    from replicator.model.lease import Caller, LeaseTable
+    from replicator.model.lease import LeaseCaller, LeaseTable
 
 _UID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _FLOW_CHARS_MAX = 63
@@ -22,7 +22,7 @@ _EPOCH_MAX = 1 << 62
 """The highest a daemon may report, unless the table has a higher one: leases granted above must still fit 64 bits."""
 
 
-def check(caller: Caller) -> None:
+def check(caller: LeaseCaller) -> None:
     """Return if what a caller says about itself and its shards makes sense.
 
     Raises:
@@ -48,7 +48,7 @@ def check(caller: Caller) -> None:
         raise UsageError(f"a call about leases may only be about shards 0 to {caller.shards - 1} of its flow")
 
 
-def check_epochs(caller: Caller, table: LeaseTable) -> None:
+def check_epochs(caller: LeaseCaller, table: LeaseTable) -> None:
     """Return if the epochs that a caller reports can be those of leases.
 
     Args:
@@ -65,7 +65,7 @@ def check_epochs(caller: Caller, table: LeaseTable) -> None:
                 raise UsageError(f"{epoch} is not the epoch of a lease", why=f"it was given for shard {shard}")
 
 
-def bound(before: Binding | None, caller: Caller) -> Binding:
+def bound(before: Binding | None, caller: LeaseCaller) -> Binding:
     """Return which flow a uid belongs to, after a caller's statement.
 
     Raises:

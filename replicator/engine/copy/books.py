@@ -8,7 +8,7 @@ from replicator.core.copy.answers import ProduceOutcome
 
 
 @dataclass(slots=True)
-class Totals:
+class CopyTotals:
     """Counters of one pump.
 
     Attributes:
@@ -31,15 +31,15 @@ class Totals:
 
 
 @dataclass(slots=True)
-class Books:
+class CopyCounters:
     """The counters of one pump.
 
     Attributes:
-        totals: Totals since the pump started.
+        totals: Sums since the pump started.
         outcomes: Produce responses per batch, by kind.
     """
 
-    totals: Totals = field(default_factory=Totals)
+    totals: CopyTotals = field(default_factory=CopyTotals)
     outcomes: dict[ProduceOutcome, int] = field(default_factory=lambda: dict.fromkeys(ProduceOutcome, 0))
 
     def accepted(self, records: int, size: int, batches: int, now: float) -> None:

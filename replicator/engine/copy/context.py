@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.engine.copy.books import Books
+from replicator.engine.copy.books import CopyCounters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ class CopyContext:
         now: Monotonic time, in seconds.
         now_ms: The wall clock in ms, to compare with record times.
         slots: The partitions, by source name.
-        books: Counters.
+        counters: Counters.
     """
 
     source: Side
@@ -63,7 +63,7 @@ class CopyContext:
     now: Callable[[], float]
     now_ms: Callable[[], int]
     slots: dict[TopicPartition, Slot] = field(default_factory=dict)
-    books: Books = field(default_factory=Books)
+    counters: CopyCounters = field(default_factory=CopyCounters)
 
     def leaders_of(self, slot: PartitionView) -> tuple[Leader | None, Leader | None]:
         """Return the leaders of a partition on the source and on the target, as far as known."""

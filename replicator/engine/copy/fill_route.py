@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from replicator.engine.state.ownership.shown_markers import Shown, not_shown, prove_fills
 from replicator.errors import Conflict, MarkersNotShown, ReplicatorError
 from replicator.obs.logs import get_logger
-from replicator.wire.messages.control import LATEST, Answer, list_offsets
+from replicator.wire.messages.control import LATEST, OffsetResult, list_offsets
 from replicator.wire.messages.markers import WRITE_TXN_MARKERS, write_markers
 from replicator.wire.messages.transactions import Transaction, init_producer_id
 
@@ -167,7 +167,10 @@ class FillRoute:
         return await self._landed(connection, lengths, before)
 
     async def _landed(
-        self, connection: Connection, lengths: Mapping[TopicPartition, int], before: Mapping[TopicPartition, Answer]
+        self,
+        connection: Connection,
+        lengths: Mapping[TopicPartition, int],
+        before: Mapping[TopicPartition, OffsetResult],
     ) -> dict[TopicPartition, int]:
         """Wait for the markers: the coordinator responds before they are in the logs."""
         waiting = set(lengths)

@@ -371,7 +371,7 @@ class Pump:
             self.ended(slot, ending)
             return True
         self.context.problems.is_over(str(slot.source))
-        self.context.books.totals.reattached += 1
+        self.context.counters.totals.reattached += 1
         slot.lag.reach(decision.offset)
         self._attach_loop.discard(slot)
         self.routes.begin(slot, there.node, here.node)

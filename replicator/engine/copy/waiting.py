@@ -31,7 +31,7 @@ _GOES_ON = frozenset({Phase.ATTACHING, Phase.SETTLING, Phase.SEEDING})
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingPartitions:
     """What one look found; each attribute is a pair (source, target).
 
     Attributes:
@@ -45,9 +45,9 @@ class Waiting:
     leaderless: tuple[list[TopicPartition], list[TopicPartition]] = field(default_factory=lambda: ([], []))
 
 
-async def look_at_waiting(slots: Iterable[Slot], source: Cluster, target: Cluster) -> Waiting:
+async def look_at_waiting(slots: Iterable[Slot], source: Cluster, target: Cluster) -> WaitingPartitions:
     """Look at the partitions that are not copied, a few at a time: after an outage that may be all of them."""
-    found, turns = Waiting(), Turns()
+    found, turns = WaitingPartitions(), Turns()
     for number, slot in enumerate(tuple(slots)):
         if number % _SLOTS_A_TURN == 0:
             await turns.give()

@@ -35,7 +35,7 @@ from replicator.engine.work.claim import ClaimKeeper
 from replicator.engine.work.leases import LeaseKeeper
 from replicator.engine.work.presence import Presence
 from replicator.engine.work.shards import OnShard, Shard, Shards
-from replicator.model.lease import Caller
+from replicator.model.lease import LeaseCaller
 from replicator.model.names import fill_route_transactional_id
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
     from replicator.engine.copy.copier import Copier
     from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.state.log import StateLog
-    from replicator.engine.state.ownership.identity import Identity
+    from replicator.engine.state.ownership.identity import FlowIdentity
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import CoordinatorSpec
     from replicator.model.states import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class PeriodicChecks:
     """What this way of copying checks from time to time, beside the copy."""
 
     log_starts: LogStarts
@@ -60,17 +60,17 @@ class Looks:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class FlowParts:
     """The parts of one flow."""
 
-    identity: Identity
+    identity: FlowIdentity
     state_log: StateLog
     presence: Presence
     shards: Shards
     leases: LeaseKeeper
     sync: TopicSync
     pump: Copier
-    looks: Looks
+    looks: PeriodicChecks
     source_ends: SourceEnds
     reconciler: Reconciler
     groups: GroupSync
@@ -86,13 +86,13 @@ def silence_seconds(coordinator: CoordinatorSpec, target: ClusterSpec) -> float:
 
 def assemble(
     inputs: FlowInputs,
-    identity: Identity,
+    identity: FlowIdentity,
     state_log: StateLog,
     watcher: Watcher,
     drain: Callable[[Shard], Awaitable[bool]],
     on_change: Callable[[], None],
     during: Callable[[Shard], Iterable[Callable[[], Awaitable[None]]]],
-) -> Parts:
+) -> FlowParts:
     """Return the parts of a flow, not running yet.
 
     Args:
@@ -127,7 +127,7 @@ def assemble(
     positions = PumpPositions(pump, sync, state_log, uid, flow.shards)
     may_write = partial(_lets_groups_follow, state_log, uid, shards.shards[0])
     asking = inputs.leases, _caller(inputs, uid), timing
-    return Parts(
+    return FlowParts(
         identity=identity,
         state_log=state_log,
         presence=presence,
@@ -135,7 +135,9 @@ def assemble(
         leases=LeaseKeeper(*asking, shards.floors, shards.busy, shards.kick, now=now),
         sync=sync,
         pump=pump,
-        looks=Looks(LogStarts(flow, pump), TargetEnds(pump, inputs.me.instance), OpenTransactions(flow.name, pump)),
+        looks=PeriodicChecks(
+            LogStarts(flow, pump), TargetEnds(pump, inputs.me.instance), OpenTransactions(flow.name, pump)
+        ),
         source_ends=source_ends,
         reconciler=Reconciler(flow, pump, source_ends),
         groups=GroupSync(flow, uid, *sides, positions, state_log=state_log, may_write=may_write),
@@ -192,7 +194,7 @@ def _shards(
 
 def _pump(
     inputs: FlowInputs,
-    identity: Identity,
+    identity: FlowIdentity,
     state_log: StateLog,
     shards: Shards,
     producers: Mapping[Shard, ShardProducer],
@@ -224,9 +226,9 @@ def _lets_groups_follow(state_log: StateLog, uid: str, first: Shard) -> bool:
     return copies and first.works and first.claim.effective_since() is not None
 
 
-def _caller(inputs: FlowInputs, uid: str) -> Caller:
+def _caller(inputs: FlowInputs, uid: str) -> LeaseCaller:
     me = inputs.me
-    return Caller(
+    return LeaseCaller(
         uid,
         inputs.flow.name,
         me.instance,
@@ -239,7 +241,7 @@ def _caller(inputs: FlowInputs, uid: str) -> Caller:
 
 def _shard(
     inputs: FlowInputs,
-    identity: Identity,
+    identity: FlowIdentity,
     state_log: StateLog,
     number: int,
     presence: Presence,

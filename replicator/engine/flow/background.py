@@ -18,7 +18,7 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from replicator.engine.flow.assembly import Parts
+    from replicator.engine.flow.assembly import FlowParts
     from replicator.engine.work.shards import Shard
     from replicator.model.spec import FlowSpec
     from replicator.model.status import FlowStatus, PartitionStatus
@@ -60,7 +60,7 @@ class BackgroundWork:
         flow: FlowSpec,
         me: str,
         target: Cluster,
-        parts: Parts,
+        parts: FlowParts,
         copies: Callable[[], bool],
         status: Callable[[], Awaitable[FlowStatus]],
         look: Callable[[], None],
@@ -201,7 +201,7 @@ class BackgroundWork:
         while True:
             await asyncio.sleep(_PROGRESS_EVERY_SECONDS)
             pump = parts.pump
-            totals, lag = pump.context.books.totals, pump.overview.lag_records()
+            totals, lag = pump.context.counters.totals, pump.overview.lag_records()
             moved = totals.records + totals.filled
             partitions: list[PartitionStatus] = []
             if lag or progress.is_stopped or not pump.overview.all_copying():

@@ -9,7 +9,7 @@ from replicator.model.states import MirrorState, Reason
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
-    from replicator.engine.flow.assembly import Parts
+    from replicator.engine.flow.assembly import FlowParts
     from replicator.model.groups import GroupOutcome
     from replicator.model.names import TopicPartition
     from replicator.model.status import FlowStatus
@@ -24,7 +24,9 @@ class PartsCopying:
         whole: Returns the status of the whole flow.
     """
 
-    def __init__(self, parts: Parts, paused: Callable[[], bool], whole: Callable[[], Awaitable[FlowStatus]]) -> None:
+    def __init__(
+        self, parts: FlowParts, paused: Callable[[], bool], whole: Callable[[], Awaitable[FlowStatus]]
+    ) -> None:
         self._parts = parts
         self._paused = paused
         self._whole = whole

@@ -15,7 +15,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.engine.flow.assembly import Parts
+    from replicator.engine.flow.assembly import FlowParts
     from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.flow.run_state import RunState
 
@@ -57,7 +57,7 @@ class Following:
             self._run_state.parts.reconciler.start_over(topic)
             self._topics_stale()
 
-    def _writers(self, parts: Parts) -> None:
+    def _writers(self, parts: FlowParts) -> None:
         """Stop at once the partitions that are being fenced; start over with those that may be copied (again)."""
         self._writers_changed = False
         before, writers = parts.pump.context.writers, state.writers_of(parts.state_log.records, parts.identity.uid)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replicator.engine.copy.view import PartitionView
-    from replicator.model.resolution import Order, Resolution
+    from replicator.model.resolution import Resolution, ResolutionOrder
     from replicator.store.event_store import Store
 
 log = get_logger(__name__)
@@ -59,7 +59,7 @@ class History:
         else:
             log.debug("partition", flow=self._flow, partition=str(slot.source), phase=copy.phase.name, why=text)
 
-    def resolved(self, order: Order, resolution: Resolution) -> None:
+    def resolved(self, order: ResolutionOrder, resolution: Resolution) -> None:
         """Record that an operator resolved a fault: who, how, and at what cost."""
         losses = "; ".join(map(str, resolution.losses)) or "nothing is lost"
         why = f" ({order.why})" if order.why else ""

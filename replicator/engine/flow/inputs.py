@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from replicator.admin.topics import TopicAdmin
 from replicator.core.topics import selection
 from replicator.engine.flow.history import History
-from replicator.engine.state.ownership.between import Between
+from replicator.engine.state.ownership.between import ClusterPair
 from replicator.model.names import STATE_TOPIC
 from replicator.wire.cluster import Cluster
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Me:
+class DaemonIdentity:
     """This daemon, as others know it.
 
     Attributes:
@@ -63,7 +63,7 @@ class FlowInputs:
         source: ClusterSpec,
         target: ClusterSpec,
         coordinator: CoordinatorSpec,
-        me: Me,
+        me: DaemonIdentity,
         store: Store,
         leases: LeasePort,
         peers: Peers,
@@ -76,7 +76,7 @@ class FlowInputs:
         self.target = Cluster(target)
         self.admins = (TopicAdmin(source), TopicAdmin(target))
         self.admins[0].prove_with(self.source.prove)
-        self.between = Between(flow, self.source, self.target, store)
+        self.between = ClusterPair(flow, self.source, self.target, store)
         self.coordinator = coordinator
         self.me = me
         self.leases = leases

@@ -30,7 +30,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replicator.engine.flow.assembly import Parts
+    from replicator.engine.flow.assembly import FlowParts
     from replicator.engine.flow.following import Following
     from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.flow.picture import FlowPicture
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from replicator.model.forget import Forgotten
     from replicator.model.groups import GroupStatus
     from replicator.model.report import Report
-    from replicator.model.resolution import Order, Resolution
+    from replicator.model.resolution import Resolution, ResolutionOrder
     from replicator.model.switch.status import SwitchStatus
     from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
@@ -162,7 +162,7 @@ class Operations:
         parts = self._run_state.up()
         return await translate_time.answers(question, parts.pump, parts.sync.mirrors, self._team(parts, reverse=False))
 
-    def _team(self, parts: Parts, *, reverse: bool) -> TranslatingTeam:
+    def _team(self, parts: FlowParts, *, reverse: bool) -> TranslatingTeam:
         return TranslatingTeam(
             self._run_state.asked(parts),
             parts.pump,
@@ -219,7 +219,7 @@ class Operations:
         self._following.desired()
         return changed
 
-    async def resolve(self, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
+    async def resolve(self, order: ResolutionOrder, *, dry_run: bool, alone: bool) -> Resolution:
         """Resolve a fault of one mirror, or only report what would be done; return what it takes.
 
         Raises:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.status.whole_flow import elsewhere, has_parts_elsewhere, merged
 from replicator.engine.flow.copying import PartsCopying
-from replicator.engine.flow.status import Silent, at_rest, flow_status, joined_problems
+from replicator.engine.flow.status import SilentBrokers, at_rest, flow_status, joined_problems
 from replicator.errors import DamagedRecord, ReplicatorError
 from replicator.model.states import FlowState
 from replicator.model.status import ClusterStatus, FlowStatus
@@ -48,7 +48,7 @@ class FlowPicture:
             reason=self._reason(shown, clusters),
             coordinator_answers=parts.leases.answers if parts else None,
             clusters=clusters,
-            silent=Silent(self._inputs.source.seen.silent(now), self._inputs.target.seen.silent(now)),
+            silent=SilentBrokers(self._inputs.source.seen.silent(now), self._inputs.target.seen.silent(now)),
             chosen=parts.sync.chosen if parts else None,
         )
         return picture if self._run_state.ended_because is None else at_rest(picture)

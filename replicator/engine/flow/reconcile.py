@@ -17,7 +17,7 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from replicator.core.topics.plan import Fault
+    from replicator.core.topics.plan import MirrorFault
     from replicator.engine.copy.copier import Copier
     from replicator.engine.copy.view import PartitionView
     from replicator.engine.flow.source_ends import SourceEnds
@@ -122,7 +122,7 @@ class Reconciler:
             self._pump.resume(slot)
         self._stopped.discard(slot)
 
-    def _stop(self, slots: Iterable[PartitionView], fault: Fault) -> None:
+    def _stop(self, slots: Iterable[PartitionView], fault: MirrorFault) -> None:
         for slot in slots:
             # A partition may have stopped earlier, over what it saw of a re-created topic under the same name.
             if slot.copy.reason is not fault.reason and self._pump.partitions.get(slot.source) is slot:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from replicator.engine.switch.context import SwitchContext
 from replicator.errors import BugError, ReplicatorError
-from replicator.rpc.peers import Asked
+from replicator.rpc.peers import FlowReference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.engine.flow.assembly import Parts
+    from replicator.engine.flow.assembly import FlowParts
     from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.flow.start_findings import StartFindings
     from replicator.engine.state.log import StateLog
@@ -43,13 +43,13 @@ class RunState:
     problem: str | None = "starting"
     ended_because: str | None = None
     state_log: StateLog | None = None
-    parts: Parts | None = None
+    parts: FlowParts | None = None
     switches: SwitchKeeper | None = None
     opened: OpenedLook | None = None
     paused: bool = False
     passed_once: bool = False
 
-    def up(self) -> Parts:
+    def up(self) -> FlowParts:
         """Return its parts.
 
         Raises:
@@ -75,9 +75,9 @@ class RunState:
         known = self.inputs.between.record(self.state_log.records) if self.state_log is not None else None
         return known.uid if known is not None else None
 
-    def asked(self, parts: Parts) -> Asked:
+    def asked(self, parts: FlowParts) -> FlowReference:
         """Return the flow as it is named in questions to other daemons."""
-        return Asked(self.inputs.flow.name, parts.identity.uid)
+        return FlowReference(self.inputs.flow.name, parts.identity.uid)
 
     def met(self, error: ReplicatorError) -> bool:
         """Note an error that the flow waits to pass; return whether it is new."""

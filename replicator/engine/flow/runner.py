@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from replicator.aio.tasks import lasting
 from replicator.backoff import Backoff
-from replicator.engine.flow.assembly import Parts, assemble, silence_seconds
+from replicator.engine.flow.assembly import FlowParts, assemble, silence_seconds
 from replicator.engine.flow.background import BackgroundWork
 from replicator.engine.flow.cluster_watch import ClusterWatch
 from replicator.engine.flow.ending import why_ended
@@ -35,7 +35,7 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from replicator.engine.state.ownership.identity import Identity
+    from replicator.engine.state.ownership.identity import FlowIdentity
     from replicator.engine.work.shards import Shard
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
@@ -255,7 +255,7 @@ class FlowRunner:
             shards=len(parts.shards.shards),
         )
 
-    def _assemble(self, identity: Identity, state_log: StateLog) -> Parts:
+    def _assemble(self, identity: FlowIdentity, state_log: StateLog) -> FlowParts:
         """Create its parts, not running yet, and the background work beside them; return the parts."""
         inputs = self._inputs
         parts = assemble(
@@ -323,5 +323,5 @@ class FlowRunner:
             self._run_state.parts.pump.start(self._topics.reconcile(self._run_state.parts))
 
 
-def _copies(parts: Parts) -> bool:
+def _copies(parts: FlowParts) -> bool:
     return state.standing_role(parts.state_log.records, parts.identity.uid) is None

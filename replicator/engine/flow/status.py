@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from replicator.engine.copy.copier import Copier
     from replicator.engine.copy.view import PartitionView
-    from replicator.engine.topics.chosen import Chosen
+    from replicator.engine.topics.chosen import ChosenTopics
     from replicator.engine.topics.mirror import Mirror
     from replicator.model.spec import FlowSpec
 
@@ -41,14 +41,14 @@ _STATES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Silent:
+class SilentBrokers:
     """The brokers in use that do not respond, on each side, with the reason in words."""
 
     source: Mapping[int, str] = field(default_factory=dict)
     target: Mapping[int, str] = field(default_factory=dict)
 
 
-NOBODY = Silent()
+NOBODY = SilentBrokers()
 
 
 async def flow_status(
@@ -62,8 +62,8 @@ async def flow_status(
     reason: str | None,
     coordinator_answers: bool | None = None,
     clusters: tuple[ClusterStatus, ...] = (),
-    silent: Silent = NOBODY,
-    chosen: Chosen | None = None,
+    silent: SilentBrokers = NOBODY,
+    chosen: ChosenTopics | None = None,
 ) -> FlowStatus:
     """Return the status of one flow; everything else runs meanwhile, so only each partition's part is consistent."""
     turns = Turns()
@@ -152,7 +152,7 @@ async def _mirror(
     turns: Turns,
     *,
     paused: bool,
-    silent: Silent = NOBODY,
+    silent: SilentBrokers = NOBODY,
 ) -> MirrorStatus:
     partitions: tuple[PartitionStatus, ...] = ()
     if pump is not None:
@@ -219,7 +219,7 @@ def _elsewhere(mirror: Mirror, slots: Sequence[PartitionView], pump: Copier) -> 
         )
 
 
-def _partition(slot: PartitionView, pump: Copier, silent: Silent = NOBODY) -> PartitionStatus:
+def _partition(slot: PartitionView, pump: Copier, silent: SilentBrokers = NOBODY) -> PartitionStatus:
     copy = slot.copy
     state = _STATES.get(copy.phase, MirrorState.ACTIVE if slot.recorded.active else MirrorState.PENDING)
     reason, detail = _reason(slot)
@@ -263,7 +263,7 @@ def _phase(slot: PartitionView, reason: Reason | None) -> PartitionPhase:
     return PartitionPhase.ATTACHING if reason is None else PartitionPhase.WAITING
 
 
-def _unanswered(slot: PartitionView, pump: Copier, silent: Silent) -> str | None:
+def _unanswered(slot: PartitionView, pump: Copier, silent: SilentBrokers) -> str | None:
     """Return which of a partition's two leaders does not respond, or that there is none; None if both respond."""
     there, here = pump.context.leaders_of(slot)
     for side, where, leader, why in (
@@ -331,7 +331,7 @@ def _verified_age(slot: PartitionView, pump: Copier) -> float | None:
 def _totals(pump: Copier | None) -> FlowTotals:
     if pump is None:
         return FlowTotals()
-    totals, outcomes = pump.context.books.totals, pump.context.books.outcomes
+    totals, outcomes = pump.context.counters.totals, pump.context.counters.outcomes
     refused = (
         ProduceOutcome.OUT_OF_ORDER,
         ProduceOutcome.MOVED,

@@ -14,7 +14,7 @@ from replicator.errors import AuthorizationFailed, ReplicatorError
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from replicator.engine.flow.assembly import Parts
+    from replicator.engine.flow.assembly import FlowParts
     from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.flow.run_state import RunState
 
@@ -44,7 +44,7 @@ class TopicLoop:
         self._stale = False
         self._memory: ProducerMemory | None = None
 
-    async def run(self, parts: Parts) -> None:
+    async def run(self, parts: FlowParts) -> None:
         """Keep the topics in sync until cancelled."""
         loop = asyncio.get_running_loop()
         self._run_state.opened = opened = OpenedLook(
@@ -81,7 +81,7 @@ class TopicLoop:
                 await self.look.wait()
             await asyncio.sleep(_STALE_PAUSE_SECONDS)
 
-    def _stands_by(self, parts: Parts) -> bool:
+    def _stands_by(self, parts: FlowParts) -> bool:
         """Return whether the target is the open side: then we must not change anything there."""
         role = state.standing_role(parts.state_log.records, parts.identity.uid)
         if role is None:
@@ -90,7 +90,7 @@ class TopicLoop:
         self._run_state.problem = f"stands by, {way_back}{role_text(role)} ({role})"
         return True
 
-    async def reconcile(self, parts: Parts) -> None:
+    async def reconcile(self, parts: FlowParts) -> None:
         """Start the partitions that are to be copied here, and stop the others."""
         await parts.reconciler.apply(parts.sync.mirrors.values(), self._guard_ms, lambda: self._run_state.paused)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
-from replicator.core.groups.sync import GroupSyncFacts, Reading, TranslatedCommit, Verdict, decide, recorded
+from replicator.core.groups.sync import CommitVerdict, GroupSyncFacts, Reading, TranslatedCommit, decide, recorded
 from replicator.core.topics.ownership import recorded_commits
 from replicator.core.topics.selection import matches_group
 from replicator.engine.groups.places import MirrorNames, translate_commits
@@ -40,7 +40,7 @@ class Applied:
 
     reading: Reading | None = None
     targets: dict[str, dict[TopicPartition, TopicPartition]] = field(default_factory=dict)
-    verdicts: dict[str, dict[TopicPartition, Verdict]] = field(default_factory=dict)
+    verdicts: dict[str, dict[TopicPartition, CommitVerdict]] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
 
 
@@ -130,24 +130,24 @@ class GroupWriter:
         *,
         now_ms: int,
         clamp: bool,
-    ) -> dict[TopicPartition, Verdict]:
+    ) -> dict[TopicPartition, CommitVerdict]:
         commits = reading.commits.get(name, {})
         if name in reading.kinds and name not in reading.commits:
             return {}  # it exists but could not be read: its commits are unknown
         target, ours = here.commits.get(name, {}), self.records.groups.get(name, {})
         listed = here.listed.get(name)
-        verdicts: dict[TopicPartition, Verdict] = {}
+        verdicts: dict[TopicPartition, CommitVerdict] = {}
         for source, there in targets.items():
             commit = commits.get(source)
             one = translated.get((source, commit.offset)) if commit is not None else None
             if name in self.records.damaged:
-                verdicts[source] = Verdict(GroupState.REFUSED, detail=self.records.damaged[name].with_next_step())
+                verdicts[source] = CommitVerdict(GroupState.REFUSED, detail=self.records.damaged[name].with_next_step())
             elif commit is not None and name in here.refusals:
                 refusal, why = here.refusals[name]
-                verdicts[source] = Verdict(refusal, detail=why)
+                verdicts[source] = CommitVerdict(refusal, detail=why)
             elif other_kind(listed, kind) and name in reading.kinds:
                 detail = f"a {listed.kind} group has this name on the target" if listed is not None else None
-                verdicts[source] = Verdict(GroupState.UNSUPPORTED, detail=detail)
+                verdicts[source] = CommitVerdict(GroupState.UNSUPPORTED, detail=detail)
             else:
                 facts = GroupSyncFacts(commit, one, target.get(there), ours.get(there))
                 active = listed is not None and listed.is_active
@@ -192,7 +192,7 @@ class GroupWriter:
                 if one.write is None:
                     continue
                 state, why = refusals.get(targets[source], (GroupState.IN_STEP, ""))
-                verdicts[source] = Verdict(state, detail=why or None, cut=one.cut)
+                verdicts[source] = CommitVerdict(state, detail=why or None, cut=one.cut)
             applied.written[name] = len(writes[name]) - len(refusals)
             stands = {where: one for where, one in writes[name].items() if where not in refusals}
             here.commits[name] = here.commits.get(name, {}) | stands

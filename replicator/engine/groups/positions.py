@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from replicator.core.offsets.offset_map import OffsetPair
-from replicator.core.offsets.translation import Known
+from replicator.core.offsets.translation import KnownOffsets
 from replicator.core.offsets.translation import translate as to_target
 from replicator.engine.copy.live_maps import recorded_map
 from replicator.engine.logs.bounds import starts_of
@@ -189,7 +189,7 @@ class CopiedElsewhere:
         found = [places[where] for places in self._places.values() if where in places]
         return max(found, default=None)
 
-    def known(self, where: TopicPartition, target: TopicPartition, target_start: int) -> Known | None:
+    def known(self, where: TopicPartition, target: TopicPartition, target_start: int) -> KnownOffsets | None:
         """Return what is recorded about a partition, for translating; None if there is nothing.
 
         Raises:
@@ -200,10 +200,10 @@ class CopiedElsewhere:
             return None
         record = state.get_mirror(self._log.records, self._uid, target.topic)
         if record is None or where.partition not in record.maps:
-            return Known(None, mapped=False, end=end, source_start=0, target_start=target_start)
+            return KnownOffsets(None, mapped=False, end=end, source_start=0, target_start=target_start)
         recorded = record.maps[where.partition]
         offsets = recorded_map(self._log.records, self._uid, target, recorded)
         if recorded.mapped and end.target == offsets.end.target and end.source > offsets.end.source:
             # Only holes follow: anything copied after the last recorded run would be further on on the target.
             offsets.pass_over(end)
-        return Known(offsets, recorded.mapped, end, 0, target_start)
+        return KnownOffsets(offsets, recorded.mapped, end, 0, target_start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from replicator.core.groups.sync import TranslatedCommit, Verdict, reread, worst
+from replicator.core.groups.sync import CommitVerdict, TranslatedCommit, reread, worst
 from replicator.engine.groups.sides import SideView
 from replicator.model.groups import Committed, GroupKind, GroupOutcome, GroupPartition, GroupState, GroupStatus
 from replicator.model.names import TopicPartition
@@ -34,7 +34,7 @@ class GroupSnapshot:
     kind: GroupKind
     partitions: Mapping[TopicPartition, TopicPartition]
     unmirrored: int
-    verdicts: Mapping[TopicPartition, Verdict]
+    verdicts: Mapping[TopicPartition, CommitVerdict]
     applied: Mapping[TopicPartition, Committed]
     checkpoint: float | None
 

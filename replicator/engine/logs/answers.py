@@ -62,7 +62,7 @@ class OutOfRange(KafkaError):
         self.offset = offset
 
 
-class Answer:
+class FetchResponse:
     """One response to a fetch.
 
     Args:
@@ -95,7 +95,7 @@ class Answer:
             raise CorruptRecords(f"a response for {fetched.where} from offset {position} holds only batches below it")
 
 
-class Answers:
+class FetchResponses:
     """A cluster's fetch responses for one partition, which `open` names.
 
     Gives up when the partition has not responded for the cluster's request time-out.
@@ -129,7 +129,7 @@ class Answers:
         self._cluster: Cluster | None = None
         self._where: TopicPartition | None = None
         self._end = 0
-        self._ahead: asyncio.Task[Answer] | None = None
+        self._ahead: asyncio.Task[FetchResponse] | None = None
 
     def open(self, partition: TopicPartition, end: int) -> None:
         """Read this partition from now on, up to, not including, `end`."""
@@ -148,7 +148,7 @@ class Answers:
         if cluster is not None:
             cluster.close()
 
-    async def next_from(self, position: int) -> Answer:
+    async def next_from(self, position: int) -> FetchResponse:
         """Return the response from a position on; unless it is large, request the one after it.
 
         After a batch larger than `fetch_bytes` the next may be as large: two such responses would be in memory.
@@ -177,7 +177,7 @@ class Answers:
 
         return await self._tried(where, ask)
 
-    async def _looked_ahead(self) -> Answer | None:
+    async def _looked_ahead(self) -> FetchResponse | None:
         """Return the response read ahead; None if that failed: the connection may have died while the loop stood."""
         ahead, self._ahead = self._ahead, None
         try:
@@ -185,7 +185,7 @@ class Answers:
         except KafkaError:
             return None
 
-    async def _asked(self, position: int) -> Answer:
+    async def _asked(self, position: int) -> FetchResponse:
         """Read from a position until there is something, or certainly nothing.
 
         Raises:
@@ -196,7 +196,7 @@ class Answers:
         where, end = self._where, self._end
         assert where is not None  # noqa: S101 - it was opened
 
-        async def read(cluster: Cluster) -> Answer:
+        async def read(cluster: Cluster) -> FetchResponse:
             connection = await cluster.leader_connection(where, Purpose.FETCH)
             side = Side(cluster, cluster.topic_ids)
             frame, fetched = await read_once(
@@ -209,7 +209,7 @@ class Answers:
                 read_bytes=self._fetch_bytes,
                 into=self._frame(connection),
             )
-            answer = Answer(frame, fetched, position, is_large=frame.size > self._usual_bytes)
+            answer = FetchResponse(frame, fetched, position, is_large=frame.size > self._usual_bytes)
             if answer.next_offset > position:
                 return answer
             if not await ends_in_hole(side, where, position, end, committed=self._committed):

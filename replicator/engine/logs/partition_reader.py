@@ -10,7 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Final
 
 from replicator.core.verify.rows import Unopened, row_size
-from replicator.engine.logs.answers import Answers
+from replicator.engine.logs.answers import FetchResponses
 from replicator.engine.logs.own_loop import OwnLoop
 from replicator.errors import ConnectionFailed
 from replicator.model.batch import MAGIC_V2
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replicator.core.verify.rows import Row
-    from replicator.engine.logs.answers import Answer
+    from replicator.engine.logs.answers import FetchResponse
     from replicator.model.batch import BatchHeader
     from replicator.model.names import TopicPartition
     from replicator.model.security import ClusterSpec
@@ -79,7 +79,7 @@ class PartitionReader:
     ) -> None:
         self.opened_bytes = 0
         self._alias = cluster.alias
-        self._answers = Answers(
+        self._answers = FetchResponses(
             cluster,
             isolation,
             fetch_bytes,
@@ -94,7 +94,7 @@ class PartitionReader:
         self._rereads = rereads
         self._counts_opened = not looks_ahead
         self._next = self._end = 0
-        self._answer: Answer | None = None
+        self._answer: FetchResponse | None = None
         self._rows: Iterator[tuple[list[Row], bool]] | None = None
 
     @property
@@ -247,7 +247,7 @@ class PartitionReader:
             rereads=self._rereads,
         )
 
-    def _drop(self, answer: Answer) -> None:
+    def _drop(self, answer: FetchResponse) -> None:
         """Drop a response whose records were all returned: a frame may be large."""
         self._next = max(self._next, answer.next_offset)
         self._answer = self._rows = None
@@ -257,7 +257,7 @@ class PartitionReader:
             return rows
         return [row for row in rows if self._next <= row[0] < self._end]
 
-    def _next_answer(self) -> Answer | None:
+    def _next_answer(self) -> FetchResponse | None:
         """Return the next response; None once stopped."""
         return self._loop.wait(lambda: self._answers.next_from(self._next))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.aborts import Aborts
-from replicator.core.copy.doubt import Edges, Gaps, Impossible, Unseen, Verdict, judge, sound_length
+from replicator.core.copy.doubt import Gaps, Impossible, ResponseBounds, Unseen, Verdict, judge, sound_length
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.holes import holds_nothing
 from replicator.engine.logs.opening import records_of
@@ -256,7 +256,7 @@ async def look_again(
         leader = side.cluster.leader(where)
         # The higher of both ends: in between, an unclean election may have cut the log that was read.
         end = max(end, (await offsets_of(connection, [where], control.LATEST))[where])
-        edges = Edges(end, leader.epoch if leader is not None else -1, epochs_unproven)
+        edges = ResponseBounds(end, leader.epoch if leader is not None else -1, epochs_unproven)
         verdict = judge(headers, offset, edges)
         if isinstance(verdict, Impossible):
             await _confirm_epoch(side, connection, where, headers, offset, edges)
@@ -277,7 +277,12 @@ def _is_another(side: Side, topic: str) -> bool:
 
 
 async def _confirm_epoch(
-    side: Side, connection: Connection, where: TopicPartition, headers: Sequence[BatchHeader], offset: int, edges: Edges
+    side: Side,
+    connection: Connection,
+    where: TopicPartition,
+    headers: Sequence[BatchHeader],
+    offset: int,
+    edges: ResponseBounds,
 ) -> None:
     """Confirm with the leader itself that it is not in the leader epoch that a batch claims: metadata may be stale.
 
@@ -310,7 +315,7 @@ async def _confirm_epoch(
 def _ended(headers: Sequence[BatchHeader], offset: int, position: int, end: int) -> Verdict:
     """Return the verdict of a second look that reached the log's last batches: it holds none from `position` on."""
     if position > offset:  # the batch at or after the doubted offset is the last: it has no next one, and needs none
-        return judge(headers, offset, Edges(position))
+        return judge(headers, offset, ResponseBounds(position))
     return Gaps(((offset, end),))
 
 

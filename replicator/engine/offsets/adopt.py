@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from replicator.engine.state.log import Change
 
 
-class Adopted:
+class AdoptedMirror:
     """A mirror that is taken over from another flow.
 
     Args:

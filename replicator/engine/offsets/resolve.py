@@ -18,8 +18,8 @@ from replicator.core.offsets.resolution import (
     OF_OTHERS,
     GiveUp,
     GoOn,
-    Plan,
     Recreate,
+    ResolutionPlan,
     Retry,
     TakeSource,
     plan_resolution,
@@ -29,12 +29,12 @@ from replicator.engine.copy.live_maps import offset_block
 from replicator.engine.logs.dead_letter import SUFFIX, set_aside
 from replicator.engine.logs.reading import records_between
 from replicator.engine.logs.walking import open_log
-from replicator.engine.offsets.adopt import Adopted
+from replicator.engine.offsets.adopt import AdoptedMirror
 from replicator.engine.offsets.resolve_facts import FactFinder
 from replicator.engine.state import records as state
 from replicator.errors import Conflict
 from replicator.model.names import TopicPartition
-from replicator.model.resolution import How, Order
+from replicator.model.resolution import How, ResolutionOrder
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -71,7 +71,7 @@ class Resolver:
         self._owners = owners
         self._facts = FactFinder(pump)
 
-    async def plan(self, order: Order) -> Plan | None:
+    async def plan(self, order: ResolutionOrder) -> ResolutionPlan | None:
         """Return what would be done; None if no partition is stopped.
 
         Raises:
@@ -99,7 +99,7 @@ class Resolver:
         """Return the other flow that the target topic belongs to; None if it is nobody's or ours."""
         return None if self._pump.context.origins is not None else self._owners.of(mirror.target_topic)
 
-    async def carry_out(self, order: Order) -> Plan | None:
+    async def carry_out(self, order: ResolutionOrder) -> ResolutionPlan | None:
         """Carry out the order; return the plan that was carried out, None if no partition is stopped.
 
         Raises:
@@ -152,8 +152,8 @@ class Resolver:
 
     # -- what is done besides the record --------------------------------------------------------------------------
 
-    async def _adopted(self, mirror: Mirror, owner: Owner, plan: Plan) -> Adopted:
-        adopted = Adopted(self._log.records, owner.uid, mirror.target_topic)
+    async def _adopted(self, mirror: Mirror, owner: Owner, plan: ResolutionPlan) -> AdoptedMirror:
+        adopted = AdoptedMirror(self._log.records, owner.uid, mirror.target_topic)
         for step in plan.steps:
             if not isinstance(step, GoOn):
                 continue
@@ -226,10 +226,10 @@ class Resolver:
         self,
         record: pb.MirrorRecord,
         mirror: Mirror,
-        plan: Plan,
-        order: Order,
+        plan: ResolutionPlan,
+        order: ResolutionOrder,
         doomed: bytes,
-        adopted: Adopted | None,
+        adopted: AdoptedMirror | None,
     ) -> None:
         now_ms = time.time_ns() // 1_000_000
         record.generation += 1
@@ -269,7 +269,7 @@ class Resolver:
         del record.resolutions[:-_RESOLUTIONS_MAX]
 
     def _go_on(
-        self, record: pb.MirrorRecord, mirror: Mirror, step: GoOn, adopted: Adopted | None, *, recreated: bool
+        self, record: pb.MirrorRecord, mirror: Mirror, step: GoOn, adopted: AdoptedMirror | None, *, recreated: bool
     ) -> None:
         """Record a place, after the part of the old map that still holds."""
         topic = self._pump.target.cluster.topics.get(mirror.target_topic)

@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.doubt import Edges
+from replicator.core.copy.doubt import ResponseBounds
 from replicator.core.offsets.map_view import IDENTICAL, MapView
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.core.offsets.resolution import ResolutionSnapshot
@@ -25,7 +25,7 @@ from replicator.engine.logs.walking import Log, open_log
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import MAGIC_V2
 from replicator.model.names import TopicPartition
-from replicator.model.resolution import FROM_SCRATCH, How, Order
+from replicator.model.resolution import FROM_SCRATCH, How, ResolutionOrder
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.wire.batches.batch import prove
@@ -64,7 +64,7 @@ class FactFinder:
         there = await open_log(pump.source, origin, committed=pump.context.committed_only, compacted=compacted)
         return there, await open_log(pump.target, where, committed=False, compacted=compacted)
 
-    async def of(self, mirror: Mirror, order: Order, *, adopts: bool) -> list[ResolutionSnapshot]:
+    async def of(self, mirror: Mirror, order: ResolutionOrder, *, adopts: bool) -> list[ResolutionSnapshot]:
         """Return the facts of the partitions that the order means."""
         source = await self._pump.source.cluster.describe(mirror.topic)
         await self._pump.target.cluster.describe(mirror.target_topic)
@@ -174,7 +174,7 @@ class FactFinder:
             return slot.refused.too_large if slot is not None else None
         position = max(slot.copy.acked_offset, there.start)
         leader = there.side.cluster.leader(there.where)
-        edges = Edges(there.end, leader.epoch if leader is not None else -1, slot.recorded.epochs_unproven)
+        edges = ResponseBounds(there.end, leader.epoch if leader is not None else -1, slot.recorded.epochs_unproven)
         for _ in range(_READS_MAX):
             try:
                 frame, headers = await read_batches(there.side, there.connection, there.where, position)
@@ -198,7 +198,7 @@ class FactFinder:
 
 
 async def _first_unsound(
-    slot: PartitionView, frame: Frame, headers: Sequence[BatchHeader], position: int, edges: Edges
+    slot: PartitionView, frame: Frame, headers: Sequence[BatchHeader], position: int, edges: ResponseBounds
 ) -> tuple[int, int] | None:
     """Return the first batch of a response that cannot be copied, as `FactFinder._batch` does; None for none."""
     large = slot.copy.reason is Reason.RECORD_TOO_LARGE

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from replicator.engine.copy.copier import Copier
     from replicator.engine.topics.mirror import Mirror
     from replicator.model.translation import OffsetQuestion
-    from replicator.rpc.peers import Asked, Peers
+    from replicator.rpc.peers import FlowReference, Peers
 
 
 class TranslatingTeam:
@@ -34,7 +34,7 @@ class TranslatingTeam:
 
     def __init__(
         self,
-        flow: Asked,
+        flow: FlowReference,
         pump: Copier,
         mirrors: Mapping[str, Mirror],
         peers: Peers,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.copy.values import Phase
 from replicator.core.offsets.offset_map import OffsetPair
-from replicator.core.offsets.translation import Known, translate
+from replicator.core.offsets.translation import KnownOffsets, translate
 from replicator.engine.logs.bounds import starts_of
 from replicator.errors import UsageError
 from replicator.model.names import TopicPartition
@@ -202,9 +202,9 @@ def _end(slot: PartitionView) -> OffsetPair:
     return OffsetPair(copy.acked_offset, copy.acked_offset) if copy.track is None else copy.track.acked
 
 
-def _known(slot: PartitionView) -> Known:
+def _known(slot: PartitionView) -> KnownOffsets:
     track = slot.copy.track
-    return Known(
+    return KnownOffsets(
         track.offsets if track is not None else None,
         track is not None and track.mapped,
         _end(slot),
@@ -223,7 +223,7 @@ def _why_not_attached(mirror: Mirror, slot: PartitionView | None) -> str:
     return f"its logs have not been compared since the daemon started: {why}"
 
 
-def _why_behind(slot: PartitionView, known: Known, behind: int, *, reverse: bool) -> str:
+def _why_behind(slot: PartitionView, known: KnownOffsets, behind: int, *, reverse: bool) -> str:
     end, copy, seen = known.proven_end, slot.copy, slot.lag.observed_end
     if reverse:
         return f"the target is known to end at {end.target}"

@@ -26,7 +26,7 @@ from replicator.engine.preflight.reverse import counterpart_of
 from replicator.engine.state import records as state
 from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership.shown_markers import Shown, shown_by_now
-from replicator.engine.topics.authorizer import AuthorizerOf, may_place_rules
+from replicator.engine.topics.authorizer import ClusterAuthorizer, may_place_rules
 from replicator.errors import AuthorizationFailed, ReplicatorError
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.report import Report, Section, fail, ok, warn
@@ -200,7 +200,7 @@ async def _closing(flow: Flow) -> None:
         return
     authorizer = None
     with contextlib.suppress(AuthorizationFailed):
-        authorizer = await AuthorizerOf(source.cluster, source.admin).read()
+        authorizer = await ClusterAuthorizer(source.cluster, source.admin).read()
     if authorizer is None:
         return
     found = SideParity(authorizer.rules, has_authorizer=True, us=authorizer.us, may_place_rules=False)

@@ -21,7 +21,7 @@ from replicator.wire.messages import questions
 
 if TYPE_CHECKING:
     from replicator.admin.topic_values import TopicConfig
-    from replicator.core.topics.ownership import Copied
+    from replicator.core.topics.ownership import MirrorOnSource
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec
     from replicator.state_pb import state_pb2 as pb
@@ -70,7 +70,7 @@ class Flow:
     memory: ProducerMemory = field(default_factory=lambda: ProducerMemory({}))
     to_fill: set[str] = field(default_factory=set)
     compacted: list[str] = field(default_factory=list)
-    circles: dict[str, Copied] = field(default_factory=dict)
+    circles: dict[str, MirrorOnSource] = field(default_factory=dict)
     copies_unknown: bool = False
     owners: Mapping[str, str] = field(default_factory=dict)
     counterpart: FlowSpec | None = None

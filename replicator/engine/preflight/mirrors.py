@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from replicator.core.topics.ownership import circle_step, circle_text, merged_names
 from replicator.core.topics.plan import (
     CreateTopic,
-    Recorded,
+    RecordedTopic,
     SetConfigs,
     SourceTopic,
     TargetCluster,
@@ -242,10 +242,10 @@ def _plan(flow: Flow, name: str, target_configs: Mapping[str, TopicConfig], know
         dynamic = settings.dynamic if settings else {}
         target = TargetTopic(state.uuid_text(there.topic_id), there.partition_count, there.replication_factor, dynamic)
     record = flow.mirror(name)
-    recorded = Recorded()
+    recorded = RecordedTopic()
     if record is not None:
         ids = [state.uuid_text(raw or bytes(16)) for raw in (record.source_topic_id, record.target_topic_id)]
-        recorded = Recorded(ids[0], ids[1], dict(record.managed))
+        recorded = RecordedTopic(ids[0], ids[1], dict(record.managed))
     brokers = TargetCluster(len(flow.target.cluster.brokers), known)
     return plan_topic(source, target, flow.spec, brokers, target_name=flow.target_name(name), recorded=recorded)
 

@@ -17,7 +17,7 @@ from replicator.core.acl.rights import Operation, lacking, on_cluster, on_topic
 from replicator.core.switch.readiness import judge
 from replicator.core.switch.readiness_facts import ReadinessFacts, SideFacts, TopicFacts
 from replicator.engine.state.ownership.shown_markers import Shown
-from replicator.engine.topics.authorizer import AuthorizerOf
+from replicator.engine.topics.authorizer import ClusterAuthorizer
 from replicator.errors import ReplicatorError
 from replicator.model.report import Check, Report, ok, warn
 from replicator.wire.clock import controller_time_ms, offers_time
@@ -154,7 +154,7 @@ async def _side_parity(side: _Side) -> SideParity:
         return SideParity(unread=f"{side.facts.alias} cannot be reached")
     spec = side.cluster.spec
     admin = TopicAdmin(spec)
-    reader = AuthorizerOf(side.cluster, admin)
+    reader = ClusterAuthorizer(side.cluster, admin)
     found = SideParity()
     try:
         async with asyncio.timeout(_SIDE_SECONDS_MAX):

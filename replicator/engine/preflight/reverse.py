@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from replicator.core.copy.attach_facts import Writers
-    from replicator.core.topics.ownership import Copied
+    from replicator.core.topics.ownership import MirrorOnSource
     from replicator.model.spec import FlowSpec
     from replicator.state_pb import state_pb2 as pb
     from replicator.wire.cluster import Cluster
@@ -206,7 +206,7 @@ def strange(found: StandBy, topic: str, end: int, flow: FlowSpec) -> Check:
     )
 
 
-def back_step(copied: Copied, topic: str, found: StandBy, otherwise: str) -> str:
+def back_step(copied: MirrorOnSource, topic: str, found: StandBy, otherwise: str) -> str:
     """Return what helps if a topic to be copied back is already copied, but under another name.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
-from replicator.core.groups.sync import Ours
+from replicator.core.groups.sync import WrittenCommit
 from replicator.engine.state import records as state
 from replicator.engine.state.damage import damaged_record, read_record
 from replicator.errors import DamagedRecord
@@ -38,7 +38,7 @@ class GroupRecords:
     def __init__(self, uid: str, state_log: StateLog, *, follows: bool = True) -> None:
         self._uid = uid
         self._log = state_log
-        self._known: dict[str, dict[TopicPartition, Ours]] = {}
+        self._known: dict[str, dict[TopicPartition, WrittenCommit]] = {}
         self.damaged: dict[str, DamagedRecord] = {}
         for key in list(state_log.records):
             self._on_record(key)
@@ -46,7 +46,7 @@ class GroupRecords:
             state_log.listen(self._on_record)
 
     @property
-    def groups(self) -> Mapping[str, Mapping[TopicPartition, Ours]]:
+    def groups(self) -> Mapping[str, Mapping[TopicPartition, WrittenCommit]]:
         """What was written for each group, by partitions of the target."""
         return self._known
 
@@ -65,7 +65,7 @@ class GroupRecords:
             self.damaged[group] = error
             log.warning("group stands still", group=group, why=str(error), next=error.next_step)
 
-    async def write(self, groups: Mapping[str, Mapping[TopicPartition, Ours]]) -> None:
+    async def write(self, groups: Mapping[str, Mapping[TopicPartition, WrittenCommit]]) -> None:
         """Record groups that changed; one without partitions is forgotten.
 
         Raises:
@@ -106,7 +106,7 @@ class GroupRecords:
         )
 
 
-def _packed(ours: Mapping[TopicPartition, Ours]) -> pb.GroupRecord:
+def _packed(ours: Mapping[TopicPartition, WrittenCommit]) -> pb.GroupRecord:
     record = pb.GroupRecord()
     topic: pb.GroupRecord.Topic | None = None
     for where, one in sorted(ours.items()):
@@ -119,7 +119,7 @@ def _packed(ours: Mapping[TopicPartition, Ours]) -> pb.GroupRecord:
     return record
 
 
-def unpacked(key: bytes, raw: bytes) -> dict[TopicPartition, Ours]:
+def unpacked(key: bytes, raw: bytes) -> dict[TopicPartition, WrittenCommit]:
     """Return what was written for a group, from its record.
 
     Raises:
@@ -128,7 +128,9 @@ def unpacked(key: bytes, raw: bytes) -> dict[TopicPartition, Ours]:
     record = read_record(pb.GroupRecord, key, raw)
     try:
         return {
-            TopicPartition(topic.topic, partition): Ours(offset, None if before == _NONE else before, written_ms)
+            TopicPartition(topic.topic, partition): WrittenCommit(
+                offset, None if before == _NONE else before, written_ms
+            )
             for topic in record.topics
             for partition, offset, before, written_ms in zip(
                 topic.partitions, topic.offsets, topic.befores, topic.written_ms, strict=True

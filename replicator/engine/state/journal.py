@@ -16,13 +16,13 @@ from replicator.engine.state.index import indexed, made_of
 from replicator.model.acl import Rule, parse
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import (
-    Away,
     Close,
     Decision,
     Direction,
     End,
     GroupsNote,
-    LeftOut,
+    LeftOutMirror,
+    LeftOutReason,
     Options,
     Outcome,
     StepName,
@@ -97,7 +97,7 @@ def put_switches(uid: str, switches: Switches) -> list[Change]:
     return changes
 
 
-def lost_left_out(records: Mapping[bytes, bytes], uid: str) -> tuple[LeftOut, ...]:
+def lost_left_out(records: Mapping[bytes, bytes], uid: str) -> tuple[LeftOutMirror, ...]:
     """Return what the running switch leaves out but its journal omits, as an earlier version wrote the journal last."""
     raw = records.get(journal_key(uid))
     record = read_record(pb.JournalRecord, journal_key(uid), raw) if raw is not None else pb.JournalRecord()
@@ -201,8 +201,8 @@ def _left_out_records(journal: Journal) -> list[pb.SwitchLeftOut]:
     return [pb.SwitchLeftOut(topic=one.topic, why=one.why) for one in journal.left_out]
 
 
-def _left_out(records: Iterable[pb.SwitchLeftOut]) -> tuple[LeftOut, ...]:
-    return tuple(LeftOut(one.topic, Away.read(one.why)) for one in records)
+def _left_out(records: Iterable[pb.SwitchLeftOut]) -> tuple[LeftOutMirror, ...]:
+    return tuple(LeftOutMirror(one.topic, LeftOutReason.read(one.why)) for one in records)
 
 
 def _rest(record: pb.SwitchRecord) -> bytes:

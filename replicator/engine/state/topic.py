@@ -104,7 +104,7 @@ class StateTopic:
         self.lost = text
         return error
 
-    async def listed(self, connection: Connection, timestamp: int, *, committed: bool) -> control.Answer:
+    async def listed(self, connection: Connection, timestamp: int, *, committed: bool) -> control.OffsetResult:
         """Return the log's start or end.
 
         Raises:

@@ -24,7 +24,7 @@ from replicator.errors import (
 )
 from replicator.model.names import TopicPartition
 from replicator.model.switch.journal import Journal, by_place
-from replicator.model.switch.terms import Away, Cut, End, GroupsNote, LeftOut, Scope, Verb, away_text
+from replicator.model.switch.terms import Cut, End, GroupsNote, LeftOutMirror, LeftOutReason, Scope, Verb, left_out_text
 from replicator.wire.messages.rights_probe import Verdict, may_write_markers
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class CloseSource:
             known = {one.source_topic for one in mirrors_in(context.log.records, context.uid, Scope(journal.topics))}
             every = f"replicator mirror list {context.flow.name}"
             found += [f"the flow mirrors no topic {name!r} (`{every}`)" for name in journal.topics if name not in known]
-            found += [f"{one.topic} {away_text(one.why)}: leave it out" for one in journal.left_out]
+            found += [f"{one.topic} {left_out_text(one.why)}: leave it out" for one in journal.left_out]
         if journal.verb is not Verb.FAILBACK:
             found += await self._marker_problems()
         if journal.verb is Verb.FAILOVER:
@@ -190,7 +190,7 @@ class CloseSource:
             return False
         return verdict is Verdict.ALLOWED
 
-    async def left_out(self, verb: Verb, scope: Scope) -> tuple[LeftOut, ...]:
+    async def left_out(self, verb: Verb, scope: Scope) -> tuple[LeftOutMirror, ...]:
         """Return the recorded mirrors that can no longer take part in a switch.
 
         A switchover needs the topic on the source; a failback needs it on the target, which is its source then. A
@@ -211,8 +211,8 @@ class CloseSource:
             gone = [name for name, one in asked.items() if one.target_topic in absent]
         return tuple(
             sorted(
-                [LeftOut(name, Away.NOT_SELECTED) for name in unwanted]
-                + [LeftOut(name, Away.SOURCE_GONE) for name in gone]
+                [LeftOutMirror(name, LeftOutReason.NOT_SELECTED) for name in unwanted]
+                + [LeftOutMirror(name, LeftOutReason.SOURCE_GONE) for name in gone]
             )
         )
 
@@ -272,10 +272,10 @@ class CloseSource:
         unwanted = self._unwanted(mirrors)
         missing = [name for name in mirrors if name not in context.source.topics and name not in unwanted]
         gone = await context.source.gone(missing) if missing else []
-        found = [LeftOut(name, Away.NOT_SELECTED) for name in unwanted]
-        found += [LeftOut(name, Away.SOURCE_GONE) for name in gone]
+        found = [LeftOutMirror(name, LeftOutReason.NOT_SELECTED) for name in unwanted]
+        found += [LeftOutMirror(name, LeftOutReason.SOURCE_GONE) for name in gone]
         if found:
-            return got.SourceMoved(f"{found[0].topic} {away_text(found[0].why)}: it is left out", tuple(found))
+            return got.SourceMoved(f"{found[0].topic} {left_out_text(found[0].why)}: it is left out", tuple(found))
         unknown = sorted(set(missing) - set(gone))
         return got.NotYet(f"{context.flow.source} does not describe {unknown[0]} right now") if unknown else None
 
@@ -320,8 +320,8 @@ class CloseSource:
         gone = await self._context.source.gone(where.topic for where in partitions)
         if not gone:
             return None
-        left_out = tuple(LeftOut(name, Away.SOURCE_GONE) for name in gone)
-        return got.SourceMoved(f"{gone[0]} {away_text(Away.SOURCE_GONE)}: it is left out", left_out)
+        left_out = tuple(LeftOutMirror(name, LeftOutReason.SOURCE_GONE) for name in gone)
+        return got.SourceMoved(f"{gone[0]} {left_out_text(LeftOutReason.SOURCE_GONE)}: it is left out", left_out)
 
     async def clamp_groups(self, journal: Journal) -> got.Result:
         """See `do.ClampGroups`. If the flow is not up here, earlier commits stay: they are never too far ahead."""

@@ -12,10 +12,10 @@ from replicator.core.switch import steps as do
 from replicator.core.switch.orders import begin
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.context import mirrors_in, partitions_of, switched_alone, target_topics
-from replicator.engine.switch.places import Observed, log_ends
+from replicator.engine.switch.places import ObservedSource, log_ends
 from replicator.model.names import TopicPartition
 from replicator.model.switch.journal import Journal, by_topic
-from replicator.model.switch.terms import Away, Cut, LeftOut, Options, Order, Restore, Verb
+from replicator.model.switch.terms import Cut, LeftOutMirror, LeftOutReason, Options, Restore, SwitchOrder, Verb
 
 if TYPE_CHECKING:
     from replicator.engine.switch.context import SwitchContext
@@ -56,7 +56,7 @@ class Failback:
         if journal.id not in self._wanted:
             scope = await partitions_of(context.target, mirrors_in(context.log.records, context.uid, journal.scope))
             self._wanted[journal.id] = await log_ends(context.target, scope)
-        copied = Observed(log, uid)
+        copied = ObservedSource(log, uid)
         wanted = self._wanted[journal.id]
         behind = {where: copied.copied(where) or 0 for where in wanted}
         behind = {where: at for where, at in behind.items() if at < wanted[where]}
@@ -75,7 +75,7 @@ class Failback:
         uid = context.reverse_uid(log)
         options = journal.options
         named = target_topics(context.log.records, context.uid, journal.topics)
-        order = Order(
+        order = SwitchOrder(
             step.order_id,
             Verb.SWITCHOVER,
             flow=step.flow,
@@ -102,7 +102,7 @@ class Failback:
         self._wanted.pop(journal.id, None)
         return got.Ok()
 
-    def _stays(self, journal: Journal) -> tuple[LeftOut, ...]:
+    def _stays(self, journal: Journal) -> tuple[LeftOutMirror, ...]:
         """Return what the failback leaves out: the reverse flow goes on with it as before.
 
         Topics that were switched alone are still written to on the side that the rest comes back from. The reverse
@@ -111,7 +111,7 @@ class Failback:
         records, own = self._context.log.records, self._context.uid
         apart = switched_alone(records, own)
         apart |= set(target_topics(records, own, [one.topic for one in journal.left_out]).values())
-        return tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in sorted(apart))
+        return tuple(LeftOutMirror(topic, LeftOutReason.SWITCHED_ALONE) for topic in sorted(apart))
 
 
 def _goes_on_at(cut: Cut, how: Restore) -> Cut:

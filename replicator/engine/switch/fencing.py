@@ -17,15 +17,15 @@ from replicator.engine.state.groups import GroupRecords
 from replicator.engine.state.journal import switches_of
 from replicator.engine.state.ownership.shown_markers import known_to_coordinator, prove_markers_are_shown
 from replicator.engine.switch.context import SOURCE_SECONDS_MAX, mirrors_in, partitions_of, target_topics
-from replicator.engine.switch.own_places import OwnPlaces
-from replicator.engine.switch.places import Observed, log_ends
+from replicator.engine.switch.own_places import OwnEndFinder
+from replicator.engine.switch.places import ObservedSource, log_ends
 from replicator.engine.work import fence as fencing
 from replicator.engine.work import roles
-from replicator.engine.work.fence import Fence
+from replicator.engine.work.fence import FenceWriter
 from replicator.errors import Conflict, KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition, fill_route_transactional_id
 from replicator.model.switch.journal import Journal
-from replicator.model.switch.terms import Away, Cut, Verb
+from replicator.model.switch.terms import Cut, LeftOutReason, Verb
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.messages.transactions import ProducerIdentity, init_producer_id
@@ -141,7 +141,9 @@ class Fencing:
         if scope.topics:
             return {}
         found = target_topics(records, self._context.uid, [one.topic for one in scope.left_out])
-        return {found[one.topic]: one.why is Away.SWITCHED_ALONE for one in scope.left_out if one.topic in found}
+        return {
+            found[one.topic]: one.why is LeftOutReason.SWITCHED_ALONE for one in scope.left_out if one.topic in found
+        }
 
     # -- on the target ----------------------------------------------------------------------------------------------
 
@@ -149,10 +151,10 @@ class Fencing:
         context = self._context
         return await partitions_of(context.target, mirrors_in(context.log.records, context.uid, scope))
 
-    def _fence(self, epoch: int) -> Fence:
+    def _fence(self, epoch: int) -> FenceWriter:
         context = self._context
         producer_id = state.get_writer_record(context.log.records, context.uid).producer_id
-        return Fence(context.target, context.uid, producer_id, epoch)
+        return FenceWriter(context.target, context.uid, producer_id, epoch)
 
     async def fence(self, step: do.Fence) -> got.Result:
         """See `do.Fence`."""
@@ -230,19 +232,21 @@ class Fencing:
         context = self._context
         await context.log.read_to_end()
         ends = await log_ends(context.target, scope)
-        observed = Observed(context.log, context.uid)
-        stretches = {
-            where: observed.stretch(where, scope[where], end, proven.get((scope[where].source_topic, where.partition)))
+        observed = ObservedSource(context.log, context.uid)
+        ranges = {
+            where: observed.search_range(
+                where, scope[where], end, proven.get((scope[where].source_topic, where.partition))
+            )
             for where, end in ends.items()
         }
         ours = _ours(context.log.records, context.uid, epoch)
-        own = await OwnPlaces(context.target, context.admins[1], ours).find(stretches)
-        strange = {where: stretches[where] for where, one in own.items() if one.strangers}
+        own = await OwnEndFinder(context.target, context.admins[1], ours).find(ranges)
+        strange = {where: ranges[where] for where, one in own.items() if one.strangers}
         if strange:
             # Fills by transactions are written under ids that are not recorded. Asking for such an id aborts what is
             # open under it; after the fence nothing may be open.
             ours = replace(ours, others=ours.others | await self._ids_of_fills())
-            own |= await OwnPlaces(context.target, context.admins[1], ours).find(strange)
+            own |= await OwnEndFinder(context.target, context.admins[1], ours).find(strange)
         return [observed.cut(where, scope[where], own[where]) for where in ends]
 
     async def _ids_of_fills(self) -> frozenset[int]:

@@ -42,7 +42,7 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class High:
+class HighCut:
     """A cut that is too high, and by how many offsets."""
 
     cut: Cut
@@ -83,7 +83,7 @@ async def lower_high_cuts(context: SwitchContext) -> str | None:
     return text
 
 
-async def _high_in(context: SwitchContext, record: pb.CutRecord) -> list[High]:
+async def _high_in(context: SwitchContext, record: pb.CutRecord) -> list[HighCut]:
     """Return the cuts of one topic that have markers of their own fence just below them.
 
     If offsets are mapped, it is unknown whether the source's side counted them.
@@ -103,7 +103,7 @@ async def _high_in(context: SwitchContext, record: pb.CutRecord) -> list[High]:
     cleaned = await compacted_topics(context.admins[1], topics)
     room = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
-    async def one(where: TopicPartition, cut: Cut) -> High:
+    async def one(where: TopicPartition, cut: Cut) -> HighCut:
         async with room:
             connection = await target.leader_connection(where)
             below, compacted = cut.target, where.topic in cleaned
@@ -113,13 +113,13 @@ async def _high_in(context: SwitchContext, record: pb.CutRecord) -> list[High]:
                 if header is None or not ours.is_fence(header) or header.next_offset != below:
                     break
                 below = header.base_offset
-        return High(cut, cut.target - below)
+        return HighCut(cut, cut.target - below)
 
     return [each for each in await asyncio.gather(*(one(*item) for item in wheres.items())) if each.by]
 
 
 def lowering(
-    records: Mapping[bytes, bytes], uid: str, unlooked: Mapping[str, pb.CutRecord], high: Iterable[High]
+    records: Mapping[bytes, bytes], uid: str, unlooked: Mapping[str, pb.CutRecord], high: Iterable[HighCut]
 ) -> list[Change]:
     """Return the change of the target's records: the checked cuts, and the last switch.
 
@@ -156,7 +156,7 @@ def _lowered(journal: Journal, lowered: Mapping[Cut, Cut]) -> Journal:
     return replace(after, reached=StepName.PROVE_QUIESCENCE, confirmed="")
 
 
-async def _lower_way_back(context: SwitchContext, high: Iterable[High]) -> None:
+async def _lower_way_back(context: SwitchContext, high: Iterable[HighCut]) -> None:
     """Make the reverse flow compare from the true cuts on, if it began at the others."""
     if context.reverse is None or not await context.has_source_log():
         return
@@ -169,7 +169,7 @@ async def _lower_way_back(context: SwitchContext, high: Iterable[High]) -> None:
         await source_log.change(found.uid, lambda records: lowering_way_back(records, found.uid, some))
 
 
-def lowering_way_back(records: Mapping[bytes, bytes], uid: str, high: Iterable[High]) -> list[Change]:
+def lowering_way_back(records: Mapping[bytes, bytes], uid: str, high: Iterable[HighCut]) -> list[Change]:
     """Return the change of the source's records: mirrors of the reverse flow that were taken over at too high cuts."""
     changed: dict[str, pb.MirrorRecord] = {}
     for one in high:

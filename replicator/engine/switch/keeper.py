@@ -29,7 +29,7 @@ from replicator.engine.switch.reverse import with_locks
 from replicator.engine.switch.sides import Sides
 from replicator.errors import BugError, Conflict, ReplicatorError, UsageError
 from replicator.model.switch.journal import Journal, Switches
-from replicator.model.switch.terms import Order, Outcome, Verb
+from replicator.model.switch.terms import Outcome, SwitchOrder, Verb
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 from replicator.wire.messages.transactions import patiently
@@ -174,7 +174,7 @@ class SwitchKeeper:
 
     # -- orders -----------------------------------------------------------------------------------------------------
 
-    async def plan(self, order: Order) -> SwitchPlan:
+    async def plan(self, order: SwitchOrder) -> SwitchPlan:
         """Return what an order would do, and what prevents it; nothing is changed.
 
         Raises:
@@ -220,7 +220,7 @@ class SwitchKeeper:
         cuts = await self._executor.fencing.look(Journal("", Verb.FAILOVER))
         return tuple((cut.topic, cut.partition, cut.foreign) for cut in cuts if cut.foreign)
 
-    async def start(self, order: Order) -> tuple[Journal | None, bool]:
+    async def start(self, order: SwitchOrder) -> tuple[Journal | None, bool]:
         """Take an order; return the switch, and whether it was already under way or done.
 
         Raises:

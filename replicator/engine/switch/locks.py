@@ -11,7 +11,7 @@ from replicator.core.switch import steps as do
 from replicator.core.topics.ownership import recorded_rules
 from replicator.engine.state.held_back import HeldBack, held_back_of, put_held_back
 from replicator.engine.switch.context import mirrors_in, target_topics
-from replicator.engine.topics.authorizer import TAKES_EFFECT_SECONDS, AuthorizerOf
+from replicator.engine.topics.authorizer import TAKES_EFFECT_SECONDS, ClusterAuthorizer
 from replicator.errors import AuthorizationFailed
 from replicator.model.acl import Rule, parse
 from replicator.model.switch.journal import Journal
@@ -34,8 +34,8 @@ class SourceLocks:
 
     def __init__(self, context: SwitchContext) -> None:
         self._context = context
-        self._source = AuthorizerOf(context.source, context.admins[0])
-        self._target = AuthorizerOf(context.target, context.admins[1])
+        self._source = ClusterAuthorizer(context.source, context.admins[0])
+        self._target = ClusterAuthorizer(context.target, context.admins[1])
 
     async def problems(self, journal: Journal) -> list[str]:
         """Return what prevents closing the source.

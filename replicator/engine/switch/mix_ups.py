@@ -29,7 +29,7 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class ForeignFlow:
     """Another flow of the same name on the target, and the names of its switches in records."""
 
     record: pb.FlowRecord
@@ -63,7 +63,7 @@ async def undo_mix_ups(context: SwitchContext) -> str | None:
     return text
 
 
-def foreign_switches(records: Mapping[bytes, bytes], uid: str, name: str, source_id: str | None) -> list[Foreign]:
+def foreign_switches(records: Mapping[bytes, bytes], uid: str, name: str, source_id: str | None) -> list[ForeignFlow]:
     """Return the flows of this name from other sources that were ever switched.
 
     Args:
@@ -78,11 +78,11 @@ def foreign_switches(records: Mapping[bytes, bytes], uid: str, name: str, source
             continue
         reasons = frozenset(f"{each.verb} {each.id} of {name}" for each in switches_of(records, one.uid).all)
         if reasons:
-            found.append(Foreign(one, reasons))
+            found.append(ForeignFlow(one, reasons))
     return found
 
 
-def what_they_left(records: Mapping[bytes, bytes], back: str, foreign: Iterable[Foreign]) -> list[str]:
+def what_they_left(records: Mapping[bytes, bytes], back: str, foreign: Iterable[ForeignFlow]) -> list[str]:
     """Return what other flows' switches left on a source that is not theirs.
 
     Args:
@@ -100,7 +100,7 @@ def what_they_left(records: Mapping[bytes, bytes], back: str, foreign: Iterable[
     return left
 
 
-def undoing(records: Mapping[bytes, bytes], back: str, foreign: Iterable[Foreign]) -> list[Change]:
+def undoing(records: Mapping[bytes, bytes], back: str, foreign: Iterable[ForeignFlow]) -> list[Change]:
     """Return the change that puts a reverse flow started by another flow's switch on standby, and drops its copies."""
     changes: list[Change] = [
         (copy_key(one.record.uid), None) for one in foreign if copy_of(records, one.record.uid) is not None
@@ -113,13 +113,13 @@ def undoing(records: Mapping[bytes, bytes], back: str, foreign: Iterable[Foreign
     return changes
 
 
-def _said(one: Foreign) -> str:
+def _said(one: ForeignFlow) -> str:
     return f"a switch of the flow from {one.record.source_alias} (cluster {one.record.source_cluster_id})"
 
 
 def _taken(
-    records: Mapping[bytes, bytes], back: str, foreign: Iterable[Foreign]
-) -> Iterator[tuple[pb.MirrorRecord, Foreign]]:
+    records: Mapping[bytes, bytes], back: str, foreign: Iterable[ForeignFlow]
+) -> Iterator[tuple[pb.MirrorRecord, ForeignFlow]]:
     """Yield the topics that the reverse flow last took over for another flow's switch, and that flow."""
     for mirror in state.mirrors_of(records, back):
         last = taken_by(mirror)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from replicator.core.switch.orders import Begun, begin, not_selected_then, promoted
+from replicator.core.switch.orders import OrderResult, begin, not_selected_then, promoted
 from replicator.engine.state import records as state
 from replicator.engine.state.cuts import cuts_of
 from replicator.engine.state.journal import copies_to, switches_of
@@ -15,7 +15,7 @@ from replicator.engine.switch.context import mirrors_in, switched_alone, target_
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.acl import parse
 from replicator.model.switch.journal import Journal, Switches
-from replicator.model.switch.terms import Away, Close, Decision, LeftOut, Order, Scope, Verb
+from replicator.model.switch.terms import Close, Decision, LeftOutMirror, LeftOutReason, Scope, SwitchOrder, Verb
 
 if TYPE_CHECKING:
     from replicator.engine.switch.context import SwitchContext
@@ -48,7 +48,7 @@ class Orders:
         self._context = context
         self._executor = executor
 
-    async def completed(self, order: Order, *, only_looks: bool = False) -> Order:
+    async def completed(self, order: SwitchOrder, *, only_looks: bool = False) -> SwitchOrder:
         """Return an order completed with what only this side knows; with `only_looks` no state topic is created.
 
         Raises:
@@ -81,14 +81,14 @@ class Orders:
                 options = replace(options, way_back=await self._executor.close_source.offers_way_back())
         return replace(order, options=options)
 
-    async def _left_out(self, order: Order) -> tuple[LeftOut, ...]:
+    async def _left_out(self, order: SwitchOrder) -> tuple[LeftOutMirror, ...]:
         """Return the mirrors that cannot take part in a switch of this flow, and those that the order leaves out."""
         found = {one.topic: one for one in (*self._stayed(order), *order.left_out)}
         scope = Scope(order.topics, tuple(found.values()))
         found |= {one.topic: one for one in await self._executor.close_source.left_out(order.verb, scope)}
         return tuple(sorted(found.values()))
 
-    def _stayed(self, order: Order) -> tuple[LeftOut, ...]:
+    def _stayed(self, order: SwitchOrder) -> tuple[LeftOutMirror, ...]:
         """Return the mirrors that a failback leaves out because the switch it comes back from left them out.
 
         They were not cut, even if the flow selects them again by now: it is unknown from where they would come back.
@@ -101,7 +101,7 @@ class Orders:
         apart = switched_alone(records, uid)
         return tuple(one for one in away if one.topic in there and there[one.topic] not in apart)
 
-    async def other_side(self, order: Order, switches: Switches) -> OtherSide:
+    async def other_side(self, order: SwitchOrder, switches: Switches) -> OtherSide:
         """Return what a failback has to know about the other flow; asked after everything that depends on its role."""
         if order.verb is Verb.FAILBACK:
             with contextlib.suppress(ReplicatorError):  # the preflight says why the source cannot be asked
@@ -110,7 +110,7 @@ class Orders:
                 return OtherSide(running, opened=await self._context.reverse_opened(switches, order.topics))
         return OtherSide()
 
-    def begun(self, before: Switches, order: Order, other: OtherSide) -> Begun:
+    def begun(self, before: Switches, order: SwitchOrder, other: OtherSide) -> OrderResult:
         """Return the record once an order is taken; a running switch needs no check whether there is one to begin."""
         records, uid = self._context.log.records, self._context.uid
         writers = state.writers_of(records, uid)
@@ -154,10 +154,10 @@ class Orders:
         last = max(copies, key=lambda one: one.started_ms, default=None)
         return () if last is None else tuple(parse(text) for text in (*last.locks, *last.inherited_locks))
 
-    def meant(self, journal: Journal) -> tuple[tuple[str, ...], tuple[LeftOut, ...]]:
+    def meant(self, journal: Journal) -> tuple[tuple[str, ...], tuple[LeftOutMirror, ...]]:
         """Return the topics of a switch, and those that it leaves out because they were switched alone before."""
         records, uid = self._context.log.records, self._context.uid
         topics = tuple(sorted(one.source_topic for one in mirrors_in(records, uid, journal.scope)))
         if journal.topics:
             return topics, ()
-        return topics, tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in self._apart())
+        return topics, tuple(LeftOutMirror(topic, LeftOutReason.SWITCHED_ALONE) for topic in self._apart())

@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicator.core.offsets.own_place import OurBatches, OwnPlace, OwnPlaceSearch
+from replicator.core.offsets.own_place import OurBatches, OwnEnd, OwnEndSearch
 from replicator.engine.logs.bounds import starts_of
 from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.side import Side
@@ -35,7 +35,7 @@ _REST = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class SearchRange:
     """The part of one log to search.
 
     Attributes:
@@ -51,7 +51,7 @@ class Stretch:
     is_active: bool = True
 
 
-class OwnPlaces:
+class OwnEndFinder:
     """Searches the logs of one cluster.
 
     Args:
@@ -67,55 +67,55 @@ class OwnPlaces:
         self._side = Side(cluster, cluster.topic_ids)
         self._room = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
-    async def find(self, stretches: Mapping[TopicPartition, Stretch]) -> dict[TopicPartition, OwnPlace]:
+    async def find(self, ranges: Mapping[TopicPartition, SearchRange]) -> dict[TopicPartition, OwnEnd]:
         """Return where our own part of each log ends.
 
         Raises:
             KafkaError: A log cannot be read, or not yet all of it: a fence's marker that the leader has appended is
                 above the high watermark until the followers have it, and so may be our records below it.
         """
-        starts, _ = await starts_of(self._side, stretches)
+        starts, _ = await starts_of(self._side, ranges)
 
-        async def one(where: TopicPartition, stretch: Stretch) -> OwnPlace:
+        async def one(where: TopicPartition, search_range: SearchRange) -> OwnEnd:
             async with self._room:
-                return await self._find(where, stretch, starts.get(where, 0))
+                return await self._find(where, search_range, starts.get(where, 0))
 
-        found = await asyncio.gather(*(one(*item) for item in stretches.items()))
-        return dict(zip(stretches, found, strict=True))
+        found = await asyncio.gather(*(one(*item) for item in ranges.items()))
+        return dict(zip(ranges, found, strict=True))
 
-    async def _find(self, where: TopicPartition, stretch: Stretch, start: int) -> OwnPlace:
+    async def _find(self, where: TopicPartition, search_range: SearchRange, start: int) -> OwnEnd:
         connection = await self._cluster.leader_connection(where)
         try:
-            return await self._search(connection, where, stretch, start, compacted=False)
+            return await self._search(connection, where, search_range, start, compacted=False)
         except BrokerRefused as error:
             # Only the cleaner leaves the end of a log empty; we ask whether it runs only if we find that.
             if error.code or not await compacted_topics(self._admin, [where.topic]):
                 raise
-        return await self._search(connection, where, stretch, start, compacted=True)
+        return await self._search(connection, where, search_range, start, compacted=True)
 
     async def _search(
-        self, connection: Connection, where: TopicPartition, stretch: Stretch, start: int, *, compacted: bool
-    ) -> OwnPlace:
-        end, begin = stretch.end, stretch.begin
+        self, connection: Connection, where: TopicPartition, search_range: SearchRange, start: int, *, compacted: bool
+    ) -> OwnEnd:
+        end, begin = search_range.end, search_range.begin
         if begin is not None and begin <= end:
             found = await self._from(connection, where, begin, start, end, compacted=compacted)
             if found.is_fenced or self._ours.fence_epoch is None or compacted:
                 return found
         # The log lost its end since that position was proven, or none ever was: search for our last batch.
-        floor = min(end, max(start, stretch.floor))
+        floor = min(end, max(start, search_range.floor))
         begin = floor
-        if stretch.is_active:
+        if search_range.is_active:
             begin = await self._back(connection, where, floor, end, compacted=compacted)
         found = await self._from(connection, where, begin, start, end, compacted=compacted)
         # Retention may have taken an old marker; otherwise it must be there.
-        if not (found.is_fenced or compacted or self._ours.fence_epoch is None) and start <= (stretch.begin or 0):
+        if not (found.is_fenced or compacted or self._ours.fence_epoch is None) and start <= (search_range.begin or 0):
             raise _not_shown(connection, where, end)
         return found
 
     async def _from(
         self, connection: Connection, where: TopicPartition, begin: int, start: int, end: int, *, compacted: bool
-    ) -> OwnPlace:
-        search = OwnPlaceSearch(begin, self._ours)
+    ) -> OwnEnd:
+        search = OwnEndSearch(begin, self._ours)
         position = max(begin, start)
         for first in (position, max(position, end - _REST)):
             async for _, header, _ in batches_between(

@@ -10,7 +10,7 @@ from replicator.engine.groups.positions import CopiedElsewhere
 from replicator.engine.logs.bounds import ends_of, starts_of
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
-from replicator.engine.switch.own_places import Stretch
+from replicator.engine.switch.own_places import SearchRange
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
 from replicator.model.switch.terms import Cut
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from replicator.core.offsets.offset_map import OffsetMap
-    from replicator.core.offsets.own_place import OwnPlace
+    from replicator.core.offsets.own_place import OwnEnd
     from replicator.engine.state.log import StateLog
     from replicator.wire.cluster import Cluster
 
@@ -64,7 +64,7 @@ async def _check_seen(cluster: Cluster, unseen: Mapping[TopicPartition, str], wh
     )
 
 
-class Observed:
+class ObservedSource:
     """What daemons have recorded about a flow's source: its ends as last seen, and what was copied.
 
     Args:
@@ -94,7 +94,9 @@ class Observed:
         place = self._copied.place(where)
         return place.source if place is not None else None
 
-    def stretch(self, where: TopicPartition, mirror: pb.MirrorRecord, end: int, proven: int | None = None) -> Stretch:
+    def search_range(
+        self, where: TopicPartition, mirror: pb.MirrorRecord, end: int, proven: int | None = None
+    ) -> SearchRange:
         """Return which part of a target log to search for the end of our own part.
 
         Args:
@@ -119,9 +121,9 @@ class Observed:
         if proven is not None and (recorded is None or offsets is not None):
             begins.append(proven if offsets is None else offsets.straight_to_target(proven))
         floor = recorded.judged_from if recorded is not None else 0
-        return Stretch(end, max(begins, default=None), floor, where.partition in mirror.active_partitions)
+        return SearchRange(end, max(begins, default=None), floor, where.partition in mirror.active_partitions)
 
-    def cut(self, where: TopicPartition, mirror: pb.MirrorRecord, own: OwnPlace) -> Cut:
+    def cut(self, where: TopicPartition, mirror: pb.MirrorRecord, own: OwnEnd) -> Cut:
         """Return a partition's cut at the end of our own part of its log, with its source's end as last seen.
 
         Args:
@@ -157,7 +159,7 @@ class Observed:
     def _offsets(self, where: TopicPartition, recorded: pb.PartitionMap) -> OffsetMap:
         return recorded_map(self._log.records, self._uid, where, recorded)
 
-    def _mapped(self, source: TopicPartition, where: TopicPartition, recorded: pb.PartitionMap, own: OwnPlace) -> int:
+    def _mapped(self, source: TopicPartition, where: TopicPartition, recorded: pb.PartitionMap, own: OwnEnd) -> int:
         """Return a lower bound of the source offset at the end of our part: offsets are only ever left out.
 
         Only records are counted: a marker after the last of them corresponds to no offset of the source.

@@ -21,7 +21,7 @@ from replicator.engine.switch.changes import change_copy
 from replicator.engine.switch.context import takes_over
 from replicator.engine.switch.places import log_ends
 from replicator.engine.switch.takeover import Takeover, take_over
-from replicator.engine.work.fence import Fence
+from replicator.engine.work.fence import FenceWriter
 from replicator.errors import BugError, Conflict, TimedOut
 from replicator.model.acl import Rule, parse
 from replicator.model.names import TopicPartition, way_back_transactional_id
@@ -94,7 +94,7 @@ class Reverse:
         quiet = [where for where, end in now.items() if end == ends[where]]
         if quiet:
             identity = await init_producer_id(source, way_back_transactional_id(uid))
-            fence = Fence(source, uid, identity.producer_id, identity.producer_epoch, in_bulk=True)
+            fence = FenceWriter(source, uid, identity.producer_id, identity.producer_epoch, in_bulk=True)
             try:
                 await fence.stand(quiet, _MARK_SECONDS)
             except TimedOut as error:

@@ -14,7 +14,7 @@ from replicator.core.switch.state import flow_state
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import switches_of
 from replicator.engine.switch.context import mirrors_in
-from replicator.engine.switch.places import Observed, log_ends
+from replicator.engine.switch.places import ObservedSource, log_ends
 from replicator.engine.work.fence import role_text
 from replicator.errors import UsageError
 from replicator.model.names import TopicPartition
@@ -144,7 +144,7 @@ class Sides:
         self._ends[asked] = ends
         while len(self._ends) > _ASKED_MAX:
             del self._ends[next(iter(self._ends))]
-        behind = copying.behind(ends) if copying is not None else _recorded_behind(Observed(log, uid), ends)
+        behind = copying.behind(ends) if copying is not None else _recorded_behind(ObservedSource(log, uid), ends)
         if not behind:
             return ""
         where, why = min(behind.items())
@@ -163,7 +163,7 @@ def _paused(records: Mapping[bytes, bytes], uid: str, name: str) -> str:
     return f"flow {name!r} is paused: `replicator flow resume {name}`"
 
 
-def _recorded_behind(observed: Observed, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
+def _recorded_behind(observed: ObservedSource, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
     copied = {where: observed.copied(where) for where in ends}
     return {
         where: "not copied yet" if at is None else f"copied up to {at} of {ends[where]}"

@@ -17,7 +17,7 @@ from replicator.core.topics.selection import means_by_name
 from replicator.engine.state import records as state
 from replicator.engine.state.held_back import HeldBack, held_back_of, put_held_back
 from replicator.engine.state.journal import locks_of_switch
-from replicator.engine.topics.authorizer import AuthorizerOf
+from replicator.engine.topics.authorizer import ClusterAuthorizer
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class AclSync:
         self.problem: str | None = None
         self._flow = flow
         self._uid = uid
-        self._source = AuthorizerOf(source, admins[0])
-        self._target = AuthorizerOf(target, admins[1])
+        self._source = ClusterAuthorizer(source, admins[0])
+        self._target = ClusterAuthorizer(target, admins[1])
         self._cluster, self._admin = target, admins[1]
         self._log = state_log
         self._everyone: bool | None = None

@@ -28,7 +28,7 @@ TAKES_EFFECT_SECONDS = 1.0
 _NOBODY = "User:replicator.probe"
 
 
-class AuthorizerOf:
+class ClusterAuthorizer:
     """The authorizer of one cluster; every read returns all of it.
 
     Args:

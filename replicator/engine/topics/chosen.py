@@ -15,7 +15,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from replicator.core.topics.choice import Made, Origin
+    from replicator.core.topics.choice import Origin, RecordedCopy
     from replicator.engine.state.log import Change, StateLog
     from replicator.engine.state.source import SourceState
     from replicator.model.spec import FlowSpec
@@ -28,7 +28,7 @@ _LEFT_SECONDS = 600.0
 log = get_logger(__name__)
 
 
-class Chosen:
+class ChosenTopics:
     """The topics of one flow.
 
     Args:
@@ -52,7 +52,7 @@ class Chosen:
         self._target = target
         self._log = state_log
         self._provenance = Provenance(there) if asks_for_origins(flow) else None
-        self._made: Mapping[str, Sequence[Made]] = {}
+        self._made: Mapping[str, Sequence[RecordedCopy]] = {}
         self._waiting: frozenset[str] | None = None
         self._at_end: frozenset[bytes] | None = None
         self._announced: frozenset[str] = frozenset()

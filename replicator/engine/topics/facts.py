@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.core.topics.plan import (
-    Fault,
-    Recorded,
+    MirrorFault,
+    RecordedTopic,
     SourceTopic,
     TargetCluster,
     TargetTopic,
@@ -138,7 +138,7 @@ class TopicFacts:
             untold=found.source_config.untold if found.source_config else frozenset(),
         )
         target = _target_side(found)
-        recorded = Recorded(
+        recorded = RecordedTopic(
             source_id=state.uuid_text(mirror.source_id),
             target_id=state.uuid_text(mirror.target_id),
             managed=mirror.managed,
@@ -177,11 +177,11 @@ class TopicFacts:
         in_force = {name: one.value for name, one in effective.items() if one.value is not None}
         return changes_of(plan, _target_side(found), in_force)
 
-    def fault(self, mirror: Mirror, found: TopicPair, plan: TopicPlan) -> Fault | None:
+    def fault(self, mirror: Mirror, found: TopicPair, plan: TopicPlan) -> MirrorFault | None:
         """Return why the two topics cannot be a mirror."""
         return self._not_mappable(mirror, found) or self._not_shareable(mirror, found) or plan.fault
 
-    def _not_mappable(self, mirror: Mirror, found: TopicPair) -> Fault | None:
+    def _not_mappable(self, mirror: Mirror, found: TopicPair) -> MirrorFault | None:
         """Return a fault if offsets are mapped and the topic is compacted: the map rests on counting records."""
         if "compact" not in effective_of(found.source_config).get(POLICY, ""):
             return None
@@ -189,25 +189,25 @@ class TopicFacts:
         mapped = record is not None and any(one.mapped for one in record.maps.values())
         if self._flow.offsets is not Offsets.MAPPED and not mapped:
             return None
-        return Fault(
+        return MirrorFault(
             Reason.NOT_MAPPABLE,
             f"{mirror.topic} is compacted, and topics with mapped offsets must not be: use `offsets: auto` for it, "
             "in a flow of its own",
         )
 
-    def _not_shareable(self, mirror: Mirror, found: TopicPair) -> Fault | None:
+    def _not_shareable(self, mirror: Mirror, found: TopicPair) -> MirrorFault | None:
         """Return why others must not write to this target topic as well: their records could not be told from ours."""
         if not self._flow.both_ways:
             return None
         here = effective_of(found.target_config)
         if "compact" in here.get(POLICY, "") + effective_of(found.source_config).get(POLICY, ""):
-            return Fault(
+            return MirrorFault(
                 Reason.NOT_MAPPABLE,
                 f"{mirror.topic} is compacted, and where both sides are written to (`loop_guard: origin`) offsets are "
                 "mapped, which takes logs that are not compacted: leave it out of this flow (`exclude`)",
             )
         if here.get(_TIMESTAMP_TYPE) == "LogAppendTime":
-            return Fault(
+            return MirrorFault(
                 Reason.TARGET_REFUSED,
                 f"{mirror.target_topic} gives records times of its own (message.timestamp.type=LogAppendTime), so they "
                 "would not be the same on both sides; set it to CreateTime",

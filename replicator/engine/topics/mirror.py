@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.topics.choice import Origin
-from replicator.core.topics.plan import Fault, creation_advice
+from replicator.core.topics.plan import MirrorFault, creation_advice
 from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
@@ -72,7 +72,7 @@ class Mirror:
     epochs: dict[int, int] = field(default_factory=dict)
     seeded: dict[int, int] = field(default_factory=dict)
     recorded: bool = False
-    fault: Fault | None = None
+    fault: MirrorFault | None = None
     notes: tuple[str, ...] = ()
     managed: dict[str, str] = field(default_factory=dict)
     held_back: dict[str, str] = field(default_factory=dict)
@@ -154,8 +154,8 @@ class Mirror:
         return record
 
 
-def fault_of(error: KafkaError) -> Fault:
+def fault_of(error: KafkaError) -> MirrorFault:
     """Return the fault of a mirror, including what helps: status keeps nothing of the error but this text."""
     reason = Reason.WAITING_FOR_ACCESS if isinstance(error, AuthorizationFailed) else Reason.TARGET_REFUSED
     step = error.next_step or (creation_advice(error.code) if isinstance(error, BrokerRefused) else "")
-    return Fault(reason, f"{error}; next: {step}" if step else str(error))
+    return MirrorFault(reason, f"{error}; next: {step}" if step else str(error))

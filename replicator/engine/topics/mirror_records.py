@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from replicator.engine.state.log import Change, StateLog
-    from replicator.engine.topics.chosen import Chosen
+    from replicator.engine.topics.chosen import ChosenTopics
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
 
@@ -44,7 +44,7 @@ class MirrorRecords:
         uid: str,
         target: Cluster,
         state_log: StateLog,
-        chosen: Chosen,
+        chosen: ChosenTopics,
         mirrors: dict[str, Mirror],
     ) -> None:
         self._flow = flow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.topics import selection
-from replicator.core.topics.plan import Fault
+from replicator.core.topics.plan import MirrorFault
 from replicator.engine.logs.refusals import TOPIC_AUTHORIZATION_FAILED, describe_refusal
 from replicator.engine.state import records as state
 from replicator.model.states import Reason
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from replicator.engine.state.log import StateLog
-    from replicator.engine.topics.chosen import Chosen
+    from replicator.engine.topics.chosen import ChosenTopics
     from replicator.engine.topics.mirror import Mirror
     from replicator.engine.topics.mirror_records import MirrorRecords
     from replicator.model.spec import FlowSpec
@@ -44,7 +44,7 @@ class MissingTopics:
         uid: str,
         source: Cluster,
         state_log: StateLog,
-        chosen: Chosen,
+        chosen: ChosenTopics,
         records: MirrorRecords,
         mirrors: dict[str, Mirror],
     ) -> None:
@@ -64,7 +64,7 @@ class MissingTopics:
             if name not in present and name not in self._mirrors and selection.matches(self._flow.topics, name):
                 self._mirrors[name] = self._records.mirror(name, record.target_topic)
 
-    async def why(self, names: Iterable[str]) -> dict[str, Fault]:
+    async def why(self, names: Iterable[str]) -> dict[str, MirrorFault]:
         """Return why copied topics are missing from the source's topic list, where that is not known yet.
 
         A topic that this user may no longer describe is missing from that list silently.
@@ -76,19 +76,19 @@ class MissingTopics:
             name for name, code in codes.items() if code == ErrorCode.unknown_topic_or_partition
         )
         faults = {
-            name: Fault(
+            name: MirrorFault(
                 Reason.SOURCE_MISSING, f"{name} is not on the source any more; the target keeps what was copied"
             )
             for name in unknown
         }
         faults |= {
-            name: Fault(Reason.WAITING_FOR_ACCESS, describe_refusal(self._source.spec, "Metadata", code, name))
+            name: MirrorFault(Reason.WAITING_FOR_ACCESS, describe_refusal(self._source.spec, "Metadata", code, name))
             for name, code in codes.items()
             if code == TOPIC_AUTHORIZATION_FAILED
         }
         return faults
 
-    def note(self, names: Iterable[str], faults: Mapping[str, Fault]) -> bool:
+    def note(self, names: Iterable[str], faults: Mapping[str, MirrorFault]) -> bool:
         """Stop the mirrors of topics that do not exist: each is reported, and left alone on the target.
 
         Args:
@@ -118,7 +118,7 @@ class MissingTopics:
 
     def _leave_out(self, mirror: Mirror, why: str) -> bool:
         """Stop a mirror that an earlier version or a wider file started; return whether it was being copied before."""
-        fault = Fault(
+        fault = MirrorFault(
             Reason.LEFT_OUT,
             f"{mirror.topic} {why}; what was copied stays on the target; next: list {mirror.topic} in topics.include "
             f"by its full name to copy it all the same, or add it to topics.exclude and delete {mirror.target_topic}",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.core.topics.ownership import OwnedTopic, given_up
-from replicator.core.topics.plan import CreateTopic, Fault, GrowTopic, SetConfigs, TopicPlan
+from replicator.core.topics.plan import CreateTopic, GrowTopic, MirrorFault, SetConfigs, TopicPlan
 from replicator.engine.logs.refusals import refused
 from replicator.engine.state import records as state
 from replicator.engine.topics.facts import DELETE_RETENTION, MAX_BYTES, POLICY, effective_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicator.engine.state.log import Change, StateLog
-    from replicator.engine.topics.chosen import Chosen
+    from replicator.engine.topics.chosen import ChosenTopics
     from replicator.engine.topics.facts import TopicFacts, TopicPair
     from replicator.engine.topics.mirror import Mirror
     from replicator.engine.topics.mirror_records import MirrorRecords
@@ -55,7 +55,7 @@ class TopicSteps:
         uid: str,
         target: Cluster,
         state_log: StateLog,
-        chosen: Chosen,
+        chosen: ChosenTopics,
         facts: TopicFacts,
         topics: TargetTopics,
         *,
@@ -124,13 +124,13 @@ class TopicSteps:
                 log.warning("topic stopped", topic=name, reason=fault.reason, why=str(error), next=error.next_step)
             mirror.fault = fault
 
-    async def _bring_in_step(self, mirror: Mirror, found: TopicPair, proof: OwnedTopic | Fault | None) -> None:
+    async def _bring_in_step(self, mirror: Mirror, found: TopicPair, proof: OwnedTopic | MirrorFault | None) -> None:
         if proof is None:
             found = await self._without_doomed(mirror, found)
         _note_cleaning(mirror, found)
         plan = self._facts.plan(mirror, found)
         was_ours = plan.fault if any(mirror.target_id) else None
-        fault = was_ours or (proof if isinstance(proof, Fault) else self._facts.fault(mirror, found, plan))
+        fault = was_ours or (proof if isinstance(proof, MirrorFault) else self._facts.fault(mirror, found, plan))
         if fault is not None:
             if mirror.fault != fault:
                 log.warning("topic stopped", topic=mirror.topic, reason=fault.reason, why=fault.text)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from replicator.core.topics import selection
-from replicator.core.topics.ownership import Because, OwnedTopic, recorded
-from replicator.core.topics.plan import Fault
+from replicator.core.topics.ownership import OwnedTopic, OwnershipReason, recorded
+from replicator.core.topics.plan import MirrorFault
 from replicator.engine.state import records as state
 from replicator.engine.state.ownership.ours import Ownership
 from replicator.errors import KafkaError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
     from replicator.wire.topology import Topic
 
-Proof: TypeAlias = OwnedTopic | Fault | KafkaError
+Proof: TypeAlias = OwnedTopic | MirrorFault | KafkaError
 log = get_logger(__name__)
 
 
@@ -92,7 +92,7 @@ class TargetProof:
         adopted: dict[str, Topic] = {}
         for name, topic in candidates.items():
             proof = by_topic[topic.name]
-            if not isinstance(proof, OwnedTopic) or proof.because is Because.RECORDED:
+            if not isinstance(proof, OwnedTopic) or proof.because is OwnershipReason.RECORDED:
                 proofs[name] = proof
                 continue
             mirror = self._from_record(name, topic.name)
@@ -131,7 +131,7 @@ class TargetProof:
                 proofs[name] = recorded(topic.name, topic.topic_id)
         return proofs
 
-    def _taken(self, name: str, target_name: str, owners: Mapping[str, str]) -> Fault | None:
+    def _taken(self, name: str, target_name: str, owners: Mapping[str, str]) -> MirrorFault | None:
         """Return who else feeds this target topic: another flow, or another topic of this flow with the same new name.
 
         Among topics of this flow, the recorded one feeds it, else the first in name order: logs are not merged.
@@ -152,7 +152,7 @@ class TargetProof:
                 f"{flow} {feeder}`, then `replicator mirror resolve {flow} {name} --how recreate` (`accept` where it "
                 "holds the same records)"
             )
-        return Fault(
+        return MirrorFault(
             Reason.TARGET_TAKEN,
             f"topic {feeder} of this flow {what}, and two topics are never merged into one; next: {step}",
         )
@@ -165,14 +165,14 @@ class TargetProof:
         record = state.get_mirror(self._log.records, self._uid, topic.name)
         return record is not None and bool(record.doomed_topic_id) and record.doomed_topic_id == topic.topic_id
 
-    def owned_elsewhere(self, target_name: str) -> Fault | None:
+    def owned_elsewhere(self, target_name: str) -> MirrorFault | None:
         """Return the fault of a mirror whose target topic belongs to another flow; None if it does not."""
         owner = None if self._flow.both_ways else self._owners.of(target_name)
         if owner is None:
             return None
         self._owners.look(owner)  # so that its activity is known by the time somebody wants to adopt the topic
         text = owner.text(target_name, self._flow.source, self._source.cluster_id or "")
-        return Fault(Reason.OTHER_OWNER, f"{text}; next: {owner.next_step(self._flow.name)}")
+        return MirrorFault(Reason.OTHER_OWNER, f"{text}; next: {owner.next_step(self._flow.name)}")
 
 
 def _first_of(targets: Mapping[str, str]) -> dict[str, str]:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from replicator.aio.turns import Turns
 from replicator.core.copy.attach_facts import Role
 from replicator.core.topics import selection
-from replicator.core.topics.plan import Fault
+from replicator.core.topics.plan import MirrorFault
 from replicator.engine.state import records as state
 from replicator.engine.state.index import parse_key
 from replicator.engine.state.ownership.between import check_clusters
 from replicator.engine.state.source import SourceState
-from replicator.engine.topics.chosen import Chosen
+from replicator.engine.topics.chosen import ChosenTopics
 from replicator.engine.topics.facts import POLICY, TopicFacts
 from replicator.engine.topics.mirror import Mirror, fault_of
 from replicator.engine.topics.mirror_records import MirrorRecords
@@ -78,7 +78,7 @@ class TopicSync:
     ) -> None:
         there = SourceState(source) if there is None else there
         self.mirrors: dict[str, Mirror] = {}
-        self.chosen = Chosen(flow, uid, there, target, state_log)
+        self.chosen = ChosenTopics(flow, uid, there, target, state_log)
         self._flow = flow
         self._uid = uid
         self._source = source
@@ -162,7 +162,7 @@ class TopicSync:
             if mirror is None:
                 mirror = self.mirrors[name] = self.records.mirror(name, record.target_topic)
                 mirror.partitions = record.source_partitions
-            fault = Fault(Reason.FENCED, f"{role_text(role)} ({role})")
+            fault = MirrorFault(Reason.FENCED, f"{role_text(role)} ({role})")
             changed |= mirror.fault != fault
             mirror.fault = fault
         return changed

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from replicator.aio.turns import Turns
 from replicator.core.work import lease, lease_calls
 from replicator.errors import Conflict, StoreError
-from replicator.model.lease import Binding, Caller, Lease, LeaseAnswer, LeaseTable, Member
+from replicator.model.lease import Binding, Lease, LeaseAnswer, LeaseCaller, LeaseTable, Member
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -63,19 +63,19 @@ class Coordinator:
 
     # -- LeasePort ------------------------------------------------------------------------------------------------
 
-    async def renew(self, caller: Caller) -> LeaseAnswer:
+    async def renew(self, caller: LeaseCaller) -> LeaseAnswer:
         """See `LeasePort.renew`."""
         return await self._change(caller, lambda table: table)
 
-    async def acquire(self, caller: Caller) -> LeaseAnswer:
+    async def acquire(self, caller: LeaseCaller) -> LeaseAnswer:
         """See `LeasePort.acquire`."""
         return await self._change(caller, lambda table: lease.acquired(table, caller))
 
-    async def hand_off(self, caller: Caller) -> LeaseAnswer:
+    async def hand_off(self, caller: LeaseCaller) -> LeaseAnswer:
         """See `LeasePort.hand_off`."""
         return await self._change(caller, lambda table: lease.handed_off(table, caller.instance))
 
-    async def release(self, caller: Caller, *, leaves: bool) -> LeaseAnswer:
+    async def release(self, caller: LeaseCaller, *, leaves: bool) -> LeaseAnswer:
         """See `LeasePort.release`."""
         return await self._change(caller, lambda table: lease.released(table, caller, leaves=leaves))
 
@@ -100,7 +100,7 @@ class Coordinator:
 
     # -- changing -------------------------------------------------------------------------------------------------
 
-    async def _change(self, caller: Caller, change: Callable[[LeaseTable], LeaseTable]) -> LeaseAnswer:
+    async def _change(self, caller: LeaseCaller, change: Callable[[LeaseTable], LeaseTable]) -> LeaseAnswer:
         lease_calls.check(caller)
         await self._bind(caller)
         key = _PREFIX + caller.flow_uid
@@ -119,7 +119,7 @@ class Coordinator:
                 return LeaseAnswer(after, self._ttl_seconds, lease.offered(after, caller))
         raise _contested(caller.flow)
 
-    async def _bind(self, caller: Caller) -> None:
+    async def _bind(self, caller: LeaseCaller) -> None:
         """Return if the caller's uid belongs to its flow; record that if nothing is recorded yet.
 
         Raises:
@@ -144,7 +144,7 @@ class Coordinator:
                 return
         raise _contested(caller.flow)
 
-    async def _named_before(self, caller: Caller) -> Binding | None:
+    async def _named_before(self, caller: LeaseCaller) -> Binding | None:
         """Return the flow of leases whose uid has no binding: a coordinator of an older version wrote them.
 
         Raises:

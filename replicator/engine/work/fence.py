@@ -50,7 +50,7 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Fenced:
+class CompletedFence:
     """A complete fence.
 
     Attributes:
@@ -84,7 +84,7 @@ async def coordinator_epoch(target: Cluster, uid: str, producer_id: int) -> int 
     return identity.producer_epoch
 
 
-class Fence:
+class FenceWriter:
     """A fence of one epoch on one cluster.
 
     Args:
@@ -103,7 +103,7 @@ class Fence:
         self._epoch = epoch
         self._now = asyncio.get_running_loop().time
 
-    async def stand(self, partitions: Collection[TopicPartition], seconds: float) -> Fenced:
+    async def stand(self, partitions: Collection[TopicPartition], seconds: float) -> CompletedFence:
         """Append a marker wherever the epoch does not show, until it shows everywhere.
 
         Raises:
@@ -115,7 +115,7 @@ class Fence:
         while True:
             missing, unseen = await self.missing(partitions)
             if not missing and not unseen:
-                return Fenced(self._epoch, await self._ends(partitions))
+                return CompletedFence(self._epoch, await self._ends(partitions))
             if self._now() >= deadline:
                 where = min([*missing, *unseen])
                 raise TimedOut(

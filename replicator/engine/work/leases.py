@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicator.core.work.claim import Timing
-    from replicator.model.lease import Caller, LeaseAnswer, LeaseTable
+    from replicator.model.lease import LeaseAnswer, LeaseCaller, LeaseTable
     from replicator.rpc.lease_port import LeasePort
 
 _PAUSE_SECONDS = 0.2
@@ -51,7 +51,7 @@ class LeaseKeeper:
     def __init__(
         self,
         port: LeasePort,
-        caller: Caller,
+        caller: LeaseCaller,
         timing: Timing,
         floors: Callable[[], Mapping[int, int]],
         busy: Callable[[], tuple[int, ...]],
@@ -186,7 +186,7 @@ class LeaseKeeper:
             self._epochs.clear()
             self._valid_until = 0.0
 
-    def _present_caller(self) -> Caller:
+    def _present_caller(self) -> LeaseCaller:
         caller = self._caller
         mine = {shard: epoch for shard, epoch in self._epochs.items() if not self._is_anothers(shard)}
         return replace(caller, floors=dict(self._floors()), held=mine, busy=self._busy())

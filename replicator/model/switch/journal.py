@@ -11,7 +11,7 @@ from replicator.model.switch.terms import (
     Direction,
     End,
     GroupsNote,
-    LeftOut,
+    LeftOutMirror,
     Options,
     Outcome,
     Scope,
@@ -60,7 +60,7 @@ class Journal:
     verb: Verb
     flow: str = ""
     topics: tuple[str, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[LeftOutMirror, ...] = ()
     options: Options = field(default_factory=Options)
     actor: str = ""
     reason: str = ""

@@ -147,7 +147,7 @@ class Options:
     restored: bool = False
 
 
-class Away(Word):
+class LeftOutReason(Word):
     """Why a mirror takes no part in a switch of its flow.
 
     SWITCHED_ALONE: it continues to be copied, under a role of its own, whatever happens to the flow. The others are no
@@ -159,25 +159,27 @@ class Away(Word):
     SOURCE_GONE = "source_gone"
 
 
-AWAY = {
-    Away.SWITCHED_ALONE: "was switched alone",
-    Away.NOT_SELECTED: "is no longer selected by the flow",
-    Away.SOURCE_GONE: "was deleted on its source (the way back copies what is left of it: delete or exclude that)",
+LEFT_OUT_TEXTS = {
+    LeftOutReason.SWITCHED_ALONE: "was switched alone",
+    LeftOutReason.NOT_SELECTED: "is no longer selected by the flow",
+    LeftOutReason.SOURCE_GONE: (
+        "was deleted on its source (the way back copies what is left of it: delete or exclude that)"
+    ),
 }
 """The same in words, to follow the name of a topic."""
 
 
-def away_text(why: Away) -> str:
+def left_out_text(why: LeftOutReason) -> str:
     """Return why a mirror takes no part, to follow the name of its topic."""
-    return AWAY.get(why, f"is left out ({why!s}: a word of a newer version)")
+    return LEFT_OUT_TEXTS.get(why, f"is left out ({why!s}: a word of a newer version)")
 
 
 @dataclass(frozen=True, order=True, slots=True)
-class LeftOut:
+class LeftOutMirror:
     """A mirror that takes no part in a switch, by its source topic."""
 
     topic: str
-    why: Away
+    why: LeftOutReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ class Scope:
     """
 
     topics: tuple[str, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[LeftOutMirror, ...] = ()
 
     def __contains__(self, topic: str) -> bool:
         """Whether a source topic takes part."""
@@ -203,7 +205,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SwitchOrder:
     """An operator's order for a flow.
 
     Attributes:
@@ -216,7 +218,7 @@ class Order:
     verb: Verb
     flow: str = ""
     topics: tuple[str, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[LeftOutMirror, ...] = ()
     options: Options = Options()
     actor: str = ""
     reason: str = ""

@@ -45,7 +45,7 @@ _PARTITIONS_MAX = 1000
 _CLIENT = BrokerId(-1)
 
 
-class Answer(NamedTuple):
+class OffsetResult(NamedTuple):
     """A number, or the broker's error code.
 
     Attributes:
@@ -81,11 +81,11 @@ def _by_topic(partitions: Iterable[TopicPartition]) -> dict[str, list[int]]:
 
 def _offsets(
     asked: Collection[TopicPartition], answer: ListOffsetsResponse | LocalOffsetsResponse
-) -> dict[TopicPartition, Answer]:
+) -> dict[TopicPartition, OffsetResult]:
     return _only_asked(
         asked,
         {
-            TopicPartition(str(topic.name), int(item.partition_index)): Answer(
+            TopicPartition(str(topic.name), int(item.partition_index)): OffsetResult(
                 int(item.error_code), int(item.offset), int(item.timestamp)
             )
             for topic in answer.topics
@@ -137,7 +137,7 @@ async def _divided(
 
 async def list_offsets(
     connection: Connection, partitions: Iterable[TopicPartition], timestamp: int, *, committed: bool
-) -> dict[TopicPartition, Answer]:
+) -> dict[TopicPartition, OffsetResult]:
     """Return where logs of one leader start (`EARLIEST`) or end (`LATEST`), or reach a time, as clients see them.
 
     The end is the high watermark, or with `committed` the last stable offset; not the leader's log end.
@@ -159,7 +159,7 @@ async def list_offsets(
 
 async def _list_offsets(
     connection: Connection, wanted: Sequence[TopicPartition], timestamp: int, *, committed: bool
-) -> dict[TopicPartition, Answer]:
+) -> dict[TopicPartition, OffsetResult]:
     request = offsets_request.ListOffsetsRequest(
         replica_id=_CLIENT,
         isolation_level=i8(int(committed)),
@@ -177,7 +177,9 @@ async def _list_offsets(
     return _offsets(wanted, await connection.call(request, ListOffsetsResponse))
 
 
-async def local_starts(connection: Connection, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Answer]:
+async def local_starts(
+    connection: Connection, partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, OffsetResult]:
     """Return the local log start of each partition: where the part begins that is not only in a remote tier.
 
     Without tiered storage, that is the log start. Empty if the broker does not support the request.
@@ -187,7 +189,7 @@ async def local_starts(connection: Connection, partitions: Iterable[TopicPartiti
     return await _divided(partitions, lambda some: _local_starts(connection, some))
 
 
-async def _local_starts(connection: Connection, wanted: Sequence[TopicPartition]) -> dict[TopicPartition, Answer]:
+async def _local_starts(connection: Connection, wanted: Sequence[TopicPartition]) -> dict[TopicPartition, OffsetResult]:
     request = local_request.ListOffsetsRequest(
         replica_id=_CLIENT,
         isolation_level=i8(0),

@@ -20,7 +20,7 @@ from kio.static.primitive import i8, i16, i32, i32Timedelta
 from replicator.core.acl.rights import Operation, operations_of
 from replicator.model.text import said
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.messages.control import Answer, list_offsets
+from replicator.wire.messages.control import OffsetResult, list_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -124,7 +124,7 @@ async def offsets_at(
         if leader is not None:
             by_node[leader.node].append(where)
 
-    async def ask(node: int, led: list[TopicPartition]) -> dict[TopicPartition, Answer]:
+    async def ask(node: int, led: list[TopicPartition]) -> dict[TopicPartition, OffsetResult]:
         connection = await cluster.connection(node, Purpose.CONTROL)
         return await list_offsets(connection, led, timestamp_ms, committed=False)
 

@@ -25,9 +25,9 @@ from replicator.config.yaml_positions import parse as parse_yaml
 from replicator.core.acl import audit_chain
 from replicator.core.acl.certificate_names import names_in, names_in_pem
 from replicator.core.acl.granting import granting, known
-from replicator.core.copy.doubt import Edges, judge, sound_length
+from replicator.core.copy.doubt import ResponseBounds, judge, sound_length
 from replicator.core.copy.intake import Intake
-from replicator.core.copy.pieces import Given
+from replicator.core.copy.pieces import IntakeState
 from replicator.core.copy.values import TargetLimits
 from replicator.core.offsets.offset_map import Block, OffsetPair, unpack, unpack_runs
 from replicator.core.work import lease, lease_calls
@@ -150,8 +150,8 @@ def batches(raw: bytes) -> None:
         assert end <= header.start < header.end <= len(frame)
         end = header.end
     assert sound_length(headers) <= len(headers)
-    judge(headers, 5, Edges(100, 3))
-    given = Given(5, 0, 1, -1, edges=Edges(1000, 3))
+    judge(headers, 5, ResponseBounds(100, 3))
+    given = IntakeState(5, 0, 1, -1, edges=ResponseBounds(1000, 3))
     limits = TargetLimits(1 << 20, 0, fill_length_max=1000)
     intake = Intake(given, limits, (), lambda one: _opened(view, one), lambda one: prove(view, one))
     try:

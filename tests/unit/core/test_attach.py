@@ -9,9 +9,9 @@ import pytest
 from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import (
     Decision,
-    Entry,
     Fault,
     Mapping,
+    OwnProducerState,
     Policy,
     Remap,
     Resume,
@@ -33,7 +33,7 @@ OURS, FILLER, STRANGER = 100, 101, 7
 WRITER = Writer(OURS, 3, Role.COPYING, FILLER, 0, 502)
 NOW = 1_700_000_000_000
 CONTENT = ("key", "value")
-ENTRY = Entry(producer_epoch=3, last_sequence=9, last_timestamp=NOW)
+ENTRY = OwnProducerState(producer_epoch=3, last_sequence=9, last_timestamp=NOW)
 TAIL = Tail(9, OURS, 3, 9, NOW, CONTENT)
 TARGET = TargetLog(0, 10, ENTRY, TAIL)
 SOURCE = SourceLog(0, 20, 20, CONTENT, None)

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.topics.choice import Choice, Made, Origin, asks_for_origins, choose, trail_of
+from replicator.core.topics.choice import Choice, Origin, RecordedCopy, asks_for_origins, choose, trail_of
 from replicator.core.topics.selection import target_name
 from replicator.model.spec import FlowSpec, LoopGuard, Pattern, PatternKind, Rename, Selection
 
 EVERYTHING = Pattern(PatternKind.GLOB, "*")
-FROM_WEST = Made("west-to-east", (Origin("WEST", "t"),))
-FROM_SOUTH = Made("south-to-east", (Origin("SOUTH", "t"),))
+FROM_WEST = RecordedCopy("west-to-east", (Origin("WEST", "t"),))
+FROM_SOUTH = RecordedCopy("south-to-east", (Origin("SOUTH", "t"),))
 
 
 def flow(*include: str, prefix: str = "a.", guard: LoopGuard = LoopGuard.NONE) -> FlowSpec:
@@ -24,7 +24,7 @@ def flow(*include: str, prefix: str = "a.", guard: LoopGuard = LoopGuard.NONE) -
     return FlowSpec("f", "east", "west", Selection(patterns), Rename(prefix=prefix), loop_guard=guard)
 
 
-def chosen(spec: FlowSpec, made: dict[str, list[Made]], *more: str) -> Choice:
+def chosen(spec: FlowSpec, made: dict[str, list[RecordedCopy]], *more: str) -> Choice:
     """Return what a flow to the cluster WEST copies."""
     return choose(spec, "WEST", [*made, *more], made)
 
@@ -55,7 +55,7 @@ def test_an_exclude_leaves_nothing_to_tell() -> None:
 
 def test_a_copy_from_the_target_is_left_out_over_however_many_clusters() -> None:
     """A copy from elsewhere is copied on."""
-    round_about = Made("south-to-east", (Origin("SOUTH", "b.t"), Origin("WEST", "t")))
+    round_about = RecordedCopy("south-to-east", (Origin("SOUTH", "b.t"), Origin("WEST", "t")))
     found = chosen(flow(), {"b.t": [FROM_WEST], "c.t": [FROM_SOUTH], "c.b.t": [round_about]}, "t")
     assert found.selected == ("c.t", "t")
     assert "west-to-east" in found.left_out["b.t"]
@@ -69,13 +69,13 @@ def test_an_unknown_target_leaves_no_copy_out() -> None:
 
 def test_a_topic_that_is_about_to_be_created_waits() -> None:
     """Whose copy it is becomes known with the record of the mirror."""
-    found = chosen(flow(), {"b.t": [Made("west-to-east", begun=False)]})
+    found = chosen(flow(), {"b.t": [RecordedCopy("west-to-east", begun=False)]})
     assert "about to be created" in found.left_out["b.t"]
 
 
 def test_records_that_were_set_aside_are_left_out() -> None:
     """By what is recorded, not by the name."""
-    found = chosen(flow(), {"t.dead-letter": [Made("west-to-east")]}, "orders.dead-letter")
+    found = chosen(flow(), {"t.dead-letter": [RecordedCopy("west-to-east")]}, "orders.dead-letter")
     assert found.selected == ("orders.dead-letter",)
     assert "set aside" in found.left_out["t.dead-letter"]
 
@@ -108,7 +108,7 @@ def test_any_set_of_flows_comes_to_rest(links: list[tuple[tuple[str, str], str]]
         for number, ((source, target), prefix) in enumerate(links)
     ]
     topics: dict[str, set[str]] = {cluster: {f"t{cluster}"} for cluster in _CLUSTERS}
-    made: dict[str, dict[str, list[Made]]] = {cluster: defaultdict(list) for cluster in _CLUSTERS}
+    made: dict[str, dict[str, list[RecordedCopy]]] = {cluster: defaultdict(list) for cluster in _CLUSTERS}
     for _ in range(12):
         before = {cluster: len(names) for cluster, names in topics.items()}
         for one in flows:
@@ -118,7 +118,7 @@ def test_any_set_of_flows_comes_to_rest(links: list[tuple[tuple[str, str], str]]
                     continue  # it was there before, and is no mirror
                 trail = trail_of(one.source, name, made[one.source][name])
                 kept = [each for each in made[one.target][new] if each.flow != one.name]
-                made[one.target][new] = [*kept, Made(one.name, trail)]
+                made[one.target][new] = [*kept, RecordedCopy(one.name, trail)]
                 topics[one.target].add(new)
         if before == {cluster: len(names) for cluster, names in topics.items()}:
             break

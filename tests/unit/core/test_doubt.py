@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.copy.doubt import Edges, Gaps, Impossible, Sound, Unseen, judge, sound_length
+from replicator.core.copy.doubt import Gaps, Impossible, ResponseBounds, Sound, Unseen, judge, sound_length
 from replicator.model.batch import LENGTH_PREFIX_BYTES, BatchHeader
 
-EDGES = Edges(1000, 5)
+EDGES = ResponseBounds(1000, 5)
 
 
 def header(base: int, span: int = 5, epoch: int = 5) -> BatchHeader:
@@ -45,8 +45,8 @@ def test_gaps_that_the_log_shows_again_are_proven_one_by_one() -> None:
     headers = [header(90), header(102), header(107), header(120), header(130)]
 
     assert judge(headers, 95, EDGES) == Gaps(((95, 102), (112, 120)))
-    assert judge(headers, 95, Edges(135)) == Gaps(((95, 102), (112, 120), (125, 130)))
-    assert judge(headers[:2], 95, Edges(107)) == Gaps(((95, 102),))
+    assert judge(headers, 95, ResponseBounds(135)) == Gaps(((95, 102), (112, 120), (125, 130)))
+    assert judge(headers[:2], 95, ResponseBounds(107)) == Gaps(((95, 102),))
     assert judge([header(102), header(107), header(112)], 100, EDGES) == Gaps(((100, 102),))
 
 
@@ -75,4 +75,4 @@ def test_what_the_log_itself_cannot_hold_is_named(headers: list[BatchHeader], wh
 
 def test_an_unknown_leader_epoch_bounds_nothing() -> None:
     """Before Kafka 2.1 metadata did not tell it."""
-    assert judge([header(95, epoch=6)], 95, Edges(1000, -1)) == Sound()
+    assert judge([header(95, epoch=6)], 95, ResponseBounds(1000, -1)) == Sound()

@@ -10,9 +10,9 @@ from replicator.core.groups.sync import (
     RENEW_AFTER_MS,
     Barrier,
     GroupSyncFacts,
-    Ours,
     Reading,
     TranslatedCommit,
+    WrittenCommit,
     decide,
     recorded,
     reread,
@@ -44,7 +44,7 @@ def facts(
         None if source is None else Committed(source, "meta", 7),
         translated,
         None if target is None else Committed(target, "meta"),
-        None if ours is None else Ours(ours, before, written_ms),
+        None if ours is None else WrittenCommit(ours, before, written_ms),
     )
 
 
@@ -79,7 +79,7 @@ def test_metadata_goes_along_and_the_leader_epoch_does_not() -> None:
     assert written == Committed(50, "meta", -1)
 
     same_offset = GroupSyncFacts(
-        Committed(50, "new"), TranslatedCommit(EXACT, 50), Committed(50, "old"), Ours(50, None, NOW)
+        Committed(50, "new"), TranslatedCommit(EXACT, 50), Committed(50, "old"), WrittenCommit(50, None, NOW)
     )
     assert decide(same_offset, active=False, now_ms=NOW).write == Committed(50, "new")
 
@@ -135,12 +135,12 @@ def test_what_would_be_read_again() -> None:
 def test_what_is_recorded_knows_both_values_until_one_is_seen() -> None:
     """What stands needs one; what neither stands nor is written is forgotten."""
     other, gone = TopicPartition("orders", 1), TopicPartition("orders", 2)
-    known = {ORDERS: Ours(40, 30, 1), other: Ours(7, 6, 1), gone: Ours(9, None, 1)}
+    known = {ORDERS: WrittenCommit(40, 30, 1), other: WrittenCommit(7, 6, 1), gone: WrittenCommit(9, None, 1)}
 
     found = recorded(known, {ORDERS: Committed(40), other: Committed(7)}, {ORDERS: Committed(50)}, NOW)
 
-    assert found == {ORDERS: Ours(50, 40, NOW), other: Ours(7, None, 1)}
-    assert recorded({}, {}, {ORDERS: Committed(5)}, NOW) == {ORDERS: Ours(5, None, NOW)}
+    assert found == {ORDERS: WrittenCommit(50, 40, NOW), other: WrittenCommit(7, None, 1)}
+    assert recorded({}, {}, {ORDERS: Committed(5)}, NOW) == {ORDERS: WrittenCommit(5, None, NOW)}
 
 
 def test_the_worst_partition_names_the_group() -> None:
@@ -182,7 +182,7 @@ def test_nobody_elses_value_is_overwritten_and_ours_always_follows(actions: list
     """Rounds that end anywhere, a target that forgets, and somebody else who commits there."""
     source, foreign = 0, False
     target: int | None = None
-    ours: Ours | None = None
+    ours: WrittenCommit | None = None
     for what, value in actions:
         if what == "commit":
             source = int(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from replicator.core.topics.configs import at_promotion, desired_configs, opened_uncompacted
-from replicator.core.topics.plan import Recorded, TargetCluster
+from replicator.core.topics.plan import RecordedTopic, TargetCluster
 from tests.unit.core.test_topic_plan import (
     AFTER,
     BEFORE,
@@ -39,7 +39,7 @@ def test_a_limit_of_record_times_is_held_back_under_the_names_of_the_target() ->
 def test_the_policy_of_a_topic_that_is_seeded_is_held_back() -> None:
     """Opened in that moment, it gets all of the source's policy, and keeps nothing that we set for the seed."""
     source = replace(SOURCE, configs={"cleanup.policy": "compact", "retention.ms": "1000", "compression.type": "lz4"})
-    made = plan(replace(source, effective={}), None, recorded=Recorded(seeding=True))
+    made = plan(replace(source, effective={}), None, recorded=RecordedTopic(seeding=True))
     present = created(made).configs
     to_set, remove = at_promotion(made.managed, made.held_back, present)
     assert to_set == {"cleanup.policy": "compact", "retention.ms": "1000", "compression.type": "lz4"}

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume
-from replicator.core.copy.doubt import Edges
+from replicator.core.copy.doubt import ResponseBounds
 from replicator.core.copy.intake import Intake
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.pieces import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Piece, Skip, Stop
+from replicator.core.copy.pieces import FILL_AHEAD_MAX, Encode, Fill, Holes, IntakeState, Piece, Skip, Stop
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Batch, Phase, TargetLimits
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
@@ -26,7 +26,7 @@ from replicator.model.states import Reason
 
 NOW = 1_700_000_000_000
 START = 10
-ANY = Edges()
+ANY = ResponseBounds()
 
 
 def header(base: int, span: int = 5, **changes: int) -> BatchHeader:
@@ -118,7 +118,7 @@ def held() -> Rig:
 
 def stopped(*headers: BatchHeader, expected: int = START, **policy: Any) -> tuple[Stop | None, int]:
     """Return why and at which offset an answer is not taken on."""
-    given = Given(expected, 0, 0, -1, holds_at_markers=True)._replace(**policy)
+    given = IntakeState(expected, 0, 0, -1, holds_at_markers=True)._replace(**policy)
     intake = Intake(given, TargetLimits(1000, 0, 5000), (), unopened)
     intake.take(headers)
     return intake.stop, intake.expected

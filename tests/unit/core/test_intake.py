@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.core.copy.intake import Intake
-from replicator.core.copy.pieces import FILL_AHEAD_MAX, Encode, Fill, Given, Holes, Skip, Stop
+from replicator.core.copy.pieces import FILL_AHEAD_MAX, Encode, Fill, Holes, IntakeState, Skip, Stop
 from replicator.core.copy.values import TargetLimits
 from replicator.errors import CorruptRecords
 from replicator.model.batch import (
@@ -61,7 +61,7 @@ def never(_: BatchHeader) -> Sequence[Record]:
 
 def intake(expected: int = 10, epoch: int = 0, aborted: Sequence[tuple[int, int]] = (), unpack: Any = never) -> Intake:
     """Return an intake at sequence 0, compared long ago."""
-    return Intake(Given(expected, 0, epoch, -1), LIMITS, aborted, unpack)
+    return Intake(IntakeState(expected, 0, epoch, -1), LIMITS, aborted, unpack)
 
 
 def shown(taken: Intake) -> list[Any]:
@@ -99,24 +99,24 @@ def test_what_is_passed_over_is_compared_with_its_checksum() -> None:
 
     for odd in (marker(10), header(10, record_count=0), of_transaction(10)):
         with pytest.raises(CorruptRecords, match="damaged"):
-            Intake(Given(10, 0, 0, -1), LIMITS, [(5, 10)], never, damaged).take([odd])
+            Intake(IntakeState(10, 0, 0, -1), LIMITS, [(5, 10)], never, damaged).take([odd])
 
 
 def test_messages_of_old_formats_are_no_more_believed_than_batches() -> None:
     """Nothing covers the offset of a message of format 0 or 1."""
     old = header(12, 1, magic=1, record_count=-1)
-    taken = Intake(Given(10, 0, 0, -1, gaps={}), LIMITS, (), holding(12))
+    taken = Intake(IntakeState(10, 0, 0, -1, gaps={}), LIMITS, (), holding(12))
     taken.take([old])
     assert (taken.stop, taken.pieces) == (Stop.DOUBT, [])
 
-    proven = Intake(Given(10, 0, 0, -1, gaps={10: 12}), LIMITS, (), holding(12))
+    proven = Intake(IntakeState(10, 0, 0, -1, gaps={10: 12}), LIMITS, (), holding(12))
     proven.take([old])
     assert shown(proven) == [Fill(10, 2), [0, 12]]
 
 
 def test_offsets_missing_inside_a_batch_are_under_its_checksum() -> None:
     """So they are a hole in any log."""
-    taken = Intake(Given(10, 0, 0, -1, gaps={}), LIMITS, (), holding(10, 13, 14))
+    taken = Intake(IntakeState(10, 0, 0, -1, gaps={}), LIMITS, (), holding(10, 13, 14))
     taken.take([header(10, record_count=3)])
 
     assert shown(taken) == [[0, 10], Fill(11, 2), [1, 13, 14]]
@@ -235,55 +235,55 @@ def test_a_new_leader_epoch_stops_unless_the_logs_were_just_compared(odd: BatchH
     taken.take([header(10), odd])
     assert (shown(taken), taken.stop, taken.expected) == ([(10, 0)], Stop.NEW_EPOCH, 15)
 
-    fresh = Intake(Given(15, 0, 0, 15), LIMITS, (), never)
+    fresh = Intake(IntakeState(15, 0, 0, 15), LIMITS, (), never)
     fresh.take([odd])
     assert (fresh.stop, fresh.epoch) == (None, 1)
 
 
 def test_sequences_wrap() -> None:
     """From 2^31 - 1 to 0, counting records only."""
-    taken = Intake(Given(10, SEQUENCE_MODULUS - 3, 0, -1), LIMITS, (), never)
+    taken = Intake(IntakeState(10, SEQUENCE_MODULUS - 3, 0, -1), LIMITS, (), never)
     taken.take([header(10), marker(15), header(16)])
     assert shown(taken) == [(10, SEQUENCE_MODULUS - 3), Fill(15, 1), (16, 2)]
 
 
 def test_a_sequence_that_nobody_remembers_follows_the_offset_until_the_first_record() -> None:
     """Two daemons that begin before and behind a fill then collide instead of both fitting."""
-    taken = Intake(Given(10, 10, 0, -1, free=True), LIMITS, (), never)
+    taken = Intake(IntakeState(10, 10, 0, -1, free=True), LIMITS, (), never)
     taken.take([marker(10), marker(11), header(12), marker(17), header(18)])
     assert shown(taken) == [Fill(10, 2), (12, 12), Fill(17, 1), (18, 17)]
 
 
 def test_what_was_given_up_is_a_hole_and_nothing_around_it() -> None:
     """A damaged batch is left out as a whole, unopened; of one that reaches further the rest is kept."""
-    lost = Given(10, 0, 0, -1, given_up=((15, 20),))
+    lost = IntakeState(10, 0, 0, -1, given_up=((15, 20),))
     whole = Intake(lost, LIMITS, (), never)
     whole.take([header(10), header(15), header(20)])
     assert shown(whole) == [(10, 0), Fill(15, 5), (20, 5)]
 
-    further = Intake(Given(20, 0, 0, -1, given_up=((10, 20),)), LIMITS, (), holding(*range(15, 25)))
+    further = Intake(IntakeState(20, 0, 0, -1, given_up=((10, 20),)), LIMITS, (), holding(*range(15, 25)))
     further.take([header(15, 10), header(25)])
     assert shown(further) == [[0, 20, 21, 22, 23, 24], (25, 5)]
 
 
 def test_mapped_offsets_leave_holes_out() -> None:
     """What follows moves up; sequences count records."""
-    taken = Intake(Given(10, 0, 0, -1, holes=Holes.SKIP), LIMITS, (), never)
+    taken = Intake(IntakeState(10, 0, 0, -1, holes=Holes.SKIP), LIMITS, (), never)
     taken.take([header(10), marker(15), marker(16), header(17), marker(122), header(123)])
     assert shown(taken) == [(10, 0), Skip(17, 2), (17, 5), Skip(123, 101), (123, 10)]
 
 
 def test_surplus_markers_are_made_good_at_a_hole_as_long_as_they_are() -> None:
     """Not at a shorter one, and not where the logs were just compared: there it was tried."""
-    short = Intake(Given(10, 0, 0, -1, shift=2, holes=Holes.HEAL), LIMITS, (), never)
+    short = Intake(IntakeState(10, 0, 0, -1, shift=2, holes=Holes.HEAL), LIMITS, (), never)
     short.take([header(10), marker(15), header(16)])
     assert (shown(short), short.stop) == ([(10, 0), Fill(15, 1), (16, 5)], None)
 
-    long = Intake(Given(10, 0, 0, -1, shift=2, holes=Holes.HEAL), LIMITS, (), never)
+    long = Intake(IntakeState(10, 0, 0, -1, shift=2, holes=Holes.HEAL), LIMITS, (), never)
     long.take([header(10), header(17)])
     assert (shown(long), long.stop, long.expected) == ([(10, 0)], Stop.HEAL, 15)
 
-    compared = Intake(Given(15, 0, 0, 15, shift=2, holes=Holes.HEAL), LIMITS, (), never)
+    compared = Intake(IntakeState(15, 0, 0, 15, shift=2, holes=Holes.HEAL), LIMITS, (), never)
     compared.take([header(17)])
     assert shown(compared) == [Fill(15, 2), (17, 0)]
 
@@ -337,22 +337,22 @@ def test_every_offset_is_taken_once_and_every_record_kept(data: st.DataObject) -
 @pytest.mark.parametrize("odd", [header(17), header(15, 5, record_count=3)], ids=["between", "inside"])
 def test_what_the_cleaner_took_stops_a_copy_that_was_away_too_long(odd: BatchHeader) -> None:
     """Tombstones may be among it. Markers and aborted records are none of the cleaner's, and stop nothing."""
-    late = Intake(Given(10, 0, 0, -1, intact_below=30), LIMITS, (), holding(17, 18, 19))
+    late = Intake(IntakeState(10, 0, 0, -1, intact_below=30), LIMITS, (), holding(17, 18, 19))
     late.take([header(10, 4), marker(14), odd])
     assert (late.stop, late.expected, shown(late)) == (Stop.TOMBSTONES, 15, [(10, 0), Fill(14, 1)])
 
-    in_time = Intake(Given(10, 0, 0, -1, intact_below=15), LIMITS, (), holding(17, 18, 19))
+    in_time = Intake(IntakeState(10, 0, 0, -1, intact_below=15), LIMITS, (), holding(17, 18, 19))
     in_time.take([header(10, 4), marker(14), odd])
     assert in_time.stop is None
 
 
 def test_only_what_was_given_up_is_left_out() -> None:
     """A batch that lies wholly in it is not even opened; of another one the other records stay."""
-    whole = Intake(Given(10, 0, 0, -1, given_up=[(8, 15)]), LIMITS, (), never)
+    whole = Intake(IntakeState(10, 0, 0, -1, given_up=[(8, 15)]), LIMITS, (), never)
     whole.take([header(10), header(15)])
     assert whole.pieces == [Fill(10, 5), [(header(15), 0)]]
 
-    part = Intake(Given(12, 0, 0, -1, given_up=[(5, 12), (13, 14)]), LIMITS, (), holding(*range(10, 15)))
+    part = Intake(IntakeState(12, 0, 0, -1, given_up=[(5, 12), (13, 14)]), LIMITS, (), holding(*range(10, 15)))
     part.take([header(10)])
     assert [each.base_offset for each in part.pieces if isinstance(each, Encode)] == [12, 14]
     assert [each for each in part.pieces if isinstance(each, Fill)] == [Fill(13, 1)]

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 import replicator
-from replicator.core.groups.sync import Ours
+from replicator.core.groups.sync import WrittenCommit
 from replicator.core.topics.ownership import (
     NO_TOPIC_ID,
-    Because,
-    Copied,
     Evidence,
+    MirrorOnSource,
     OwnedTopic,
+    OwnershipReason,
     given_up,
     probe_rule,
     proven,
@@ -22,7 +22,7 @@ from replicator.core.topics.ownership import (
     recorded_commits,
     recorded_rules,
 )
-from replicator.core.topics.plan import Fault
+from replicator.core.topics.plan import MirrorFault
 from replicator.errors import BugError, Conflict
 from replicator.model.acl import ALLOW, ANY_HOST, GROUP, LITERAL, TOPIC, Rule
 from replicator.model.groups import Committed
@@ -37,16 +37,19 @@ ORDERS = TopicPartition("orders", 0)
 @pytest.mark.parametrize(
     ("evidence", "because"),
     [
-        (Evidence("t", ONE, is_recorded=True, recorded_id=ONE), Because.RECORDED),
-        (Evidence("t", ONE, is_recorded=True, recorded_id=ONE, written=(0, 9), owner="other"), Because.RECORDED),
-        (Evidence("t", NO_TOPIC_ID, is_recorded=True, written=(0, 9)), Because.RECORDED),
-        (Evidence("t", ONE, is_recorded=True), Because.RECORDED),
-        (Evidence("t", ONE, is_recorded=True, written=(0, 9), ends_with_ours=True), Because.RECORDED),
-        (Evidence("t", ONE), Because.NEVER_WRITTEN),
-        (Evidence("t", ONE, written=(0, 9), shared=True), Because.SHARED),
+        (Evidence("t", ONE, is_recorded=True, recorded_id=ONE), OwnershipReason.RECORDED),
+        (
+            Evidence("t", ONE, is_recorded=True, recorded_id=ONE, written=(0, 9), owner="other"),
+            OwnershipReason.RECORDED,
+        ),
+        (Evidence("t", NO_TOPIC_ID, is_recorded=True, written=(0, 9)), OwnershipReason.RECORDED),
+        (Evidence("t", ONE, is_recorded=True), OwnershipReason.RECORDED),
+        (Evidence("t", ONE, is_recorded=True, written=(0, 9), ends_with_ours=True), OwnershipReason.RECORDED),
+        (Evidence("t", ONE), OwnershipReason.NEVER_WRITTEN),
+        (Evidence("t", ONE, written=(0, 9), shared=True), OwnershipReason.SHARED),
     ],
 )
-def test_what_is_ours(evidence: Evidence, because: Because) -> None:
+def test_what_is_ours(evidence: Evidence, because: OwnershipReason) -> None:
     """By its record, by never having held a record, or because the flow file says that both write to it."""
     proof = proven(evidence)
     assert isinstance(proof, OwnedTopic)
@@ -62,14 +65,14 @@ def test_what_is_ours(evidence: Evidence, because: Because) -> None:
         (Evidence("t", ONE, is_recorded=True, written=(2, 9)), Reason.FOREIGN_WRITER, "without a topic id"),
         (Evidence("t", ONE, is_recorded=True, owner="e2w", ends_with_ours=True), Reason.OTHER_OWNER, "flow e2w"),
         (Evidence("t", ONE, owner="e2w"), Reason.OTHER_OWNER, "flow e2w"),
-        (Evidence("t", ONE, source_of=Copied("there", "w2e")), Reason.TARGET_TAKEN, "swapped"),
-        (Evidence("t", ONE, source_of=Copied("there", "w2e"), written=(0, 1)), Reason.TARGET_TAKEN, "swapped"),
+        (Evidence("t", ONE, source_of=MirrorOnSource("there", "w2e")), Reason.TARGET_TAKEN, "swapped"),
+        (Evidence("t", ONE, source_of=MirrorOnSource("there", "w2e"), written=(0, 1)), Reason.TARGET_TAKEN, "swapped"),
     ],
 )
 def test_what_is_not_ours(evidence: Evidence, reason: Reason, word: str) -> None:
     """Each with its own reason; an empty topic is not ours where somebody else's record says so."""
     fault = proven(evidence)
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, MirrorFault)
     assert fault.reason is reason
     assert word in fault.text
 
@@ -94,8 +97,8 @@ def test_rules_and_commits_that_are_not_recorded_are_not_touched() -> None:
     probe = Rule(GROUP, "replicator.probe.1", LITERAL, "User:x", ANY_HOST, "DESCRIBE", ALLOW)
     assert probe_rule(probe, made_up="replicator.probe.1").rules == (probe,)
     commits = {ORDERS: Committed(7)}
-    assert recorded_commits("g", commits, {ORDERS: Ours(7, None, 0)}).commits == commits
-    for record in ({}, {ORDERS: Ours(6, None, 0)}):
+    assert recorded_commits("g", commits, {ORDERS: WrittenCommit(7, None, 0)}).commits == commits
+    for record in ({}, {ORDERS: WrittenCommit(6, None, 0)}):
         with pytest.raises(Conflict):
             recorded_commits("g", commits, record)
 

@@ -10,7 +10,7 @@ import pytest
 
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume
-from replicator.core.copy.doubt import DOUBTS_MAX, Edges, Gaps, Impossible, Sound
+from replicator.core.copy.doubt import DOUBTS_MAX, Gaps, Impossible, ResponseBounds, Sound
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill, Piece
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch, Ending, Phase, TargetLimits
@@ -31,7 +31,7 @@ WHERE = TopicPartition("orders", 0)
 NOW = 1_700_000_000_000
 GUARD_MS = 23 * 3_600_000
 OLD = NOW - GUARD_MS
-ANY = Edges()
+ANY = ResponseBounds()
 LIMITS = TargetLimits(batch_bytes_max=1000, guard_ms=GUARD_MS)
 
 
@@ -130,7 +130,7 @@ def plain(offset: int = 10) -> PartitionCopy:
     return copy
 
 
-def offer(copy: PartitionCopy, *headers: BatchHeader, edges: Edges = ANY) -> list[Piece]:
+def offer(copy: PartitionCopy, *headers: BatchHeader, edges: ResponseBounds = ANY) -> list[Piece]:
     """Offer headers; return what was taken."""
     return copy.offer(headers, (), edges, unopened, unproven)[0]
 
@@ -228,9 +228,9 @@ def test_a_broker_that_cuts_batches_anew_is_believed_once_its_log_shows_it() -> 
 def test_a_batch_behind_the_answers_end_is_read_again_before_it_is_doubted() -> None:
     """The end may be older than the batches of the same answer."""
     copy = plain()
-    assert offer(copy, header(10), edges=Edges(12)) == []
+    assert offer(copy, header(10), edges=ResponseBounds(12)) == []
     assert (copy.phase, copy.wants_more(1000)) == (Phase.COPYING, True)
-    offer(copy, header(10), edges=Edges(12))
+    offer(copy, header(10), edges=ResponseBounds(12))
 
     assert copy.phase is Phase.SETTLING
     assert copy.reading.trust.detail.endswith("a batch claims offsets up to 14, but the log ends at 12")
@@ -250,7 +250,7 @@ def test_answers_that_bring_nothing_are_not_asked_for_for_ever() -> None:
 def test_a_leader_epoch_that_falls_is_not_told_to_the_source() -> None:
     """It would see a divergence that is none, and this would be called a truncation."""
     copy = copying(source_epoch=4)
-    offer(copy, header(10, leader_epoch=2), edges=Edges(100, 4))
+    offer(copy, header(10, leader_epoch=2), edges=ResponseBounds(100, 4))
     assert (copy.is_copying(), copy.reading.last_epoch) == (True, -1)
 
 

@@ -20,7 +20,7 @@ from replicator.core.switch.orders import begin
 from replicator.core.switch.running import aborted, copy_for_source, escalated, way_back
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.switch.journal import Journal, Switches
-from replicator.model.switch.terms import Decision, Direction, Options, Order, Outcome, StepName, StepRecord, Verb
+from replicator.model.switch.terms import Decision, Direction, Options, Outcome, StepName, StepRecord, SwitchOrder, Verb
 
 ROOT = Path(replicator.__file__).parent
 TOLD = [
@@ -124,7 +124,7 @@ def test_the_way_back_is_offered_only_where_there_is_one(journal: Journal) -> No
 def test_a_command_that_is_offered_beside_a_switch_is_taken(journal: Journal) -> None:
     """An abort that is offered undoes it; where the source was written to a failover takes over."""
     journal = replace(journal, outcome=Outcome.RUNNING)
-    order = Order("o", Verb.FAILOVER, "e2w", topics=("other",))
+    order = SwitchOrder("o", Verb.FAILOVER, "e2w", topics=("other",))
     with pytest.raises(Conflict) as caught:
         begin(Switches(journal), order, promoted=False, now_ms=1)
     if "switch abort" in caught.value.next_step:
@@ -152,7 +152,7 @@ def test_every_refusal_of_a_first_order_says_what_to_do(
     verb: Verb, reverse: str, *, promoted: bool, opened: bool
 ) -> None:
     """With a command for this flow, or the one that goes back."""
-    order = Order("o", verb, "e2w", options=Options(reverse_flow=reverse))
+    order = SwitchOrder("o", verb, "e2w", options=Options(reverse_flow=reverse))
     with pytest.raises((PreflightFailed, UsageError)) as caught:
         begin(Switches(), order, promoted=promoted, now_ms=1, was_cut=opened, reverse_opened=opened, other="w2e")
     told = caught.value.next_step

@@ -14,7 +14,7 @@ from replicator.core.switch.plan import status_of
 from replicator.core.switch.recording import applied
 from replicator.errors import BugError
 from replicator.model.switch.journal import Journal, Switches
-from replicator.model.switch.terms import Close, Cut, Decision, End, GroupsNote, Options, Order, Outcome, Verb
+from replicator.model.switch.terms import Close, Cut, Decision, End, GroupsNote, Options, Outcome, SwitchOrder, Verb
 
 FACTS = SwitchFacts(0)
 LOCK = "TOPIC LITERAL t User:app * WRITE DENY"
@@ -53,7 +53,7 @@ def test_every_path_is_walked_to_its_end(verb: Verb, close: Close, before: tuple
     last = Journal("old", Verb.SWITCHOVER, outcome=Outcome.DONE, locks=before)
     options = Options(close=close, reverse_flow="back" if verb is Verb.FAILBACK else "")
     ordered = begin(
-        Switches(last), Order("new", verb, options=options), promoted=verb is Verb.FAILBACK, now_ms=0
+        Switches(last), SwitchOrder("new", verb, options=options), promoted=verb is Verb.FAILBACK, now_ms=0
     ).switches.current
     assert ordered is not None
     done = walked(ordered)
@@ -63,7 +63,7 @@ def test_every_path_is_walked_to_its_end(verb: Verb, close: Close, before: tuple
 
 def test_what_a_switch_costs_is_unknown_until_it_was_found_out() -> None:
     """Before the groups were carried over, and before the cut; a source that was never seen tells nothing of it."""
-    journal = begin(Switches(), Order("new", Verb.FAILOVER), promoted=False, now_ms=0).switches.current
+    journal = begin(Switches(), SwitchOrder("new", Verb.FAILOVER), promoted=False, now_ms=0).switches.current
     assert journal is not None
     shown = status_of(journal, names=("east", "west"))
     assert (shown.groups_exact, shown.groups_inexact, shown.known_loss) == (None, None, None)
@@ -78,7 +78,7 @@ def test_what_a_switch_costs_is_unknown_until_it_was_found_out() -> None:
 def test_another_cluster_as_the_source_ends_a_failback_wherever_it_stands(verb: Verb) -> None:
     """Also behind the agreement: what follows it would be done to another cluster. The other verbs wait."""
     options = Options(reverse_flow="back" if verb is Verb.FAILBACK else "")
-    order = Order("new", verb, options=options)
+    order = SwitchOrder("new", verb, options=options)
     journal = begin(Switches(), order, promoted=verb is Verb.FAILBACK, now_ms=0, was_cut=True).switches.current
     facts = replace(FACTS, another_source="it is another one")
     while journal is not None and not journal.finished:

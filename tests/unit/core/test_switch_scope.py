@@ -15,14 +15,25 @@ from replicator.core.switch.steps import ReopenSource
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import Rule
 from replicator.model.switch.journal import Journal, Switches
-from replicator.model.switch.terms import Away, Close, Cut, LeftOut, Options, Order, Outcome, StepName, StepRecord, Verb
+from replicator.model.switch.terms import (
+    Close,
+    Cut,
+    LeftOutMirror,
+    LeftOutReason,
+    Options,
+    Outcome,
+    StepName,
+    StepRecord,
+    SwitchOrder,
+    Verb,
+)
 
 COPYING, OPEN = Role.COPYING, Role.PROMOTED
 
 
-def order(verb: Verb = Verb.SWITCHOVER, *topics: str) -> Order:
+def order(verb: Verb = Verb.SWITCHOVER, *topics: str) -> SwitchOrder:
     """Return an order."""
-    return Order("new", verb, flow="f", topics=topics)
+    return SwitchOrder("new", verb, flow="f", topics=topics)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +87,7 @@ def last(topics: tuple[str, ...], outcome: Outcome, **fields: tuple[str, ...]) -
     return Switches(Journal("old", Verb.SWITCHOVER, topics=topics, outcome=outcome, **fields))  # type: ignore[arg-type] # fields of tests
 
 
-def begun(switches: Switches, wanted: Order) -> Journal:
+def begun(switches: Switches, wanted: SwitchOrder) -> Journal:
     """Return the switch that an order begins."""
     current = begin(switches, wanted, promoted=False, now_ms=1).switches.current
     assert current is not None
@@ -115,7 +126,11 @@ def test_what_was_switched_alone_stays_closed() -> None:
 
 def test_a_mirror_that_a_switch_left_out() -> None:
     """It was neither cut nor opened, whatever the flow selects by now: nothing of it is done, or comes back."""
-    away = (LeftOut("gone", Away.SOURCE_GONE), LeftOut("x", Away.NOT_SELECTED), LeftOut("y", Away.SWITCHED_ALONE))
+    away = (
+        LeftOutMirror("gone", LeftOutReason.SOURCE_GONE),
+        LeftOutMirror("x", LeftOutReason.NOT_SELECTED),
+        LeftOutMirror("y", LeftOutReason.SWITCHED_ALONE),
+    )
     done = Journal("old", Verb.FAILOVER, outcome=Outcome.DONE, left_out=away)
     back = Journal("later", Verb.FAILBACK, outcome=Outcome.ABORTED)
     assert not_selected_then(Switches(back, (done,))) == (away[1],)
@@ -160,9 +175,9 @@ def test_a_running_switch_is_not_taken_for_one_that_was_ordered_otherwise(
     running = Switches(Journal("old", verb, flow="f", options=options, reached=StepName.PREFLIGHT))
     meant = replace(options, **other)
     with pytest.raises(Conflict, match=named) as refused:
-        begin(running, Order("new", verb, flow="f", options=meant), promoted=False, now_ms=1)
+        begin(running, SwitchOrder("new", verb, flow="f", options=meant), promoted=False, now_ms=1)
     assert "replicator switch abort f" in refused.value.next_step
-    same = Order("new", verb, flow="f", options=replace(options, timeout_ms=2))
+    same = SwitchOrder("new", verb, flow="f", options=replace(options, timeout_ms=2))
     assert begin(running, same, promoted=False, now_ms=1).already
     assert begin(running, replace(same, options=meant), promoted=False, now_ms=1, as_it_runs=True).already
 
@@ -173,9 +188,9 @@ def came_back(topics: tuple[str, ...] = (), *, stays: bool = False) -> Switches:
     return Switches(Journal("old", Verb.FAILBACK, topics=topics, outcome=Outcome.DONE, options=options))
 
 
-def order_back(*topics: str) -> Order:
+def order_back(*topics: str) -> SwitchOrder:
     """Return the order of a failback."""
-    return Order("new", Verb.FAILBACK, flow="f", topics=topics, options=Options(reverse_flow="back"))
+    return SwitchOrder("new", Verb.FAILBACK, flow="f", topics=topics, options=Options(reverse_flow="back"))
 
 
 def test_a_failback_again() -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from replicator.core.topics.configs import DENIED, LONG_MAX
 from replicator.core.topics.plan import (
     CreateTopic,
-    Fault,
     GrowTopic,
-    Recorded,
+    MirrorFault,
+    RecordedTopic,
     SetConfigs,
     SourceTopic,
     TargetCluster,
@@ -42,10 +42,10 @@ def plan(
     target: TargetTopic | None = None,
     flow: FlowSpec = FLOW,
     cluster: TargetCluster = CLUSTER,
-    recorded: Recorded | None = None,
+    recorded: RecordedTopic | None = None,
 ) -> TopicPlan:
     """Plan with defaults."""
-    return plan_topic(source, target, flow, cluster, target_name="orders", recorded=recorded or Recorded())
+    return plan_topic(source, target, flow, cluster, target_name="orders", recorded=recorded or RecordedTopic())
 
 
 def created(made: TopicPlan) -> CreateTopic:
@@ -73,7 +73,7 @@ def result_of(made: TopicPlan, target: TargetTopic | None) -> TargetTopic | None
                 assert target is not None
                 kept = {name: value for name, value in target.configs.items() if name not in step.delete}
                 target = replace(target, configs={**kept, **step.values})
-            case Fault():
+            case MirrorFault():
                 pass
     return target
 
@@ -187,12 +187,12 @@ def test_settings_removed_at_the_source_are_removed_where_they_were_ours() -> No
     assert target is not None
     later = replace(SOURCE, configs={})
 
-    ours = plan(later, target, recorded=Recorded(managed=first.managed))
+    ours = plan(later, target, recorded=RecordedTopic(managed=first.managed))
     assert ours.steps == (SetConfigs("orders", {}, ("segment.ms",)),)
     assert changes_of(ours, target, {}) == ("orders: segment.ms: 1000 -> (the cluster's default)",)
 
     touched = replace(target, configs={**target.configs, "segment.ms": "2000"})
-    theirs = plan(later, touched, recorded=Recorded(managed=first.managed))
+    theirs = plan(later, touched, recorded=RecordedTopic(managed=first.managed))
     assert all(not isinstance(step, SetConfigs) or not step.delete for step in theirs.steps)
     assert any("segment.ms=2000 is set on the target only" in note for note in theirs.notes)
 
@@ -205,7 +205,7 @@ def test_what_the_source_does_not_tell_is_left_as_it_is() -> None:
     silent = plan(
         replace(SOURCE, configs={"segment.ms": "1000"}, effective={"cleanup.policy": "delete"}),
         target,
-        recorded=Recorded(managed=first.managed),
+        recorded=RecordedTopic(managed=first.managed),
     )
 
     assert silent.steps == (SetConfigs("orders", {"segment.ms": "1000"}),)
@@ -217,7 +217,7 @@ def test_what_the_source_names_and_does_not_tell_stays_ours_to_remove() -> None:
     """A setting that comes without a value, or from we do not know where, may be the topic's own still."""
     set_once = plan(replace(SOURCE, configs={**SOURCE.configs, "segment.ms": "1000"}))
     target = TargetTopic("t1", 6, 3, dict(created(set_once).configs))
-    recorded = Recorded("s1", "t1", set_once.managed)
+    recorded = RecordedTopic("s1", "t1", set_once.managed)
     untold = plan(replace(SOURCE, untold=frozenset({"segment.ms", "retention.ms"})), target, recorded=recorded)
     assert untold.steps == ()
     assert "segment.ms: left alone, as the source does not tell its own" in untold.notes
@@ -241,13 +241,13 @@ def test_what_is_changed_is_told_from_and_to() -> None:
 @pytest.mark.parametrize(
     ("source", "target", "recorded", "reason"),
     [
-        (SOURCE, TargetTopic("t", 7, 3), Recorded(), Reason.PARTITION_COUNT),
-        (SOURCE, None, Recorded(target_id="t"), Reason.TARGET_MISSING),
-        (SOURCE, TargetTopic("u", 6, 3), Recorded(target_id="t"), Reason.TARGET_RECREATED),
-        (SOURCE, TargetTopic("t", 6, 3), Recorded("s0", "t"), Reason.SOURCE_RECREATED),
+        (SOURCE, TargetTopic("t", 7, 3), RecordedTopic(), Reason.PARTITION_COUNT),
+        (SOURCE, None, RecordedTopic(target_id="t"), Reason.TARGET_MISSING),
+        (SOURCE, TargetTopic("u", 6, 3), RecordedTopic(target_id="t"), Reason.TARGET_RECREATED),
+        (SOURCE, TargetTopic("t", 6, 3), RecordedTopic("s0", "t"), Reason.SOURCE_RECREATED),
     ],
 )
-def test_faults(source: SourceTopic, target: TargetTopic | None, recorded: Recorded, reason: Reason) -> None:
+def test_faults(source: SourceTopic, target: TargetTopic | None, recorded: RecordedTopic, reason: Reason) -> None:
     """An operator decides; a mirror is never silently made again."""
     made = plan(source, target, recorded=recorded)
     assert made.fault is not None
@@ -302,9 +302,9 @@ def test_planning_on_the_result_gives_no_steps(
     flow = policy(exclude=tuple(exclude), override=override)
     cluster = TargetCluster(brokers, known)
 
-    first = plan(source, target, flow, cluster, Recorded(managed=managed))
+    first = plan(source, target, flow, cluster, RecordedTopic(managed=managed))
     after = result_of(first, target)
-    again = plan(source, after, flow, cluster, Recorded("s1", "t1", first.managed))
+    again = plan(source, after, flow, cluster, RecordedTopic("s1", "t1", first.managed))
 
     assert again.steps == ()
     assert after is not None
@@ -318,14 +318,14 @@ def test_a_topic_is_compacted_only_once_it_is_seeded() -> None:
     """A broker moves no log start where records are only compacted, and takes no keyless record there."""
     own = {"cleanup.policy": "compact", "retention.ms": "1000"}
     source = replace(SOURCE, configs=own, effective=EFFECTIVE | own | {"retention.bytes": "5000"})
-    created = plan(source, None, recorded=Recorded(seeding=True))
+    created = plan(source, None, recorded=RecordedTopic(seeding=True))
     (create,) = created.steps
     assert isinstance(create, CreateTopic)
     kept = {name: create.configs[name] for name in ("cleanup.policy", "retention.ms", "retention.bytes")}
     assert kept == {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
     target = TargetTopic("t1", 6, 3, create.configs)
-    (step,) = plan(source, target, recorded=Recorded("s1", "t1", created.managed)).steps
+    (step,) = plan(source, target, recorded=RecordedTopic("s1", "t1", created.managed)).steps
     assert isinstance(step, SetConfigs)
     assert dict(step.values) == own | {"retention.bytes": "5000"}
     assert step.delete == ()

@@ -9,7 +9,7 @@ import pytest
 
 from replicator.core.status.whole_flow import elsewhere, has_parts_elsewhere, merged, who_resolves
 from replicator.errors import Conflict
-from replicator.model.resolution import How, Order
+from replicator.model.resolution import How, ResolutionOrder
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
 
@@ -122,7 +122,7 @@ def stopped(partition: int, holder: str) -> PartitionStatus:
 
 def test_who_resolves_a_fault() -> None:
     """Whoever copies it; of several each for its own; a topic that is made anew is anybody's."""
-    order = Order("orders", How.ACCEPT)
+    order = ResolutionOrder("orders", How.ACCEPT)
     assert who_resolves(flow(copied(0, holder="a")), order, "a") is None
     assert who_resolves(flow(stopped(0, "a"), copied(1, holder="b")), order, "a") is None
     assert who_resolves(flow(copied(0, holder="a"), stopped(1, "b")), order, "a") == "b"

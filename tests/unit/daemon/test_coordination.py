@@ -10,7 +10,7 @@ import pytest
 from replicator.config.load import load
 from replicator.daemon.coordination import Coordination, open_coordination
 from replicator.errors import DaemonUnreachable
-from replicator.model.lease import Caller
+from replicator.model.lease import LeaseCaller
 from replicator.model.spec import Spec
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.lease_client import RemoteLeases
@@ -60,7 +60,7 @@ async def test_a_daemon_that_asks_itself_by_another_name_is_told_so() -> None:
     daemon, leases = FakeDaemon(), RemoteLeases([])
     server = RpcServer(daemon, daemon.audit, host="127.0.0.1", port=0, state_dir=daemon.state_dir, leases=leases)
     leases._endpoints.append(Endpoint(f"localhost:{await server.start()}", timeout_seconds=30.0))
-    for ask in (leases.renew(Caller("0e1f", "f", "d-1", "", 1)), leases.tables()):
+    for ask in (leases.renew(LeaseCaller("0e1f", "f", "d-1", "", 1)), leases.tables()):
         with pytest.raises(DaemonUnreachable, match="no coordinator answers") as caught:
             await ask
         assert "its coordinator.endpoints names others, or its own address" in caught.value.why

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from replicator.core.acl.rights import NEEDED_BY
-from replicator.core.topics.plan import Fault
+from replicator.core.topics.plan import MirrorFault
 from replicator.engine.logs import refusals as access
 from replicator.engine.topics.mirror import fault_of
 from replicator.errors import AuthorizationFailed, BrokerRefused
@@ -42,7 +42,7 @@ def test_other_refusals_keep_the_brokers_words() -> None:
 def test_a_topic_that_may_not_be_created_waits_for_the_right() -> None:
     """It goes on by itself once it may; a policy is no missing right. Both keep the next step."""
     denied = AuthorizationFailed("could not create", cluster="west", why="no", next_step="kafka-acls.sh ...")
-    assert fault_of(denied) == Fault(Reason.WAITING_FOR_ACCESS, "could not create: no; next: kafka-acls.sh ...")
+    assert fault_of(denied) == MirrorFault(Reason.WAITING_FOR_ACCESS, "could not create: no; next: kafka-acls.sh ...")
     policy = BrokerRefused("could not create", cluster="west", code=44, api="CreateTopics", why="policy")
     told = "could not create: policy; next: ask the cluster's owner: a policy of the cluster refuses it"
-    assert fault_of(policy) == Fault(Reason.TARGET_REFUSED, told)
+    assert fault_of(policy) == MirrorFault(Reason.TARGET_REFUSED, told)

@@ -10,7 +10,7 @@ import pytest
 
 from replicator.core.copy.attach_facts import Role, Writer
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.topics.choice import Made, Origin
+from replicator.core.topics.choice import Origin, RecordedCopy
 from replicator.core.topics.ownership import OwnedTopic, created
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.recorded import Recorded
@@ -22,7 +22,7 @@ from replicator.engine.state.ownership import provenance
 from replicator.engine.state.ownership.owners import Owners
 from replicator.engine.state.ownership.provenance import digest_of, unpacked
 from replicator.engine.state.source import SourceState
-from replicator.engine.topics.chosen import Chosen
+from replicator.engine.topics.chosen import ChosenTopics
 from replicator.engine.topics.mirror import Mirror
 from replicator.engine.topics.sync import TopicSync
 from replicator.errors import BrokerRefused, ConnectionFailed, ReplicatorError, TimedOut
@@ -122,9 +122,9 @@ class Admin:
         return created(name, self._side.topics[name].topic_id)
 
 
-def chosen(log: Log, source: Cluster, flow: FlowSpec = FLOW) -> Chosen:
+def chosen(log: Log, source: Cluster, flow: FlowSpec = FLOW) -> ChosenTopics:
     """Return the topics of a flow, as one daemon of it sees them."""
-    return Chosen(flow, UID, SourceState(source), Side("west"), cast("StateLog", log))
+    return ChosenTopics(flow, UID, SourceState(source), Side("west"), cast("StateLog", log))
 
 
 def sync(
@@ -214,10 +214,10 @@ async def test_while_nobody_tells_what_is_a_copy_new_topics_wait(
     source = Side("east")
     source.add("known", "new", "b.t")
 
-    async def learn(_found: object) -> dict[str, list[Made]]:
+    async def learn(_found: object) -> dict[str, list[RecordedCopy]]:
         if broken is not None:
             raise broken
-        return {"b.t": [Made("w2e", (Origin("WEST", "t"),))]}
+        return {"b.t": [RecordedCopy("w2e", (Origin("WEST", "t"),))]}
 
     monkeypatch.setattr(provenance.Provenance, "learn", learn)
     found = chosen(Log(), source)
@@ -238,8 +238,8 @@ async def test_a_mirror_that_is_a_copy_of_the_targets_own_topic_stops(monkeypatc
     assert value is not None
     log.records[key] = value
 
-    async def learn(_found: object) -> dict[str, list[Made]]:
-        return {"b.t": [Made("w2e", (Origin("WEST", "t"),))]}
+    async def learn(_found: object) -> dict[str, list[RecordedCopy]]:
+        return {"b.t": [RecordedCopy("w2e", (Origin("WEST", "t"),))]}
 
     monkeypatch.setattr(provenance.Provenance, "learn", learn)
     flow = replace(FLOW, rename=Rename(prefix="a."))
@@ -263,11 +263,11 @@ class Told:
         self.silent = False
         monkeypatch.setattr(provenance.Provenance, "learn", self.learn)
 
-    async def learn(self, _found: object = None) -> dict[str, list[Made]]:
+    async def learn(self, _found: object = None) -> dict[str, list[RecordedCopy]]:
         """Tell of one copy, or nothing."""
         if self.silent:
             raise ConnectionFailed("no answer", cluster="east")
-        return {"t": [Made("s2e", (Origin("SOUTH", "s"),))]}
+        return {"t": [RecordedCopy("s2e", (Origin("SOUTH", "s"),))]}
 
 
 async def test_topics_that_wait_at_the_first_start_begin_at_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +330,7 @@ async def test_a_topic_that_comes_while_the_look_is_under_way_is_judged_by_the_n
     source = Side("east")
     source.add("t")
 
-    async def learn(_found: object) -> dict[str, list[Made]]:
+    async def learn(_found: object) -> dict[str, list[RecordedCopy]]:
         source.topics = dict(source.topics)
         source.add("b.t")
         return {}

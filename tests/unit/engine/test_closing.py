@@ -12,7 +12,7 @@ from replicator.engine.state import records as state
 from replicator.engine.switch.close_source import CloseSource, noted
 from replicator.model.groups import GroupOutcome, GroupPartition, GroupState
 from replicator.model.spec import Pattern, PatternKind, Selection
-from replicator.model.switch.terms import Away, Cut, Scope, Verb
+from replicator.model.switch.terms import Cut, LeftOutReason, Scope, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Clusters:
         self.asked.append(sorted(topics))
         return sorted(set(self.asked[-1]) & self.gone_topics)
 
-    async def left_out(self, verb: Verb, *topics: str) -> dict[str, Away]:
+    async def left_out(self, verb: Verb, *topics: str) -> dict[str, LeftOutReason]:
         """Return what a switch of this kind leaves out."""
         found = await CloseSource(self.context, cast("SourceLocks", None), cast("Any", None)).left_out(
             verb, Scope(topics)
@@ -109,9 +109,9 @@ class Clusters:
 async def test_what_cannot_be_switched_is_left_out() -> None:
     """A switchover needs its topic on the source, a failback on the target; of a failover no cluster is asked."""
     clusters = Clusters("b", "east.a")
-    assert await clusters.left_out(Verb.SWITCHOVER) == {"b": Away.SOURCE_GONE, "c": Away.NOT_SELECTED}
-    assert await clusters.left_out(Verb.FAILBACK) == {"a": Away.SOURCE_GONE, "c": Away.NOT_SELECTED}
+    assert await clusters.left_out(Verb.SWITCHOVER) == {"b": LeftOutReason.SOURCE_GONE, "c": LeftOutReason.NOT_SELECTED}
+    assert await clusters.left_out(Verb.FAILBACK) == {"a": LeftOutReason.SOURCE_GONE, "c": LeftOutReason.NOT_SELECTED}
     assert await clusters.left_out(Verb.SWITCHOVER, "a") == {}
     assert clusters.asked == [["a", "b"], ["east.a", "east.b"], ["a"]]
-    assert await clusters.left_out(Verb.FAILOVER) == {"c": Away.NOT_SELECTED}
+    assert await clusters.left_out(Verb.FAILOVER) == {"c": LeftOutReason.NOT_SELECTED}
     assert len(clusters.asked) == 3

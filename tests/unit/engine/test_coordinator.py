@@ -11,12 +11,12 @@ import pytest
 from replicator.engine.work import coordinator
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import Conflict, UsageError
-from replicator.model.lease import Caller
+from replicator.model.lease import LeaseCaller
 from replicator.store.memory_leases import MemoryLeases
 from replicator.store.sqlite_leases import SqliteLeases
 
-EAST = Caller("0e1f", "east", "e-1", "e-1:7443", 2, source_cluster_id="S", target_cluster_id="T")
-WEST = Caller("33aa", "west", "w-1", "w-1:7443", 2)
+EAST = LeaseCaller("0e1f", "east", "e-1", "e-1:7443", 2, source_cluster_id="S", target_cluster_id="T")
+WEST = LeaseCaller("33aa", "west", "w-1", "w-1:7443", 2)
 
 
 def over(store: MemoryLeases | SqliteLeases) -> Coordinator:

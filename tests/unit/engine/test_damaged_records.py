@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from replicator.core.copy.attach_facts import Role
-from replicator.core.groups.sync import Ours
+from replicator.core.groups.sync import WrittenCommit
 from replicator.core.work.claim import Timing
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.state import records as state
@@ -53,7 +53,7 @@ async def test_a_damaged_group_stands_still_alone_and_is_forgotten_once_it_is_wr
     """It ended the flow at each start. What was written for it is not known, so nothing is written over it."""
     log = Log()
     one = records(log)
-    ours = {TopicPartition("orders", 0): Ours(5, None, 1)}
+    ours = {TopicPartition("orders", 0): WrittenCommit(5, None, 1)}
     await one.write({"a": ours, "b": ours, "c": ours})
     uneven = pb.GroupRecord(topics=[pb.GroupRecord.Topic(topic="orders", partitions=[0, 1], offsets=[5])])
     log.records[state.group_key(UID, "a")] = _BROKEN
@@ -66,7 +66,7 @@ async def test_a_damaged_group_stands_still_alone_and_is_forgotten_once_it_is_wr
     assert told.startswith("the record of consumer group 'a' of flow f1 on replicator.state cannot be read")
     assert state.group_key(UID, "a").hex() in told
     before = log.appended
-    await later.write({"a": {TopicPartition("orders", 0): Ours(9, None, 2)}})
+    await later.write({"a": {TopicPartition("orders", 0): WrittenCommit(9, None, 2)}})
     assert log.appended == before
 
     await log.append([(state.group_key(UID, "a"), None)])

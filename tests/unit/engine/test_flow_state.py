@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from replicator.engine.flow.inputs import FlowInputs, Me
+from replicator.engine.flow.inputs import DaemonIdentity, FlowInputs
 from replicator.engine.flow.runner import FlowRunner
 from replicator.errors import DamagedRecord
 from replicator.model.security import ClusterSpec
@@ -35,7 +35,7 @@ async def test_a_flow_that_stands_by_is_not_shown_as_copying() -> None:
             ClusterSpec("east", (("127.0.0.1", 1),)),
             ClusterSpec("west", (("127.0.0.1", 2),)),
             CoordinatorSpec(3.0, 1.0, "memory"),
-            Me("me", "127.0.0.1:0"),
+            DaemonIdentity("me", "127.0.0.1:0"),
             MemoryStore(),
             cast("Any", None),
             cast("Any", None),

@@ -20,7 +20,7 @@ from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Scope, StepName, StepRecord, Verb
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.messages import control
-from replicator.wire.messages.control import Answer, ProducerEntry
+from replicator.wire.messages.control import OffsetResult, ProducerEntry
 from replicator.wire.messages.rights_probe import Verdict
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Target:
         return dict.fromkeys(lengths, 0)
 
     async def _ends(self, _: object, wanted: list[TopicPartition], *_args: object, **_kept: object) -> object:
-        return {where: Answer(0, 10 + len(self.markers[where])) for where in wanted}
+        return {where: OffsetResult(0, 10 + len(self.markers[where])) for where in wanted}
 
 
 class NoCuts(Fencing):

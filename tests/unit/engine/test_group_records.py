@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.groups.sync import Ours
+from replicator.core.groups.sync import WrittenCommit
 from replicator.engine.state import records as state
 from replicator.engine.state.groups import GroupRecords
 from replicator.model.names import TopicPartition
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 UID = "f1"
 _OFFSETS = st.integers(0, (1 << 63) - 1)
 _PARTITIONS = st.builds(TopicPartition, st.sampled_from(["orders", "audit"]), st.integers(0, 50))
-_OURS = st.dictionaries(_PARTITIONS, st.builds(Ours, _OFFSETS, st.none() | _OFFSETS, st.integers(0, 1 << 50)))
+_OURS = st.dictionaries(_PARTITIONS, st.builds(WrittenCommit, _OFFSETS, st.none() | _OFFSETS, st.integers(0, 1 << 50)))
 
 
 class Log:
@@ -60,7 +60,7 @@ def records(log: Log, uid: str = UID) -> GroupRecords:
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), _OURS))
-async def test_another_daemon_reads_what_one_wrote(groups: dict[str, dict[TopicPartition, Ours]]) -> None:
+async def test_another_daemon_reads_what_one_wrote(groups: dict[str, dict[TopicPartition, WrittenCommit]]) -> None:
     """One that was there before, and one that comes later; a group without partitions is forgotten."""
     log = Log()
     one, other = records(log), records(log)
@@ -76,13 +76,16 @@ async def test_only_what_changed_is_written() -> None:
     """An idle flow appends nothing; forgetting appends tombstones."""
     log = Log()
     known = records(log)
-    groups = {"a": {TopicPartition("orders", 0): Ours(5, None, 1)}, "b": {TopicPartition("orders", 0): Ours(6, 5, 1)}}
+    groups = {
+        "a": {TopicPartition("orders", 0): WrittenCommit(5, None, 1)},
+        "b": {TopicPartition("orders", 0): WrittenCommit(6, 5, 1)},
+    }
     await known.write(groups)
     assert log.appended == 2
 
     await known.write(groups | {"c": {}})
     assert log.appended == 2
-    await known.write(groups | {"b": {TopicPartition("orders", 0): Ours(7, 6, 2)}})
+    await known.write(groups | {"b": {TopicPartition("orders", 0): WrittenCommit(7, 6, 2)}})
     assert log.appended == 3
 
     await known.forget({"other"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from replicator.core.groups.sync import TranslatedCommit, Verdict
+from replicator.core.groups.sync import CommitVerdict, TranslatedCommit
 from replicator.engine.groups.places import translate_commits
 from replicator.engine.groups.positions import MirrorName
 from replicator.engine.groups.sides import SideView, other_kind
@@ -74,7 +74,7 @@ async def test_each_offset_is_asked_about_once_and_what_lies_beyond_knows_the_en
     assert len(translated) == 3
 
 
-def seen(verdict: Verdict | None, applied: int | None = 50, checkpoint: float | None = 10.0) -> GroupSnapshot:
+def seen(verdict: CommitVerdict | None, applied: int | None = 50, checkpoint: float | None = 10.0) -> GroupSnapshot:
     """Return a group of one partition."""
     return GroupSnapshot(
         GroupKind.CLASSIC,
@@ -96,7 +96,7 @@ def sides(source: int | None = 50, target: int | None = 47, waits_for: str | Non
     return Sides(there, here, {(ORDERS, source or 0): translated}, waits_for)
 
 
-IN_STEP = Verdict(GroupState.IN_STEP)
+IN_STEP = CommitVerdict(GroupState.IN_STEP)
 
 
 def test_in_step_means_what_the_source_says_now() -> None:
@@ -113,7 +113,7 @@ def test_in_step_means_what_the_source_says_now() -> None:
 
 def test_what_only_another_daemon_may_write_waits_for_it() -> None:
     """A daemon without the claim shows the same picture of both sides."""
-    held = picture("f", "g", seen(Verdict(GroupState.IN_STEP, Committed(47))), sides(target=40)).bare
+    held = picture("f", "g", seen(CommitVerdict(GroupState.IN_STEP, Committed(47))), sides(target=40)).bare
 
     assert (held.state, held.detail, held.reread_records) == (GroupState.WAITING, "another daemon writes it", 7)
 
@@ -135,7 +135,7 @@ def test_the_age_is_that_of_the_commits_and_only_where_they_are_ours_to_keep() -
     """A group that its members on the target own is not stale."""
     assert picture("f", "g", seen(IN_STEP), sides()).status(12.5).checkpoint_age_seconds == 2.5
     assert picture("f", "g", seen(IN_STEP, checkpoint=None), sides()).status(12.5).checkpoint_age_seconds is None
-    active = Verdict(GroupState.ACTIVE_ON_TARGET)
+    active = CommitVerdict(GroupState.ACTIVE_ON_TARGET)
     assert picture("f", "g", seen(active), sides()).status(12.5).checkpoint_age_seconds is None
 
 

@@ -15,7 +15,7 @@ from replicator.engine.state import records as state
 from replicator.engine.state.cuts import cuts_of, put_cuts, unchecked_cuts
 from replicator.engine.state.journal import put_switches, switches_of
 from replicator.engine.switch import high_cuts
-from replicator.engine.switch.high_cuts import High, lowering, lowering_way_back
+from replicator.engine.switch.high_cuts import HighCut, lowering, lowering_way_back
 from replicator.errors import BrokerRefused
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Cut, Outcome, StepName, StepRecord, Verb
@@ -55,7 +55,7 @@ def test_what_is_recorded_of_a_switch() -> None:
     before = old_records()
     unlooked = unchecked_cuts(before, UID)
     assert list(unlooked) == ["t"]
-    after = applied(before, lowering(before, UID, unlooked, [High(HIGH, 1)]))
+    after = applied(before, lowering(before, UID, unlooked, [HighCut(HIGH, 1)]))
     lowered = replace(HIGH, source=10, target=10)
     assert cuts_of(after, UID, ["t"]) == ((lowered, RIGHT), 3)
     current = switches_of(after, UID).current
@@ -63,7 +63,7 @@ def test_what_is_recorded_of_a_switch() -> None:
     assert (current.cuts, current.revision) == ((lowered, RIGHT), 5)
     assert (lowered.loss, lowered.tail) == (2, 2)
     assert not unchecked_cuts(after, UID)
-    assert not lowering(after, UID, unlooked, [High(HIGH, 1)])
+    assert not lowering(after, UID, unlooked, [HighCut(HIGH, 1)])
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_switch_under_way(verb: Verb, done: StepName, reached: StepName, *, lo
     journal = Journal("s2", verb, cuts=(HIGH, RIGHT), revision=4, reached=done, history=history, confirmed="digest")
     before = applied(before, put_switches(UID, Switches(journal)))
     after = switches_of(
-        applied(before, lowering(before, UID, unchecked_cuts(before, UID), [High(HIGH, 1)])), UID
+        applied(before, lowering(before, UID, unchecked_cuts(before, UID), [HighCut(HIGH, 1)])), UID
     ).current
     assert after is not None
     assert after.reached is reached
@@ -145,20 +145,20 @@ def way_back(place: OffsetPair, how: str = "take_over") -> dict[bytes, bytes]:
 def test_the_way_back_that_began_there() -> None:
     """What stands above the true cut is compared from now on, and every daemon begins with the record anew."""
     before = way_back(OffsetPair(11, 11))
-    after = applied(before, lowering_way_back(before, BACK, [High(HIGH, 1)]))
+    after = applied(before, lowering_way_back(before, BACK, [HighCut(HIGH, 1)]))
     mirror = state.get_mirror(after, BACK, "t")
     assert mirror is not None
     assert (mirror.generation, mirror.map_generation, mirror.maps[0].generation) == (3, 7, 7)
     assert mirror.maps[0].judged_from == 10
     offsets = restored(mirror.maps[0].base)
     assert (offsets.end, offsets.straight_to_target(40)) == (OffsetPair(10, 10), 40)
-    assert not lowering_way_back(after, BACK, [High(HIGH, 1)])
+    assert not lowering_way_back(after, BACK, [HighCut(HIGH, 1)])
 
 
 def test_a_way_back_that_began_elsewhere() -> None:
     """It is left alone: it was resolved since, or did not begin at this cut."""
     for records in (way_back(OffsetPair(11, 11), "accept"), way_back(OffsetPair(12, 12)), {}):
-        assert not lowering_way_back(records, BACK, [High(HIGH, 1)])
+        assert not lowering_way_back(records, BACK, [HighCut(HIGH, 1)])
 
 
 def test_a_log_that_ends_below_its_map() -> None:

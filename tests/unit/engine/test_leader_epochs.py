@@ -6,7 +6,7 @@ from replicator.core.copy.values import TargetLimits
 from replicator.core.offsets.resolution import Retry, plan_resolution
 from replicator.engine.offsets.resolve_facts import FactFinder
 from replicator.engine.topics.mirror import Mirror
-from replicator.model.resolution import How, Order
+from replicator.model.resolution import How, ResolutionOrder
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from tests.unit.engine.log_broker import Log, written
@@ -42,7 +42,9 @@ async def test_what_the_leader_does_not_know_of_is_stopped_at_and_gone_on_from(w
     assert "--how skip" in (slot.copy.detail or "")
 
     mirror = Mirror("orders-1", "orders-1", partitions=4, active={0})
-    facts = await FactFinder(world.pump).of(mirror, Order("orders-1", How.SKIP, partitions=(0,)), adopts=False)
+    facts = await FactFinder(world.pump).of(
+        mirror, ResolutionOrder("orders-1", How.SKIP, partitions=(0,)), adopts=False
+    )
     plan = plan_resolution("orders-1", How.SKIP, facts)
     assert plan is not None
     assert (plan.steps, plan.losses) == ((Retry(0, epochs_unproven=100),), ())

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from replicator.model.lease import Caller, Lease, LeaseAnswer, LeaseTable, Member
+from replicator.model.lease import Lease, LeaseAnswer, LeaseCaller, LeaseTable, Member
 from tests.lease_wire import Wire
 from tests.lease_world import DOUBT, MARGIN, TTL, UID, World, run
 
@@ -242,7 +242,7 @@ def test_a_coordinator_that_insists_on_an_old_lease() -> None:
 class Insisting(Wire):
     """A coordinator that grants the same old lease again and again."""
 
-    async def renew(self, caller: Caller) -> LeaseAnswer:
+    async def renew(self, caller: LeaseCaller) -> LeaseAnswer:
         """Grant it."""
         table = LeaseTable(UID, "flow", (Member(caller.instance, "", 1),), (Lease(0, 7, caller.instance),))
         return LeaseAnswer(table, TTL)

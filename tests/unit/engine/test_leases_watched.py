@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from replicator.core.work.claim import Timing
 from replicator.engine.work.coordinator import Coordinator
 from replicator.engine.work.leases import LeaseKeeper
-from replicator.model.lease import Caller
+from replicator.model.lease import LeaseCaller
 from replicator.store.memory_leases import MemoryLeases
 from tests.copy_world.loop import VirtualLoop
 from tests.lease_wire import Wire
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from replicator.model.lease import LeaseAnswer, LeaseTable
 
 TIMING = Timing(ttl_seconds=10.0, margin_seconds=3.0)
-ME = Caller("uid", "flow", "me", "", 1)
+ME = LeaseCaller("uid", "flow", "me", "", 1)
 
 
 class Port(Wire):
@@ -30,12 +30,12 @@ class Port(Wire):
         self.watched = watched
         self.calls = 0
 
-    async def renew(self, caller: Caller) -> LeaseAnswer:
+    async def renew(self, caller: LeaseCaller) -> LeaseAnswer:
         """See `LeasePort.renew`."""
         self.calls += 1
         return await super().renew(caller)
 
-    async def acquire(self, caller: Caller) -> LeaseAnswer:
+    async def acquire(self, caller: LeaseCaller) -> LeaseAnswer:
         """See `LeasePort.acquire`."""
         self.calls += 1
         return await super().acquire(caller)

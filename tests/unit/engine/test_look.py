@@ -125,8 +125,10 @@ class SegmentedLog:
     async def _nothing(self, *_: object) -> Connection:
         return CONNECTION
 
-    async def _local_starts(self, _: object, wanted: list[TopicPartition]) -> dict[TopicPartition, control.Answer]:
-        return dict.fromkeys(wanted, control.Answer(0, 0)) if self.tells_local else {}
+    async def _local_starts(
+        self, _: object, wanted: list[TopicPartition]
+    ) -> dict[TopicPartition, control.OffsetResult]:
+        return dict.fromkeys(wanted, control.OffsetResult(0, 0)) if self.tells_local else {}
 
     async def _offsets_of(self, _: object, wanted: list[TopicPartition], timestamp: int) -> dict[TopicPartition, int]:
         return dict.fromkeys(wanted, 0 if timestamp == control.EARLIEST else self.end)

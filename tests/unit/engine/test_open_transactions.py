@@ -31,7 +31,7 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.reading.reader import SourceReader
-from replicator.engine.copy.reading.taking import Asked
+from replicator.engine.copy.reading.taking import RequestedPartition
 from replicator.engine.copy.watching import open_transactions
 from replicator.engine.copy.watching.open_transactions import OpenTransactions
 from replicator.errors import ConnectionFailed
@@ -280,7 +280,7 @@ def test_a_fetch_answer_tells_where_the_stable_offset_stands(
     slot = Source().slot
     pump = cast("Any", SimpleNamespace(committed_only=committed_only, now=lambda: 7.0))
     answer = Fetched(WHERE, 0, 9, 5, 0, None, None, 0, 0)
-    asked = Asked(slot, slot.copy.episode, 0)
-    SourceReader(pump, pump, 1)._taking.take(asked, answer, cast("Any", None), 0.0, alone=False)
+    asked = RequestedPartition(slot, slot.copy.episode, 0)
+    SourceReader(pump, pump, 1)._handler.take(asked, answer, cast("Any", None), 0.0, alone=False)
 
     assert (slot.seen.stable_offset, slot.seen.open_since, slot.lag.observed_end) == expected

@@ -15,7 +15,7 @@ from replicator.engine.switch import keeper
 from replicator.engine.switch.orders import Orders
 from replicator.errors import BrokerRefused, Conflict
 from replicator.model.switch.journal import Journal, Switches
-from replicator.model.switch.terms import Away, LeftOut, Order, Outcome, Scope, Verb
+from replicator.model.switch.terms import LeftOutMirror, LeftOutReason, Outcome, Scope, SwitchOrder, Verb
 from replicator.state_pb import state_pb2 as pb
 from tests.lease_world import Topic, View
 
@@ -67,7 +67,7 @@ async def test_an_order_whose_answer_is_lost_is_given_once() -> None:
     """It is repeated, and what stands there already is the same order."""
     log = Dying()
     self = cast("keeper.SwitchKeeper", SimpleNamespace(_context=SimpleNamespace(log=log, uid="uid")))
-    order = Order("f1", Verb.FAILOVER, flow="f")
+    order = SwitchOrder("f1", Verb.FAILOVER, flow="f")
 
     def change(switches: Switches) -> Switches:
         return begin(switches, order, promoted=False, now_ms=7).switches
@@ -84,7 +84,9 @@ class FailbackSide:
     def __init__(self) -> None:
         self.refusals = [no_leader()]
         record = state.put(state.mirror_key("uid", "x"), pb.MirrorRecord(source_topic="x", target_topic="x"))
-        left = Journal("s1", Verb.FAILOVER, outcome=Outcome.DONE, left_out=(LeftOut("x", Away.NOT_SELECTED),))
+        left = Journal(
+            "s1", Verb.FAILOVER, outcome=Outcome.DONE, left_out=(LeftOutMirror("x", LeftOutReason.NOT_SELECTED),)
+        )
         records = dict([record, *put_switches("uid", Switches(left))])
         self.context = SimpleNamespace(
             flow=SimpleNamespace(name="f"),
@@ -104,7 +106,7 @@ class FailbackSide:
             raise self.refusals.pop()
         return True
 
-    async def left_out(self, _verb: Verb, scope: Scope) -> tuple[LeftOut, ...]:
+    async def left_out(self, _verb: Verb, scope: Scope) -> tuple[LeftOutMirror, ...]:
         """Find nothing beside what is left out already."""
         assert "x" not in scope
         return ()
@@ -118,10 +120,10 @@ async def test_whether_the_way_back_copies_is_asked_until_it_is_told() -> None:
     """Taken for "no", a live mirror would be compared as an old source that came back, and closed for good."""
     side = FailbackSide()
     orders = Orders(cast("Any", side.context), cast("Any", side.executor))
-    order = Order("s2", Verb.FAILBACK)
+    order = SwitchOrder("s2", Verb.FAILBACK)
     with pytest.raises(BrokerRefused):
         await orders.completed(order)
     completed = await orders.completed(order)
     assert completed.options.restored
     # Selected again or not: the switch that it comes back from never opened it.
-    assert completed.left_out == (LeftOut("x", Away.NOT_SELECTED),)
+    assert completed.left_out == (LeftOutMirror("x", LeftOutReason.NOT_SELECTED),)

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.offsets.own_place import OurBatches, OwnPlace
+from replicator.core.offsets.own_place import OurBatches, OwnEnd
 from replicator.engine.logs import reading as look
 from replicator.engine.switch import own_places
-from replicator.engine.switch.own_places import OwnPlaces, Stretch
+from replicator.engine.switch.own_places import OwnEndFinder, SearchRange
 from replicator.errors import BrokerRefused
 from replicator.model.batch import CONTROL_BIT, HEADER
 from replicator.model.names import TopicPartition
@@ -64,7 +64,7 @@ class Log:
         return frame, Fetched(where, 0, 10_000, 10_000, self._start, None, None, 0, len(found))
 
 
-def found(stretch: Stretch, *, policy: str = "delete", epoch: int | None = EPOCH) -> OwnPlace:
+def found(search_range: SearchRange, *, policy: str = "delete", epoch: int | None = EPOCH) -> OwnEnd:
     """Return where our own part ends."""
 
     async def leader_connection(_: TopicPartition) -> object:
@@ -75,15 +75,15 @@ def found(stretch: Stretch, *, policy: str = "delete", epoch: int | None = EPOCH
 
     cluster = cast("Any", SimpleNamespace(topic_ids={}, leader=lambda _: None, leader_connection=leader_connection))
     admin = cast("Any", SimpleNamespace(describe_configs=describe_configs))
-    places = OwnPlaces(cluster, admin, OurBatches(DATA, frozenset({FILLS}), epoch))
-    return asyncio.run(places.find({WHERE: stretch}))[WHERE]
+    places = OwnEndFinder(cluster, admin, OurBatches(DATA, frozenset({FILLS}), epoch))
+    return asyncio.run(places.find({WHERE: search_range}))[WHERE]
 
 
 def test_a_marker_that_begins_a_segment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands before it is in the segment before."""
     log = Log(monkeypatch, [(10, batch(0, 10))], [(11, fence(10))])
-    assert found(Stretch(11, begin=8)) == OwnPlace(10, 2, is_fenced=True)
-    assert found(Stretch(11, begin=10)) == OwnPlace(10, is_fenced=True)
+    assert found(SearchRange(11, begin=8)) == OwnEnd(10, 2, is_fenced=True)
+    assert found(SearchRange(11, begin=10)) == OwnEnd(10, is_fenced=True)
     assert log.reads == [8, 10, 10]
 
 
@@ -91,38 +91,38 @@ def test_a_log_that_lost_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the place that was proven there is no marker of the fence: our last batch is looked for instead."""
     Log(monkeypatch, [(10, batch(0, 10)), (11, fence(10))])
     for begin in (11, 40, None):
-        assert found(Stretch(11, begin)) == OwnPlace(10, 10, is_fenced=True)
+        assert found(SearchRange(11, begin)) == OwnEnd(10, 10, is_fenced=True)
 
 
 def test_a_stranger_below_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing was proven, ours that landed behind a stranger's prove nothing of what is before."""
     segment = [(10, batch(0, 10)), (80, batch(10, 70, OTHER)), (81, batch(80, 1)), (82, fence(81))]
     Log(monkeypatch, segment)
-    place = OwnPlace(10, 10, foreign=71, is_fenced=True)
-    assert found(Stretch(82, begin=5)) == OwnPlace(10, 5, foreign=71, is_fenced=True)
-    assert found(Stretch(82)) == place
+    place = OwnEnd(10, 10, foreign=71, is_fenced=True)
+    assert found(SearchRange(82, begin=5)) == OwnEnd(10, 5, foreign=71, is_fenced=True)
+    assert found(SearchRange(82)) == place
 
 
 def test_many_records_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are not read one after the other: the first, and what stands before the fence."""
     theirs = [(at + 1, batch(at, 1, OTHER)) for at in range(3000)]
     log = Log(monkeypatch, theirs, [(3001, fence(3000))])
-    assert found(Stretch(3001, begin=0, is_active=False)) == OwnPlace(0, foreign=3000, is_fenced=True)
+    assert found(SearchRange(3001, begin=0, is_active=False)) == OwnEnd(0, foreign=3000, is_fenced=True)
     assert len(log.reads) <= 4
 
 
 def test_what_was_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Below the floor applications wrote, by right."""
     Log(monkeypatch, [(10, batch(0, 10, OTHER)), (12, batch(10, 2)), (13, fence(12))])
-    assert found(Stretch(13, floor=10)) == OwnPlace(12, 2, is_fenced=True)
+    assert found(SearchRange(13, floor=10)) == OwnEnd(12, 2, is_fenced=True)
 
 
 def test_an_end_that_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no end, but where the cleaner works."""
     Log(monkeypatch, [(10, batch(0, 10))])
     with pytest.raises(BrokerRefused, match="returns nothing from offset 10 on"):
-        found(Stretch(11, begin=8))
-    assert found(Stretch(11, begin=8), policy="compact") == OwnPlace(10, 2)
+        found(SearchRange(11, begin=8))
+    assert found(SearchRange(11, begin=8), policy="compact") == OwnEnd(10, 2)
 
 
 def test_a_marker_that_is_not_replicated_yet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,12 +130,12 @@ def test_a_marker_that_is_not_replicated_yet(monkeypatch: pytest.MonkeyPatch) ->
     Log(monkeypatch, [(10, batch(0, 10))])
     for begin in (8, 10, None):
         with pytest.raises(BrokerRefused, match="not yet below the high watermark 10") as caught:
-            found(Stretch(10, begin))
+            found(SearchRange(10, begin))
         assert caught.value.retryable
-    assert found(Stretch(10, begin=8), epoch=None) == OwnPlace(10, 2)
+    assert found(SearchRange(10, begin=8), epoch=None) == OwnEnd(10, 2)
 
 
 def test_a_marker_that_retention_took(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not waited for."""
     Log(monkeypatch, [(40, batch(12, 28, OTHER))], start=12)
-    assert found(Stretch(40, begin=10)).foreign == 28
+    assert found(SearchRange(40, begin=10)).foreign == 28

@@ -11,7 +11,7 @@ from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.core.offsets.resolution import GoOn
 from replicator.core.topics.owner import OwnerLiveness, OwnerState, check_adoption
 from replicator.engine.copy.live_maps import offset_block
-from replicator.engine.offsets.adopt import Adopted
+from replicator.engine.offsets.adopt import AdoptedMirror
 from replicator.engine.state import records as state
 from replicator.engine.state.ownership.owners import Owners, owner_of
 from replicator.engine.topics.mirror import Mirror
@@ -160,8 +160,8 @@ def test_whose_flow_does_not_copy(role: Role | None) -> None:
         check_adoption(owner, seen, "t")
 
 
-def _handed_over(log: Log, source: tuple[str, bytes]) -> tuple[pb.MirrorRecord, Adopted]:
-    adopted, record = Adopted(log.records, "old", "t"), pb.MirrorRecord(source_topic="t", target_topic="t")
+def _handed_over(log: Log, source: tuple[str, bytes]) -> tuple[pb.MirrorRecord, AdoptedMirror]:
+    adopted, record = AdoptedMirror(log.records, "old", "t"), pb.MirrorRecord(source_topic="t", target_topic="t")
     log.apply(adopted.hand_over(log.records, record, source))
     return record, adopted
 
@@ -203,7 +203,7 @@ def test_commits_of_groups_move_with_the_record() -> None:
     log.apply([state.put(state.group_key("old", "g"), pb.GroupRecord(topics=[t, u]))])
     log.apply([state.put(state.group_key("old", "h"), pb.GroupRecord(topics=[t]))])
     log.apply([state.put(state.group_key("new", "g"), pb.GroupRecord(topics=[v]))])
-    adopted, record = Adopted(log.records, "old", "t"), pb.MirrorRecord(owner_flow_uid="new")
+    adopted, record = AdoptedMirror(log.records, "old", "t"), pb.MirrorRecord(owner_flow_uid="new")
     log.apply(adopted.hand_over(log.records, record, ("A", ID)))
 
     def topics(uid: str, group: str) -> list[str]:
@@ -218,7 +218,7 @@ def test_commits_of_groups_move_with_the_record() -> None:
 def test_an_owner_that_is_faster_keeps_it() -> None:
     """What the plan was made from must still be so."""
     log = _log()
-    adopted = Adopted(log.records, "old", "t")
+    adopted = AdoptedMirror(log.records, "old", "t")
     log.apply([state.put(state.mirror_key("old", "t"), pb.MirrorRecord(source_topic="t", generation=5))])
     with pytest.raises(Conflict, match="changed meanwhile"):
         adopted.hand_over(log.records, pb.MirrorRecord(), ("A", ID))

@@ -9,7 +9,7 @@ import pytest
 
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.offsets.source_end_reader import SourceEndReader
-from replicator.engine.switch.places import Observed
+from replicator.engine.switch.places import ObservedSource
 from replicator.model.names import TopicPartition
 from tests.unit.engine.log_broker import Log, LogBroker
 from tests.unit.engine.test_reader import Bench
@@ -48,7 +48,7 @@ class World:
 
     def recorded(self) -> tuple[int | None, int | None, int | None]:
         """Return what a failover goes by: the source's end, when it was seen (ms), and what was copied."""
-        observed = Observed(self.log, "uid")
+        observed = ObservedSource(self.log, "uid")
         return (*observed.end(WHERE), observed.copied(WHERE))
 
 

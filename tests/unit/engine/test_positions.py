@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
-from replicator.core.topics.plan import Fault as MirrorFault
+from replicator.core.topics.plan import MirrorFault
 from replicator.engine.copy.live_maps import offset_block
 from replicator.engine.copy.partition import Slot
 from replicator.engine.groups.positions import PumpPositions

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from replicator.core.copy.attach_facts import Role, Writer
-from replicator.core.topics.choice import Made, Origin
+from replicator.core.topics.choice import Origin, RecordedCopy
 from replicator.engine.state import records as state
 from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership.provenance import Provenance, digest_of, made_there, packed
 from replicator.engine.state.source import SourceState
-from replicator.engine.topics.chosen import Chosen
+from replicator.engine.topics.chosen import ChosenTopics
 from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec
@@ -57,7 +57,7 @@ def test_a_mirror_is_a_copy_of_its_source_and_of_all_behind_it() -> None:
     """The nearest first."""
     record = mirror(came_through=[pb.Origin(cluster_id="SOUTH", topic="s")])
     found = made_there(recorded(record), topics("a.t", "t"))
-    assert found == {"a.t": [Made("w2e", (Origin("WEST", "t"), Origin("SOUTH", "s")))]}
+    assert found == {"a.t": [RecordedCopy("w2e", (Origin("WEST", "t"), Origin("SOUTH", "s")))]}
 
 
 def test_a_topic_that_was_opened_or_is_another_one_is_no_copy() -> None:
@@ -75,7 +75,7 @@ def test_where_topics_have_no_ids_the_name_tells() -> None:
 
 def test_what_is_announced_is_on_its_way_until_it_is_recorded() -> None:
     """Whoever sees the topic finds the announcement, then the mirror."""
-    assert made_there(recorded(making=["a.t"]), topics("a.t", "t")) == {"a.t": [Made("w2e", begun=False)]}
+    assert made_there(recorded(making=["a.t"]), topics("a.t", "t")) == {"a.t": [RecordedCopy("w2e", begun=False)]}
     assert made_there(recorded(mirror(), making=["a.t"]), topics("a.t"))["a.t"][0].begun
 
 
@@ -99,7 +99,7 @@ def test_topics_with_records_set_aside_are_known_by_what_is_recorded() -> None:
     assert value is not None
     found = made_there({**records, key: value}, names)
     assert sorted(found) == ["a.t", "a.t.dead-letter", "a.t.divergent.3"]
-    assert found["a.t.divergent.3"] == [Made("w2e")]
+    assert found["a.t.divergent.3"] == [RecordedCopy("w2e")]
 
 
 class _Source(Cluster):
@@ -181,7 +181,7 @@ async def test_what_was_known_stays_known_when_it_may_not_be_read_any_more(there
 async def test_status_says_so_also_of_a_flow_that_names_each_topic(there: There) -> None:
     """It asks for no origins; whether a target topic is itself copied to the source is asked for all the same."""
     named = replace(FLOW, topics=Selection((Pattern(PatternKind.GLOB, "t"),)))
-    chosen = Chosen(named, UID, there.state, Side("west"), cast("StateLog", None))
+    chosen = ChosenTopics(named, UID, there.state, Side("west"), cast("StateLog", None))
     assert chosen.unknown is None
     there.refused = True
     with pytest.raises(AuthorizationFailed):

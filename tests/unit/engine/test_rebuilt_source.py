@@ -14,11 +14,11 @@ import pytest
 
 from replicator.admin.topics import TopicAdmin
 from replicator.core.switch import steps as do
-from replicator.engine.flow.inputs import FlowInputs, Me
+from replicator.engine.flow.inputs import DaemonIdentity, FlowInputs
 from replicator.engine.flow.runner import FlowRunner
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import put_switches, switches_of
-from replicator.engine.state.ownership.between import Between
+from replicator.engine.state.ownership.between import ClusterPair
 from replicator.engine.switch.close_source import CloseSource
 from replicator.engine.switch.context import SwitchContext
 from replicator.engine.switch.divergent import Divergent
@@ -75,7 +75,7 @@ class Region:
         admins = TopicAdmin(specs[0]), TopicAdmin(specs[1])
         admins[0].prove_with(self.source.prove)
         back = FlowSpec("b", "west", "east", FLOW.topics, reverse_of="f")
-        self.between = Between(FLOW, self.source, self.target, MemoryStore())
+        self.between = ClusterPair(FLOW, self.source, self.target, MemoryStore())
         self.between.hold_source(self.log.records, UID)
         self.context = SwitchContext(
             FLOW, back, self.source, self.target, admins, cast("Any", self.log), UID, "me", lambda: None
@@ -151,7 +151,7 @@ async def test_a_cluster_that_was_opened_before_it_was_known_which_is_meant(regi
     fresh = Cluster(region.source.spec)
     await fresh.open()
     assert fresh.cluster_id == "rebuilt"
-    between = Between(FLOW, fresh, region.target, MemoryStore())
+    between = ClusterPair(FLOW, fresh, region.target, MemoryStore())
     between.hold_source(region.log.records, UID)
     assert str(await refused(fresh.refresh([]))).startswith(NAMED)
     fresh.close()
@@ -259,7 +259,7 @@ async def test_a_partition_waits_for_its_cluster_and_is_not_called_truncated(
 ) -> None:
     """It stood FAULTED as source_truncated, with commands that give up what may be the last copy."""
     world = await opened(worlds)
-    between = Between(FLOW, world.pump.source.cluster, world.pump.target.cluster, MemoryStore())
+    between = ClusterPair(FLOW, world.pump.source.cluster, world.pump.target.cluster, MemoryStore())
     log = View(Topic())
     await log.append([state.put(state.flow_key(UID), pb.FlowRecord(uid=UID, name="f", source_cluster_id="source"))])
     await log.read_to_end()
@@ -291,7 +291,7 @@ async def test_whatever_a_flow_carries_switches_out_with_is_held_to_its_source(r
             region.source.spec,
             region.target.spec,
             CoordinatorSpec(3.0, 1.0, "memory"),
-            Me("me", "127.0.0.1:0"),
+            DaemonIdentity("me", "127.0.0.1:0"),
             MemoryStore(),
             cast("Any", None),
             cast("Any", None),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from replicator.core.copy.attach_facts import Role, Writer
-from replicator.core.topics.ownership import Because, OwnedTopic
-from replicator.core.topics.plan import Fault
+from replicator.core.topics.ownership import OwnedTopic, OwnershipReason
+from replicator.core.topics.plan import MirrorFault
 from replicator.engine.logs.matching import Match
 from replicator.engine.logs.walking import Log as Walked
 from replicator.engine.offsets import resolve_facts
@@ -23,7 +23,7 @@ from replicator.engine.state.ownership.provenance import digest_of, packed
 from replicator.engine.state.source import SourceState
 from replicator.errors import KafkaError
 from replicator.model.names import TopicPartition
-from replicator.model.resolution import ALLOWED, How, Order
+from replicator.model.resolution import ALLOWED, How, ResolutionOrder
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.topology import Topic
@@ -128,7 +128,7 @@ class World:
         log = cast("StateLog", self.log)
         return Resolver(UID, topics, cast("Pump", pump), log, cast("TopicAdmin", None), owners)
 
-    async def proof(self) -> OwnedTopic | Fault | KafkaError:
+    async def proof(self) -> OwnedTopic | MirrorFault | KafkaError:
         """Return whose target topic t is."""
         asked = Ownership(FLOW, UID, self.there, self.target, cast("StateLog", self.log))
         return (await asked.prove([self.target.topics["t"]]))["t"]
@@ -161,7 +161,7 @@ async def test_what_is_accepted_empty_proves_that_topic_alone(world: World) -> N
     assert fault is not None
     assert fault.reason is Reason.FOREIGN_WRITER
     world.put("t", OLD_ID)
-    done = await world.resolver(topics).carry_out(Order("t", How.ACCEPT))
+    done = await world.resolver(topics).carry_out(ResolutionOrder("t", How.ACCEPT))
     assert done is not None
     record = state.get_mirror(world.log.records, UID, "t")
     assert record is not None
@@ -169,7 +169,7 @@ async def test_what_is_accepted_empty_proves_that_topic_alone(world: World) -> N
 
     world.put("t", NEW_ID, end=9)
     proof = await world.proof()
-    assert isinstance(proof, Fault)
+    assert isinstance(proof, MirrorFault)
     assert proof.reason is Reason.TARGET_RECREATED
 
 
@@ -184,9 +184,9 @@ async def test_a_record_without_an_id_proves_nothing_by_itself(world: World, las
     proof = await world.proof()
     if ours:
         assert isinstance(proof, OwnedTopic)
-        assert (proof.because, proof.topic_id) == (Because.RECORDED, NEW_ID)
+        assert (proof.because, proof.topic_id) == (OwnershipReason.RECORDED, NEW_ID)
         return
-    assert isinstance(proof, Fault)
+    assert isinstance(proof, MirrorFault)
     assert proof.reason is Reason.FOREIGN_WRITER
     assert "--how accept" in proof.text
 
@@ -209,7 +209,7 @@ async def test_where_a_cluster_tells_no_ids_the_name_is_all_there_is(world: Worl
         state.mirror_key(UID, "t"),
         pb.MirrorRecord(source_topic="t", target_topic="t", phase=pb.MIRROR_PHASE_ACTIVE),
     )
-    assert isinstance(await world.proof(), Fault)
+    assert isinstance(await world.proof(), MirrorFault)
 
 
 async def test_a_source_that_tells_no_id_for_a_moment_leaves_the_known_one(world: World) -> None:
@@ -250,13 +250,13 @@ async def test_a_topic_whose_direction_is_changed_by_hand(world: World, monkeypa
 
     monkeypatch.setattr(world.there, "read", read)
     proof = await world.proof()
-    assert isinstance(proof, Fault)
+    assert isinstance(proof, MirrorFault)
     assert proof.reason is Reason.TARGET_TAKEN
     assert "`replicator mirror forget w2e t`" in proof.text
     assert "`replicator mirror resolve f TOPIC --how accept`" in proof.text
     del records[state.mirror_key("there", "a.t")]
     proof = await world.proof()
-    assert isinstance(proof, Fault)
+    assert isinstance(proof, MirrorFault)
     assert proof.reason is Reason.FOREIGN_WRITER
     assert How.ACCEPT in ALLOWED[proof.reason]
 
@@ -303,7 +303,7 @@ async def test_a_flow_that_was_switched_over_makes_no_circle(world: World, monke
 
     monkeypatch.setattr(world.there, "read", read)
     proof = await world.proof()
-    assert isinstance(proof, Fault | KafkaError)
+    assert isinstance(proof, MirrorFault | KafkaError)
     promoted = state.writer_record(replace(OURS, role=Role.PROMOTED))
     records[state.writer_key("there")] = promoted.SerializeToString()
     assert isinstance(await world.proof(), OwnedTopic)

@@ -14,7 +14,7 @@ from replicator.engine.state.journal import switches_of
 from replicator.engine.switch import failback as restoring
 from replicator.engine.switch.failback import Failback
 from replicator.model.switch.journal import Journal, Switches
-from replicator.model.switch.terms import Away, LeftOut, Verb
+from replicator.model.switch.terms import LeftOutMirror, LeftOutReason, Verb
 from replicator.state_pb import state_pb2 as pb
 
 UID, BACK = "forth", "back"
@@ -39,7 +39,9 @@ async def test_the_switch_back_is_not_about_what_was_switched_alone(monkeypatch:
     async def change_switches(_log: object, uid: str, change: Any) -> Switches:
         assert uid == BACK
         began = change(switches_of(theirs, uid))
-        assert began.current.left_out == tuple(LeftOut(t, Away.SWITCHED_ALONE) for t in ("alone", "unselected"))
+        assert began.current.left_out == tuple(
+            LeftOutMirror(t, LeftOutReason.SWITCHED_ALONE) for t in ("alone", "unselected")
+        )
         return cast("Switches", began)
 
     monkeypatch.setattr(restoring, "change_switches", change_switches)
@@ -50,7 +52,7 @@ async def test_the_switch_back_is_not_about_what_was_switched_alone(monkeypatch:
         source_log=source_log,
         reverse_uid=lambda _: BACK,
     )
-    away = (LeftOut("unselected", Away.NOT_SELECTED),)
+    away = (LeftOutMirror("unselected", LeftOutReason.NOT_SELECTED),)
     journal = Journal("f", Verb.FAILBACK, left_out=away)
     back = Failback(cast("Any", context), cast("Any", None))
     assert await back.switch_back(journal, do.SwitchBack("back", journal.back_id)) == got.Ok()

@@ -12,7 +12,7 @@ from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.preflight.owners import known_flows
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import copy_of, put_copy, put_switches
-from replicator.engine.state.ownership.between import Between
+from replicator.engine.state.ownership.between import ClusterPair
 from replicator.engine.switch.mix_ups import foreign_switches, undoing, what_they_left
 from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.errors import WrongCluster
@@ -37,12 +37,12 @@ OTHER_SITES = pb.FlowRecord(
 )
 
 
-def _between(store: Store, *, answers: str | None = None, said: str | None = None) -> Between:
+def _between(store: Store, *, answers: str | None = None, said: str | None = None) -> ClusterPair:
     """Return what a daemon knows whose target answers, and whose source answers as this cluster or not at all."""
     source = Cluster(ClusterSpec("east", (("e", 9092),), cluster_id=said))
     target = Cluster(ClusterSpec("west", (("w", 9092),)))
     source.cluster_id, target.cluster_id = answers, "hub"
-    return Between(FLOW, source, target, store)
+    return ClusterPair(FLOW, source, target, store)
 
 
 def _records(*flows: pb.FlowRecord) -> dict[bytes, bytes]:

@@ -15,7 +15,7 @@ from replicator.core.status import observations
 from replicator.core.status.health import not_ready_because, unhealthy_because
 from replicator.engine.flow import cluster_watch
 from replicator.engine.flow.cluster_watch import ClusterWatch
-from replicator.engine.flow.status import Silent, flow_status
+from replicator.engine.flow.status import SilentBrokers, flow_status
 from replicator.engine.logs import leaders
 from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
@@ -58,7 +58,7 @@ class World:
                 paused=False,
                 reason=None,
                 clusters=(self.cluster.seen.status(self.cluster.spec.alias, now),),
-                silent=Silent(target=silent) if self.side else Silent(source=silent),
+                silent=SilentBrokers(target=silent) if self.side else SilentBrokers(source=silent),
             )
         )
 

@@ -20,7 +20,7 @@ from replicator.engine.copy.routes import Routes
 from replicator.engine.copy.sightings import Sightings
 from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.state import records as state
-from replicator.engine.switch.places import Observed
+from replicator.engine.switch.places import ObservedSource
 from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.frames import Frame, FramePool
@@ -190,7 +190,7 @@ async def test_what_is_recorded_carries_when_it_was_seen() -> None:
     await SourceEnds("uid", log).record(cast("Pump", world.pump), {first.shard, second.shard})
     raw = log.records[state.source_end_key("uid", 0)]
     assert pb.SourceEndBlock.FromString(raw).observed_ms == WALL_MS + 1000
-    observed = Observed(log, "uid")
+    observed = ObservedSource(log, "uid")
     assert observed.end(A0) == (90, WALL_MS + 1000)
     assert observed.end(A1) == (95, WALL_MS + 70_000)
 
@@ -202,4 +202,4 @@ def test_records_of_before_have_the_time_of_their_block() -> None:
         shard=0, observed_ms=55, entries=[pb.SourceEndBlock.Entry(topic="a", partition=0, end=90)]
     )
     log.records[state.source_end_key("uid", 0)] = block.SerializeToString()
-    assert Observed(cast("StateLog", log), "uid").end(A0) == (90, 55)
+    assert ObservedSource(cast("StateLog", log), "uid").end(A0) == (90, 55)

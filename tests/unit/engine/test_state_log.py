@@ -16,7 +16,7 @@ from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Purpose
 from replicator.wire.frames import Frame
 from replicator.wire.messages import control
-from replicator.wire.messages.control import Answer
+from replicator.wire.messages.control import OffsetResult
 from replicator.wire.messages.fetch import Fetched
 from replicator.wire.topology import NO_TOPIC_ID
 
@@ -46,7 +46,7 @@ class Topic:
     async def offsets(self, _connection: object, where: list[Any], timestamp: int, *, committed: bool) -> Any:
         """Tell the start or the end."""
         del committed
-        return {where[0]: Answer(0, self.start if timestamp == control.EARLIEST else self.end)}
+        return {where[0]: OffsetResult(0, self.start if timestamp == control.EARLIEST else self.end)}
 
     async def read(self, *given: Any, **_: Any) -> tuple[Frame, Fetched]:
         """Give all from an offset on."""

@@ -14,11 +14,19 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill
 from replicator.core.copy.values import TargetLimits
 from replicator.core.status.health import phases
-from replicator.engine.copy.books import Books, Totals
+from replicator.engine.copy.books import CopyCounters, CopyTotals
 from replicator.engine.copy.partition import OpenTransaction, Slot
 from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.writing.filler import Filler
-from replicator.engine.flow.status import Silent, _mirror, _partition, _totals, at_rest, flow_status, joined_problems
+from replicator.engine.flow.status import (
+    SilentBrokers,
+    _mirror,
+    _partition,
+    _totals,
+    at_rest,
+    flow_status,
+    joined_problems,
+)
 from replicator.engine.state.topic import StateTopic
 from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
@@ -63,7 +71,7 @@ def pump_of(*slots: Slot, source: Cluster | None = None, target: Cluster | None 
         sightings=SimpleNamespace(take_silence=lambda _: None),
         context=SimpleNamespace(
             writers=SimpleNamespace(flow=SimpleNamespace(producer_epoch=1)),
-            books=Books(),
+            counters=CopyCounters(),
             now=lambda: 100.0,
             leaders_of=lambda one: (there.leader(one.source), here.leader(one.target)),
         ),
@@ -77,7 +85,9 @@ def pump_of(*slots: Slot, source: Cluster | None = None, target: Cluster | None 
 PUMP = pump_of()
 
 
-def whole(*slots: Slot, silent: Silent | None = None, partitions: int = 0, pump: Pump | None = None) -> FlowStatus:
+def whole(
+    *slots: Slot, silent: SilentBrokers | None = None, partitions: int = 0, pump: Pump | None = None
+) -> FlowStatus:
     """Return the picture of a flow that copies these partitions of one topic."""
     mirrors = {"orders": Mirror("orders", "orders", partitions=partitions or len(slots))}
     return at_once(
@@ -89,7 +99,7 @@ def whole(*slots: Slot, silent: Silent | None = None, partitions: int = 0, pump:
             pump=pump or pump_of(*slots),
             paused=False,
             reason=None,
-            silent=silent or Silent(),
+            silent=silent or SilentBrokers(),
         )
     )
 
@@ -183,7 +193,7 @@ def test_an_accepted_round_of_a_fill_sets_its_pace() -> None:
     """From when it was sent until now; a refused one says nothing."""
     made = copied(0, fill=20_000)
     made.recorded.active = True
-    told: Any = SimpleNamespace(now=lambda: 100.0, books=Books(), start=lambda work: work.close())
+    told: Any = SimpleNamespace(now=lambda: 100.0, counters=CopyCounters(), start=lambda work: work.close())
     round_one = made.copy.begin_fill(10_000)
     Filler(told, told, 1)._filled(made, round_one, made.copy.episode, 10_010, 98.0)
     assert shown(made)[:2] == (Reason.FILLING, "filling 10,000 offsets without a record, about 2.0s left")
@@ -206,7 +216,7 @@ def test_an_open_transaction_comes_before_a_fill() -> None:
 
 def test_filled_offsets_are_counted() -> None:
     """Of the whole flow, since the daemon began."""
-    pump = SimpleNamespace(context=SimpleNamespace(books=Books(Totals(filled=77))))
+    pump = SimpleNamespace(context=SimpleNamespace(counters=CopyCounters(CopyTotals(filled=77))))
     assert _totals(cast("Pump", pump)).filled_offsets_total == 77
 
 
@@ -226,11 +236,11 @@ def test_each_partition_is_in_one_phase() -> None:
 
 def test_a_partition_whose_leader_does_not_answer_waits_for_it() -> None:
     """Whatever its machine believes: it learns of it with the next record only."""
-    silent = Silent(target={2: ", last heard 12s ago"})
+    silent = SilentBrokers(target={2: ", last heard 12s ago"})
     found = _partition(copied(0), PUMP, silent)
     assert (found.phase, found.reason) == (PartitionPhase.WAITING, Reason.WAITING_FOR_LEADER)
     assert found.detail == "west broker 2, its leader, does not answer, last heard 12s ago"
-    assert _partition(copied(0), PUMP, Silent(target={3: ""})).phase is PartitionPhase.COPYING
+    assert _partition(copied(0), PUMP, SilentBrokers(target={3: ""})).phase is PartitionPhase.COPYING
 
 
 def test_a_partition_of_ours_that_was_not_begun_with_is_nobody_elses() -> None:
@@ -316,7 +326,7 @@ def test_nothing_is_level_with_a_broker_that_does_not_answer() -> None:
     for one, end in ((level, 10), (behind, 14)):
         one.lag.reach(10)
         one.lag.observe(end, 99.0)
-    silent = Silent(source={1: ", last heard 12s ago"})
+    silent = SilentBrokers(source={1: ", last heard 12s ago"})
     found = [_partition(one, PUMP, silent) for one in (level, behind)]
     assert [one.lag_records for one in found] == [None, 4]
     assert whole(level, behind, silent=silent).lag_records is None

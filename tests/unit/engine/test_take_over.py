@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from replicator.core.copy.attach_facts import Role, Writer
 from replicator.core.offsets.offset_map import OffsetPair
-from replicator.core.topics.ownership import Copied
+from replicator.core.topics.ownership import MirrorOnSource
 from replicator.engine.state import records as state
 from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.engine.work import roles
@@ -135,6 +135,6 @@ def test_what_is_copied_from_a_cluster() -> None:
             mirror = pb.MirrorRecord(source_topic=name, source_topic_id=b"1" * 16, target_topic=f"m.{name}")
             log.apply([state.put(state.mirror_key(uid, mirror.target_topic), mirror)])
     ids = {f"{uid}.{name}": topic_id * 16 for uid in flows for name, topic_id in (("a", b"1"), ("b", b"2"))}
-    assert state.copied_from(log.records, "there", ids) == {"uid.a": Copied("m.uid.a", "f-uid")}
+    assert state.copied_from(log.records, "there", ids) == {"uid.a": MirrorOnSource("m.uid.a", "f-uid")}
     unknown = dict.fromkeys(ids, bytes(16))
     assert set(state.copied_from(log.records, "there", unknown)) == {"uid.a", "uid.b"}, "it denies nothing"

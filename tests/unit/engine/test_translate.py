@@ -12,7 +12,7 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import TargetLimits
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
-from replicator.core.topics.plan import Fault as MirrorFault
+from replicator.core.topics.plan import MirrorFault
 from replicator.engine.copy.partition import Slot
 from replicator.engine.offsets import time as translate_time
 from replicator.engine.offsets.translate import answers

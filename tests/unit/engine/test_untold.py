@@ -10,7 +10,7 @@ import pytest
 
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach import decide
-from replicator.core.copy.attach_facts import Entry, Resume, Role, SourceLog, Tail, TargetLog, Writer
+from replicator.core.copy.attach_facts import OwnProducerState, Resume, Role, SourceLog, Tail, TargetLog, Writer
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Batch, TargetLimits
 from replicator.engine.copy.attaching import target_facts
@@ -52,9 +52,9 @@ def test_a_broker_that_refuses_a_sequence_and_tells_of_none_is_gone_round() -> N
     assert not target_facts.is_unreported(slot, None)
     refuse(slot)
 
-    assert not target_facts.is_unreported(slot, Entry(0, 99, NOW)), "what is told is believed"
+    assert not target_facts.is_unreported(slot, OwnProducerState(0, 99, NOW)), "what is told is believed"
     assert target_facts.is_unreported(slot, None)
-    assert target_facts.is_unreported(slot, Entry(0, -1, NOW))
+    assert target_facts.is_unreported(slot, OwnProducerState(0, -1, NOW))
     slot.copy.resume(Resume(130, 100, None))
     assert target_facts.is_unreported(slot, None), "once it is known, it is known"
 
@@ -63,12 +63,12 @@ def test_what_is_told_counts_again_where_the_log_is_refused_too() -> None:
     """The refused sequence may have met a batch of another daemon, which the next leader lost: a marker is left."""
     slot = slot_at(120)
     refuse(slot)
-    assert target_facts.is_unreported(slot, Entry(1, -1, NOW))
-    assert target_facts.is_unreported(slot, Entry(1, -1, NOW)), "one refusal tells once"
+    assert target_facts.is_unreported(slot, OwnProducerState(1, -1, NOW))
+    assert target_facts.is_unreported(slot, OwnProducerState(1, -1, NOW)), "one refusal tells once"
     slot.copy.resume(Resume(120, 100, None))
     refuse(slot)
 
-    assert not target_facts.is_unreported(slot, Entry(1, -1, NOW))
+    assert not target_facts.is_unreported(slot, OwnProducerState(1, -1, NOW))
 
 
 def test_the_sequence_then_follows_from_the_last_batch_not_from_the_offset() -> None:

@@ -20,18 +20,18 @@ from replicator.errors import Conflict
 from replicator.model.states import FlowState
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import (
-    Away,
     Close,
     Cut,
     Decision,
     Direction,
     End,
-    LeftOut,
+    LeftOutMirror,
+    LeftOutReason,
     Options,
-    Order,
     Outcome,
     StepName,
     StepRecord,
+    SwitchOrder,
     Verb,
 )
 from replicator.rpc.convert_switch import switch_from_wire, switch_to_wire
@@ -49,7 +49,7 @@ FORWARD = (
     StepName.CLAMP_GROUPS,
     StepName.RECORD_CUT,
 )
-AWAY = (LeftOut("gone", Away.SOURCE_GONE), LeftOut("other", Away.NOT_SELECTED))
+LEFT_OUT = (LeftOutMirror("gone", LeftOutReason.SOURCE_GONE), LeftOutMirror("other", LeftOutReason.NOT_SELECTED))
 Records = dict[bytes, bytes]
 
 
@@ -123,7 +123,7 @@ def test_a_failover_that_takes_over_goes_by_no_cut_of_an_earlier_version() -> No
     history = tuple(StepRecord(step, 1) for step in FORWARD if step is not StepName.CLAMP_GROUPS)[:-1]
     switchover = replace(failover(StepName.PROMOTE), id="s", verb=Verb.SWITCHOVER, history=history)
     before = switches_of(written_before(stored(Switches(switchover))), UID)
-    taken = begin(before, Order("f", Verb.FAILOVER, "e2w"), promoted=False, now_ms=9).switches.current
+    taken = begin(before, SwitchOrder("f", Verb.FAILOVER, "e2w"), promoted=False, now_ms=9).switches.current
     assert taken is not None
     assert (taken.escalated, taken.reached, taken.cuts) == (True, StepName.FENCE, ())
 
@@ -132,7 +132,7 @@ def switchover(**changes: object) -> Journal:
     """Return a switchover that leaves topics out, and has proven where the rest ends."""
     history = (StepRecord(StepName.PREFLIGHT, 1), StepRecord(StepName.PROVE_QUIESCENCE, 2))
     ends = (End("t", 0, 10),)
-    journal = Journal("s", Verb.SWITCHOVER, "e2w", left_out=AWAY, started_ms=5, history=history, ends=ends)
+    journal = Journal("s", Verb.SWITCHOVER, "e2w", left_out=LEFT_OUT, started_ms=5, history=history, ends=ends)
     return replace(journal, reached=StepName.PROVE_QUIESCENCE, **changes)  # type: ignore[arg-type]
 
 
@@ -144,7 +144,7 @@ def test_what_is_left_out_outlives_an_earlier_version() -> None:
 
     records = written_before(theirs)
     assert current(records) == switchover()
-    assert lost_left_out(records, UID) == AWAY
+    assert lost_left_out(records, UID) == LEFT_OUT
     after = stored(switches_of(records, UID), records)
     assert not lost_left_out(after, UID)
     assert current(after) == switchover()
@@ -161,7 +161,7 @@ def test_a_failover_that_takes_over_leaves_out_the_same() -> None:
     """Whichever version took the order: it has another id, and the time of the switchover."""
     taken = switchover(id="f", verb=Verb.FAILOVER, escalated=True)
     records = stored(Switches(replace(taken, left_out=())), stored(Switches(switchover())))
-    assert current(written_before(records)).left_out == AWAY
+    assert current(written_before(records)).left_out == LEFT_OUT
     another = switchover(id="f", left_out=())
     assert current(stored(Switches(another), stored(Switches(switchover())))).left_out == ()
 
@@ -207,7 +207,7 @@ def test_a_word_of_a_newer_version(kind: str) -> None:
 
     verb = Verb.FAILOVER if journal.verb is Verb.SWITCHOVER else Verb.SWITCHOVER
     with pytest.raises(Conflict, match="unheard_of"):
-        begin(switches, Order("f", verb, "e2w"), promoted=False, now_ms=9)
+        begin(switches, SwitchOrder("f", verb, "e2w"), promoted=False, now_ms=9)
     with pytest.raises(Conflict, match="unheard_of"):
         aborted(journal, "why", 9)
     copy = copy_of(dict([put_copy(UID, replace(journal, is_copy=True))]), UID)  # type: ignore[list-item]
@@ -225,7 +225,7 @@ def test_what_is_left_out_for_a_reason_of_a_newer_version() -> None:
     shown = dict(status_of(journal, names=("east", "west")).left_out)
     assert shown["gone"] == "is left out (unheard_of: a word of a newer version)"
     ended = replace(switches, current=replace(journal, outcome=Outcome.DONE))
-    assert begin(ended, Order("f", Verb.FAILOVER, "e2w"), promoted=False, now_ms=9).switches.running is not None
+    assert begin(ended, SwitchOrder("f", Verb.FAILOVER, "e2w"), promoted=False, now_ms=9).switches.running is not None
 
 
 def test_fields_of_a_newer_version_are_written_again() -> None:

@@ -15,7 +15,7 @@ from replicator.engine.state import records as state
 from replicator.engine.switch.context import mirrors_in
 from replicator.engine.work import roles
 from replicator.errors import Conflict, PreflightFailed
-from replicator.model.switch.terms import Away, LeftOut, Scope
+from replicator.model.switch.terms import LeftOutMirror, LeftOutReason, Scope
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class World:
         elif self.flow_is_away():
             return
         left_out = {topic: copies for topic, copies in left_out.items() if topic not in self.away}
-        meant = Scope(left_out=tuple(LeftOut(topic, Away.SWITCHED_ALONE) for topic in left_out))
+        meant = Scope(left_out=tuple(LeftOutMirror(topic, LeftOutReason.SWITCHED_ALONE) for topic in left_out))
         scope = named or [one.target_topic for one in mirrors_in(self.records, UID, meant)]
         epoch, changes = roles.begun(self.records, UID, least, named, left_out)
         assert epoch > max(self.shown.values()), "an epoch that stands somewhere already"

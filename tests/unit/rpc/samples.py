@@ -16,7 +16,7 @@ from replicator.model.events import Desired, Event
 from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
 from replicator.model.report import Report, Section, ok, warn
-from replicator.model.resolution import Loss, Order, Resolution
+from replicator.model.resolution import Loss, Resolution, ResolutionOrder
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.status import (
     BrokerStatus,
@@ -30,8 +30,7 @@ from replicator.model.status import (
     ShardStatus,
 )
 from replicator.model.switch.status import BothSides, CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
-from replicator.model.switch.terms import Direction, Outcome, Verb
-from replicator.model.switch.terms import Order as SwitchOrder
+from replicator.model.switch.terms import Direction, Outcome, SwitchOrder, Verb
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
 
 ORDERS = MirrorStatus(
@@ -312,7 +311,7 @@ class FakeDaemon:
 
     status: DaemonStatus = DAEMON
     asked: list[tuple[str, Desired, str, str]] = field(default_factory=list)
-    resolved: list[tuple[str, Order]] = field(default_factory=list)
+    resolved: list[tuple[str, ResolutionOrder]] = field(default_factory=list)
     moments: list[tuple[str, TimeQuestion]] = field(default_factory=list)
     questions: list[tuple[str, tuple[OffsetQuestion, ...] | str, bool]] = field(default_factory=list)
     audit: KeptAudit = field(default_factory=KeptAudit)
@@ -430,7 +429,7 @@ class FakeDaemon:
             self.status = replace(self.status, flows=flows)
         return now.state is not wanted
 
-    async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
+    async def resolve(self, flow: str, order: ResolutionOrder, *, dry_run: bool, alone: bool) -> Resolution:
         """Tell what skipping costs, or remember that it was ordered; a plan that was not told is refused."""
         assert not alone
         if self.refuse is not None:

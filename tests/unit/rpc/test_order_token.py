@@ -20,7 +20,7 @@ from replicator.control.refusals import Why
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import AccessDenied
 from replicator.model.events import Desired
-from replicator.model.lease import Caller
+from replicator.model.lease import LeaseCaller
 from replicator.rpc import find_token
 from replicator.rpc.client import ControlClient
 from replicator.rpc.endpoint import Endpoint
@@ -114,7 +114,7 @@ async def test_leases_are_changed_by_whoever_has_the_token(
 ) -> None:
     """Daemons on one machine find it by themselves, also after it was made anew."""
     rpc, endpoint = server
-    leases, caller = RemoteLeases([endpoint]), Caller("0e1f", "east", "e-1", "", 1)
+    leases, caller = RemoteLeases([endpoint]), LeaseCaller("0e1f", "east", "e-1", "", 1)
     try:
         assert (await leases.renew(caller)).offered == (0,)
         (daemon.state_dir / FILE_NAME).unlink()

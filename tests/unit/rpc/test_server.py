@@ -33,14 +33,13 @@ from replicator.model.access_rules import AccessRole, AccessRule
 from replicator.model.audit import Phase
 from replicator.model.events import Desired
 from replicator.model.forget import Forgotten
-from replicator.model.resolution import How, Order
+from replicator.model.resolution import How, ResolutionOrder
 from replicator.model.spec import TlsSpec
-from replicator.model.switch.terms import Order as SwitchOrder
-from replicator.model.switch.terms import Verb
+from replicator.model.switch.terms import SwitchOrder, Verb
 from replicator.model.translation import OffsetQuestion, TimeQuestion
 from replicator.rpc.client import QUESTIONS_PER_CALL, ControlClient
 from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.peers import Asked, Peers
+from replicator.rpc.peers import FlowReference, Peers
 from replicator.rpc.server import SERVICE, RpcServer
 from replicator.rpc.v1 import control_pb2 as pb
 from tests.unit.rpc.samples import DAEMON, EAST, EVENTS, TRANSLATIONS, FakeDaemon
@@ -88,7 +87,7 @@ async def test_status_arrives_whole_or_for_one_flow(address: str) -> None:
 async def test_a_daemon_answers_others_about_their_very_flow(address: str, daemon: FakeDaemon) -> None:
     """Another flow of that name behind the same address says so: it is neither looked at nor changed."""
     peers = Peers(Endpoint(""))
-    mine, other = Asked(EAST.flow, EAST.flow_uid or ""), Asked(EAST.flow, "another")
+    mine, other = FlowReference(EAST.flow, EAST.flow_uid or ""), FlowReference(EAST.flow, "another")
     questions = [OffsetQuestion("orders.eu", 0, 1)]
     try:
         assert (await peers.status(address, mine)).flow_uid == EAST.flow_uid
@@ -384,7 +383,7 @@ DO: dict[str, Callable[[ControlClient], object]] = {
     "switch over": lambda client: client.start_switch(order(Verb.SWITCHOVER), None),
     "fail over": lambda client: client.start_switch(order(Verb.FAILOVER), None),
     "give the target up": lambda client: client.abort_switch("east-to-west", actor="", reason="", target_lost=True),
-    "resolve": lambda client: client.resolve("east-to-west", Order("orders.eu", How.SKIP), dry_run=True),
+    "resolve": lambda client: client.resolve("east-to-west", ResolutionOrder("orders.eu", How.SKIP), dry_run=True),
     "another flow": lambda client: client.switches("west-to-east"),
 }
 
@@ -552,7 +551,7 @@ async def test_without_the_log_nothing_is_changed(address: str, daemon: FakeDaem
 
 async def test_a_dry_run_is_no_change(address: str, daemon: FakeDaemon) -> None:
     """It leaves no trace."""
-    order = Order("audit-2026", How.SKIP, actor="ann", why="")
+    order = ResolutionOrder("audit-2026", How.SKIP, actor="ann", why="")
     await call(address, lambda client: client.resolve("east-to-west", order, dry_run=True))
     assert daemon.audit.entries == []
     await call(address, lambda client: client.resolve("east-to-west", order, dry_run=False))

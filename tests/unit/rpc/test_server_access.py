@@ -27,11 +27,10 @@ from replicator.errors import AccessDenied, Busy, Conflict, HeldElsewhere
 from replicator.model.access_rules import AccessRole, AccessRule
 from replicator.model.audit import AuditEntry, Phase
 from replicator.model.events import Desired
-from replicator.model.lease import Caller
-from replicator.model.resolution import How, Order, Resolution
+from replicator.model.lease import LeaseCaller
+from replicator.model.resolution import How, Resolution, ResolutionOrder
 from replicator.model.spec import TlsSpec
-from replicator.model.switch.terms import Options, Verb
-from replicator.model.switch.terms import Order as SwitchOrder
+from replicator.model.switch.terms import Options, SwitchOrder, Verb
 from replicator.rpc.client import ControlClient
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.lease_client import RemoteLeases
@@ -160,7 +159,7 @@ async def test_a_name_goes_on_behind_a_nul_byte(world: World) -> None:
 
 ORDERS: dict[str, Callable[[ControlClient], object]] = {
     "resolve": lambda client: client._resolve(
-        FLOW, Order("audit-2026", How.RECREATE), dry_run=False, expected_epoch=None, alone=True
+        FLOW, ResolutionOrder("audit-2026", How.RECREATE), dry_run=False, expected_epoch=None, alone=True
     ),
     "pause": pause,
     "forget": lambda client: client.forget(FLOW, "orders.eu", actor="", reason="", dry_run=False),
@@ -183,13 +182,13 @@ async def test_an_order_is_given_to_the_daemon_that_takes_it(world: World) -> No
     """By the operator himself, and never passed on a second time."""
 
     class Elsewhere(FakeDaemon):
-        async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
+        async def resolve(self, flow: str, order: ResolutionOrder, *, dry_run: bool, alone: bool) -> Resolution:
             if not alone:
                 raise HeldElsewhere("d2 copies it", address=f"127.0.0.1:{world.port}", next_step="ask d2")
             return await super().resolve(flow, order, dry_run=dry_run, alone=False)
 
     class Here(FakeDaemon):
-        async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
+        async def resolve(self, flow: str, order: ResolutionOrder, *, dry_run: bool, alone: bool) -> Resolution:
             assert alone
             return await super().resolve(flow, order, dry_run=dry_run, alone=False)
 
@@ -203,7 +202,7 @@ async def test_an_order_is_given_to_the_daemon_that_takes_it(world: World) -> No
     world.port = await second.start()
     endpoint = world.of(ANN)
     asked = replace(endpoint, address=f"127.0.0.1:{await first.start()}")
-    order = Order("audit-2026", How.SKIP)
+    order = ResolutionOrder("audit-2026", How.SKIP)
     try:
         assert await call(asked, lambda client: client.resolve(FLOW, order, dry_run=False)) == SKIPPED
         assert [one.actor for _, one in here.resolved] == ["email:ann@ops.example"]
@@ -220,7 +219,7 @@ async def test_leases_of_another_flow_cannot_be_taken(world: World) -> None:
     world.may("dns:west.daemons.example", AccessRole.REPLICATE, flows=("west",))
     east = RemoteLeases([world.of(x509.DNSName("east.daemons.example"))])
     west = RemoteLeases([world.of(x509.DNSName("west.daemons.example"))])
-    caller = Caller("0e1f", "east", "e-1", "", 1)
+    caller = LeaseCaller("0e1f", "east", "e-1", "", 1)
     try:
         await east.acquire(caller)
         with pytest.raises(AccessDenied):
@@ -420,7 +419,7 @@ async def test_a_failover_waits_for_no_other_order() -> None:
     class Slow(FakeDaemon):
         began, over = asyncio.Event(), asyncio.Event()
 
-        async def resolve(self, flow: str, order: Order, *, dry_run: bool, alone: bool) -> Resolution:
+        async def resolve(self, flow: str, order: ResolutionOrder, *, dry_run: bool, alone: bool) -> Resolution:
             self.began.set()
             await self.over.wait()
             return await super().resolve(flow, order, dry_run=dry_run, alone=alone)
@@ -435,7 +434,7 @@ async def test_a_failover_waits_for_no_other_order() -> None:
     endpoint = Endpoint(f"127.0.0.1:{await server.start()}")
     slow = [
         asyncio.create_task(
-            call(endpoint, lambda client: client.resolve(FLOW, Order("audit-2026", How.SKIP), dry_run=False))
+            call(endpoint, lambda client: client.resolve(FLOW, ResolutionOrder("audit-2026", How.SKIP), dry_run=False))
         ),
         asyncio.create_task(
             call(endpoint, lambda client: client.start_switch(SwitchOrder("1", Verb.SWITCHOVER, flow=FLOW), None))

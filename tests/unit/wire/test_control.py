@@ -92,7 +92,7 @@ async def test_a_question_about_very_many_is_put_in_parts(peer: Peer) -> None:
     connection = await peer.connect(leader.serve)
     told = await control.list_offsets(connection, PARTITIONS, control.LATEST, committed=False)
     assert leader.asked == [1000, 1000, 500]
-    assert told == {where: control.Answer(0, end_of(*where)) for where in PARTITIONS}
+    assert told == {where: control.OffsetResult(0, end_of(*where)) for where in PARTITIONS}
 
 
 async def test_others_run_between_the_parts(peer: Peer) -> None:

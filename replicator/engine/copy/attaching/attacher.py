@@ -17,7 +17,7 @@ from replicator.core.copy.attach_facts import Decision, Policy, Resume, SeedTo, 
 from replicator.core.copy.values import Phase
 from replicator.engine.copy.attaching.closer_looks import CloserLooks
 from replicator.engine.copy.attaching.facts import AttachFacts, read_facts
-from replicator.engine.copy.waiting import Waiting, look_at_waiting
+from replicator.engine.copy.waiting import WaitingPartitions, look_at_waiting
 from replicator.errors import (
     BugError,
     ConnectionFailed,
@@ -62,7 +62,7 @@ class AttachLoop:
 
     def __init__(self, context: CopyContext, supervisor: AttachSupervisor) -> None:
         self.draining = False
-        self.waiting = Waiting()
+        self.waiting = WaitingPartitions()
         self._context = context
         self._supervisor = supervisor
         self._not_copied: set[Slot] = set()

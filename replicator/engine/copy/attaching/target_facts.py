@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.attach_facts import Entry, Tail, TargetLog, Writer
+from replicator.core.copy.attach_facts import OwnProducerState, Tail, TargetLog, Writer
 from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import content_at, last_offset
@@ -60,7 +60,7 @@ async def target_logs(
     return logs
 
 
-def is_unreported(slot: Slot, entry: Entry | None) -> bool:
+def is_unreported(slot: Slot, entry: OwnProducerState | None) -> bool:
     """Return whether the leader remembers a sequence of ours that it does not report.
 
     A broker accepts any sequence of a producer that it does not know. A broker that claims not to know us, and then
@@ -104,14 +104,14 @@ def _our_entry(
     answer: tuple[int, tuple[control.ProducerEntry, ...]],
     where: TopicPartition,
     writer: Writer,
-) -> Entry | None:
+) -> OwnProducerState | None:
     code, entries = answer
     if code:
         raise refused(connection.cluster, "DescribeProducers", code, where.topic)
     for entry in entries:
         # A fence is a marker: it has no sequence, and batches under its epoch start at sequence 0 (ProducerAppendInfo).
         if entry.producer_id == writer.producer_id:
-            return Entry(entry.producer_epoch, entry.last_sequence, entry.last_timestamp)
+            return OwnProducerState(entry.producer_epoch, entry.last_sequence, entry.last_timestamp)
     return None
 
 

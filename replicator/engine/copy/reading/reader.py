@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.reading.read_plan import ReadPlan, frame_payload_bytes
-from replicator.engine.copy.reading.rewriting import Carrier
-from replicator.engine.copy.reading.taking import Asked, Taking
+from replicator.engine.copy.reading.rewriting import BatchRewriter
+from replicator.engine.copy.reading.taking import RequestedPartition, ResponseHandler
 from replicator.engine.logs.link import Link
 from replicator.errors import AnswerTooLarge, CorruptRecords, KafkaError
 from replicator.model.states import Reason
@@ -56,11 +56,11 @@ class SourceReader:
         self._answered = (0, 0.0)
         self.is_crowded = False
         self._listed: dict[TopicPartition, int] = {}
-        self._asked_of: dict[TopicPartition, Asked] = {}
+        self._asked_of: dict[TopicPartition, RequestedPartition] = {}
         self._oversized: dict[Slot, int] = {}
-        self._carrier = Carrier(context, supervisor)
+        self._rewriter = BatchRewriter(context, supervisor)
         self._plan = ReadPlan(context, supervisor)
-        self._taking = Taking(context, supervisor, self._plan, self._carrier, self.kick)
+        self._handler = ResponseHandler(context, supervisor, self._plan, self._rewriter, self.kick)
         self._asked_on: Connection | None = None
 
     def add(self, slot: Slot) -> None:
@@ -161,7 +161,7 @@ class SourceReader:
             self._asked_of.pop(where, None)
         for where, wanted in everything.items():
             slot = self._plan.slots[where]
-            self._asked_of[where] = Asked(slot, slot.copy.episode, wanted.leader_epoch)
+            self._asked_of[where] = RequestedPartition(slot, slot.copy.episode, wanted.leader_epoch)
         self._asked = True
         self._requests += 1
         self._asked_at = self._context.now()
@@ -192,7 +192,7 @@ class SourceReader:
         # Without a long poll: when many are fetched one after the other, most have nothing new.
         body = session.request({slot.source: wanted}, wait_ms=0, bytes_min=1, bytes_max=bytes_max)
         self._asked = True
-        asked = {slot.source: Asked(slot, slot.copy.episode, known.epoch)}
+        asked = {slot.source: RequestedPartition(slot, slot.copy.episode, known.epoch)}
         self._send(connection, body, session, asked, frame)
         return True
 
@@ -201,7 +201,7 @@ class SourceReader:
         connection: Connection,
         body: bytes,
         session: FetchSession,
-        asked_of: dict[TopicPartition, Asked],
+        asked_of: dict[TopicPartition, RequestedPartition],
         frame: Frame,
     ) -> None:
         self._asked_on = connection
@@ -249,10 +249,10 @@ class SourceReader:
         answer: Frame | None,
         error: KafkaError | None,
         session: FetchSession,
-        asked_of: dict[TopicPartition, Asked],
+        asked_of: dict[TopicPartition, RequestedPartition],
     ) -> None:
         self._asked = False
-        self._carrier.begin_answer()
+        self._rewriter.begin_answer()
         if answer is None:
             frame.release()
             if error is not None and not (self._asked_on is not None and self._asked_on.closed_by_us):
@@ -277,7 +277,7 @@ class SourceReader:
         self.kick()
         for slot, pieces in accepted:
             try:
-                self._carrier.carry_out(slot, pieces, frame)
+                self._rewriter.carry_out(slot, pieces, frame)
             except Exception as bug:  # noqa: BLE001 - one partition stops, the others of the response continue
                 self._supervisor.stop_over_bug(slot, bug)
         frame.release()
@@ -287,7 +287,7 @@ class SourceReader:
         self._supervisor.wake_writers()
 
     def _look_for_oversized(
-        self, error: AnswerTooLarge, session: FetchSession, asked_of: dict[TopicPartition, Asked]
+        self, error: AnswerTooLarge, session: FetchSession, asked_of: dict[TopicPartition, RequestedPartition]
     ) -> None:
         """Find the partition whose next batch makes any response too large to be read: only that partition stops.
 
@@ -316,7 +316,9 @@ class SourceReader:
                 ),
             )
 
-    def _take(self, frame: Frame, session: FetchSession, asked_of: dict[TopicPartition, Asked]) -> Accepted:
+    def _take(
+        self, frame: Frame, session: FetchSession, asked_of: dict[TopicPartition, RequestedPartition]
+    ) -> Accepted:
         code, partitions = session.answer(frame.buffer, frame.size)
         self.is_crowded = frame.size > self._context.line.frames.frame_bytes // 2
         if code:
@@ -339,7 +341,7 @@ class SourceReader:
             if alone:
                 self._oversized.pop(slot, None)
             try:
-                pieces = self._taking.take(asked, fetched, frame, self._asked_at, alone=alone)
+                pieces = self._handler.take(asked, fetched, frame, self._asked_at, alone=alone)
             except Exception as bug:  # noqa: BLE001 - one partition stops, the others of the response continue
                 self._supervisor.stop_over_bug(slot, bug)
                 continue

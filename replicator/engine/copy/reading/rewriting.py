@@ -36,8 +36,8 @@ _ANSWER_OPENED_BYTES_MAX = 16 << 20
 """How much of one response is opened to merge small batches; more would hold up the event loop. The rest passes."""
 
 
-class Carrier:
-    """Queues what one reader received.
+class BatchRewriter:
+    """Queues for the target what one reader received, rewritten as far as that is necessary.
 
     Args:
         context: What the parts of the pump share.

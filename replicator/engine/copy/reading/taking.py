@@ -6,9 +6,9 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.core.copy.answers import FetchOutcome, classify_fetch
-from replicator.core.copy.doubt import Edges
+from replicator.core.copy.doubt import ResponseBounds
 from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.reading.rewriting import Carrier, opened_at_once
+from replicator.engine.copy.reading.rewriting import BatchRewriter, opened_at_once
 from replicator.engine.copy.waiting import waits_for
 from replicator.engine.logs.refusals import describe_refusal
 from replicator.errors import BugError, CorruptRecords, ReplicatorError, TooLargeToOpen
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _PREFIX = struct.Struct(">qi")
 
 
-class Asked(NamedTuple):
+class RequestedPartition(NamedTuple):
     """For whom a partition was requested: the object, its episode, and the leader epoch of the request.
 
     The response belongs to that object. A successor of the same name may be in an episode of the same number.
@@ -52,20 +52,20 @@ class Asked(NamedTuple):
 class _Offered(NamedTuple):
     """What a response holds of one partition."""
 
-    asked: Asked
+    asked: RequestedPartition
     headers: list[BatchHeader]
     fetched: Fetched
     frame: Frame
 
 
-class Taking:
+class ResponseHandler:
     """Handles the responses of one reader, partition by partition.
 
     Args:
         context: What the parts of the pump share.
         supervisor: The pump.
         plan: What the reader reads.
-        carrier: Queues for the target what was taken.
+        rewriter: Queues for the target what was taken.
         kick: Lets the reader ask for more.
     """
 
@@ -74,16 +74,18 @@ class Taking:
         context: CopyContext,
         supervisor: ReadSupervisor,
         plan: ReadPlan,
-        carrier: Carrier,
+        rewriter: BatchRewriter,
         kick: Callable[[], None],
     ) -> None:
         self._context = context
         self._supervisor = supervisor
         self._plan = plan
-        self._carrier = carrier
+        self._rewriter = rewriter
         self._kick = kick
 
-    def take(self, asked: Asked, fetched: Fetched, frame: Frame, asked_at: float, *, alone: bool) -> list[Piece]:
+    def take(
+        self, asked: RequestedPartition, fetched: Fetched, frame: Frame, asked_at: float, *, alone: bool
+    ) -> list[Piece]:
         """Take what a response holds of one partition; return what to carry to the target.
 
         Args:
@@ -122,7 +124,7 @@ class Taking:
             self._supervisor.answered_empty(slot)
         return []
 
-    def _offer(self, asked: Asked, fetched: Fetched, frame: Frame, *, alone: bool) -> list[Piece]:
+    def _offer(self, asked: RequestedPartition, fetched: Fetched, frame: Frame, *, alone: bool) -> list[Piece]:
         slot, copy = asked.slot, asked.slot.copy
         if fetched.log_start > copy.reading.next_offset:
             # Offsets that retention deleted are not holes: the attach reads both logs and reports what happened.
@@ -168,7 +170,7 @@ class Taking:
         pieces, ending = slot.copy.offer(
             headers,
             fetched.aborted or (),
-            Edges(fetched.high_watermark, asked.leader_epoch, slot.recorded.epochs_unproven),
+            ResponseBounds(fetched.high_watermark, asked.leader_epoch, slot.recorded.epochs_unproven),
             unpack,
             lambda header: prove(frame.view, header),
         )
@@ -178,12 +180,12 @@ class Taking:
     async def _open_beside(self, offered: _Offered, header: BatchHeader) -> None:
         """Take the rest of a response whose next batch would take too long to open on the event loop."""
         asked, frame = offered.asked, offered.frame
-        slot, carrier = asked.slot, self._carrier
+        slot, rewriter = asked.slot, self._rewriter
 
         async def take(records: list[RawRecord]) -> None:
             if self._goes_on(asked):
                 pieces = self._offer_headers(offered, (header, records))
-                await carrier.carry_out_beside(slot, pieces, frame, lambda: self._goes_on(asked))
+                await rewriter.carry_out_beside(slot, pieces, frame, lambda: self._goes_on(asked))
 
         try:
             while self._goes_on(asked):
@@ -218,7 +220,7 @@ class Taking:
             ),
         )
 
-    def _goes_on(self, asked: Asked) -> bool:
+    def _goes_on(self, asked: RequestedPartition) -> bool:
         slot = asked.slot
         return asked.is_present and slot.copy.is_copying() and self._plan.reads(slot)
 

@@ -166,7 +166,7 @@ class Filler:
         slot.proof.read_at = slot.proof.verified_at = sent_at
         slot.proof.moved_at = self._context.now()
         slot.fill_pace.accepted(fill, episode, sent_at, slot.proof.moved_at)
-        self._context.books.filled(fill.length, slot.proof.moved_at)
+        self._context.counters.filled(fill.length, slot.proof.moved_at)
         if not slot.recorded.active:
             self._supervisor.answered(slot, ProduceOutcome.ACCEPTED)
         if copy.fill_due() is not None:

@@ -215,7 +215,7 @@ class TargetWriter:
             )
         body, size = codec.request(sent)
         self._requests += 1
-        self._context.books.totals.requests += 1
+        self._context.counters.totals.requests += 1
         sent_at = self._context.now()
         self._unanswered.append(sent_at)
         connection.send(
@@ -322,7 +322,7 @@ class TargetWriter:
         if frame is not None:
             frame.release(held)
         self._link.works()
-        self._context.books.accepted(records, size, batches, now)
+        self._context.counters.accepted(records, size, batches, now)
 
     def _read_closely(self, codec: ProduceCodec, answer: Frame, sent: _Request) -> None:
         try:
@@ -352,16 +352,16 @@ class TargetWriter:
         before = slot.copy.acked_offset
         ending = slot.copy.answered(batch, episode, outcome, base_offset, detail)
         if slot.copy.acked_offset > before:
-            self._context.books.accepted(batch.record_count, batch.size, 1, self._context.now())
+            self._context.counters.accepted(batch.record_count, batch.size, 1, self._context.now())
         elif outcome is not ProduceOutcome.ACCEPTED:
-            self._context.books.outcomes[outcome] += 1
+            self._context.counters.outcomes[outcome] += 1
         self._supervisor.answered(slot, outcome, ending)
 
     def _lost(self, sent: _Request, error: KafkaError | None) -> None:
         for _, _, slot, batch, episode in [entry for entries in sent.values() for entry in entries.values()]:
             ending = slot.copy.lost(batch, episode, str(error or "the broker's response did not mention it"))
             batch.owner.release()  # type: ignore[attr-defined] # as above
-            self._context.books.outcomes[ProduceOutcome.UNKNOWN] += 1
+            self._context.counters.outcomes[ProduceOutcome.UNKNOWN] += 1
             self._supervisor.answered(slot, ProduceOutcome.UNKNOWN, ending)
         sent.clear()
         if error is not None:

@@ -28,7 +28,7 @@ _NAMED_MAX = 5
 log = get_logger(__name__)
 
 
-class Between:
+class ClusterPair:
     """The two clusters of one flow, as far as this daemon knows which they are.
 
     Args:

@@ -45,7 +45,7 @@ _AGREE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class FlowIdentity:
     """The flow's uid and writer.
 
     `fresh` says that this daemon minted them, and has held claim number 1 of each shard since monotonic `minted_at`.
@@ -90,7 +90,7 @@ async def ensure_state_topic(target: Cluster, admin: TopicAdmin) -> None:
         await asyncio.sleep(backoff.next_seconds())
 
 
-async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, me: str) -> Identity:
+async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, me: str) -> FlowIdentity:
     """Return the flow's identity, minting it at the flow's first start anywhere.
 
     Two daemons that do this at once agree: the second finds what the first committed.
@@ -121,7 +121,7 @@ async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateL
     writer = state.get_writer(log.records, known.uid)
     if writer is None:
         raise BugError(f"flow {flow.name} has no writer record")
-    return Identity(known.uid, writer, fresh=uid == known.uid, minted_at=began)
+    return FlowIdentity(known.uid, writer, fresh=uid == known.uid, minted_at=began)
 
 
 async def _mint(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, me: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.topics.ownership import Copied, Evidence, OwnedTopic, proven
+from replicator.core.topics.ownership import Evidence, MirrorOnSource, OwnedTopic, proven
 from replicator.engine.logs.bounds import ends_of, offsets_of
 from replicator.engine.logs.reading import read_batches
 from replicator.engine.logs.side import Side
@@ -26,7 +26,7 @@ from replicator.wire.messages import control
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from replicator.core.topics.plan import Fault
+    from replicator.core.topics.plan import MirrorFault
     from replicator.engine.state.log import StateLog
     from replicator.engine.state.source import SourceState
     from replicator.model.spec import FlowSpec
@@ -56,7 +56,7 @@ class Ownership:
 
     async def prove(
         self, topics: Collection[Topic], sources: Mapping[str, str] | None = None
-    ) -> dict[str, OwnedTopic | Fault | KafkaError]:
+    ) -> dict[str, OwnedTopic | MirrorFault | KafkaError]:
         """Return, by name, the proof for each topic of the target, why it is not ours, or why that is unknown.
 
         The order matters: another daemon of this flow records a topic before it writes to it. So if a log has ever held
@@ -71,7 +71,7 @@ class Ownership:
             TimedOut: The end of a state topic was not reached.
         """
         found = {one.name: self._recorded(one) for one in topics}
-        proofs: dict[str, OwnedTopic | Fault | KafkaError] = {
+        proofs: dict[str, OwnedTopic | MirrorFault | KafkaError] = {
             name: proof for name, proof in found.items() if proof is not None
         }
         unknown = [one for one in topics if one.name not in proofs]
@@ -79,7 +79,7 @@ class Ownership:
             return proofs
         written: dict[str, tuple[int, int]] = {}
         ending_with_ours: frozenset[str] = frozenset()
-        circles: dict[str, Copied] = {}
+        circles: dict[str, MirrorOnSource] = {}
         unseen: dict[str, KafkaError] = {}
         if not self._flow.both_ways:
             written, unseen = await self._written(unknown)
@@ -116,7 +116,7 @@ class Ownership:
         record = state.get_mirror(self._log.records, self._uid, topic.name)
         return record is not None and state.names_its_topic(record)
 
-    def _recorded(self, topic: Topic) -> OwnedTopic | Fault | KafkaError | None:
+    def _recorded(self, topic: Topic) -> OwnedTopic | MirrorFault | KafkaError | None:
         """Return what the mirror's record says about a topic; None if it says nothing about this very topic."""
         record = state.get_mirror(self._log.records, self._uid, topic.name)
         if record is None or not state.names_its_topic(record):
@@ -179,7 +179,7 @@ class Ownership:
 
     async def _circles(
         self, topics: Collection[Topic], sources: Mapping[str, str]
-    ) -> tuple[dict[str, Copied], dict[str, KafkaError]]:
+    ) -> tuple[dict[str, MirrorOnSource], dict[str, KafkaError]]:
         """Return the mirrors on our own source that are fed from these topics, and which topics may be fed soon.
 
         If `from` and `to` were swapped by mistake, everything the flow would copy is such a mirror; or a flow is about

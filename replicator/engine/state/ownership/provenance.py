@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.attach_facts import Role
-from replicator.core.topics.choice import Choice, Made, Origin, asks_for_origins, choose
+from replicator.core.topics.choice import Choice, Origin, RecordedCopy, asks_for_origins, choose
 from replicator.engine.logs.dead_letter import SUFFIX
 from replicator.engine.state import records as state
 from replicator.engine.state.source import SourceState
@@ -48,7 +48,7 @@ def unpacked(raw: bytes) -> frozenset[bytes]:
     return frozenset(raw[at : at + _DIGEST_BYTES] for at in range(0, len(raw), _DIGEST_BYTES))
 
 
-def made_there(records: Mapping[bytes, bytes], topics: Mapping[str, Topic]) -> dict[str, list[Made]]:
+def made_there(records: Mapping[bytes, bytes], topics: Mapping[str, Topic]) -> dict[str, list[RecordedCopy]]:
     """Return what flows made on a cluster, by topic.
 
     A mirror whose target was opened is an ordinary topic, and so is one whose topic was deleted and created again.
@@ -57,25 +57,25 @@ def made_there(records: Mapping[bytes, bytes], topics: Mapping[str, Topic]) -> d
         records: The cluster's `replicator.state`.
         topics: All topics of the cluster.
     """
-    made: dict[str, list[Made]] = defaultdict(list)
+    made: dict[str, list[RecordedCopy]] = defaultdict(list)
     state.check_writers(records)
     for flow in state.flows_of(records):
         writers = state.writers_of(records, flow.uid)
         for record in state.mirrors_of(records, flow.uid):
             for name in _set_aside(record, topics):
-                made[name].append(Made(flow.name))
+                made[name].append(RecordedCopy(flow.name))
             topic = topics.get(record.target_topic)
             if topic is None or writers is None or writers.of(record.target_topic).role is Role.PROMOTED:
                 continue
             if record.target_topic_id in {b"", bytes(16), topic.topic_id} or not any(topic.topic_id):
                 trail = (Origin(flow.source_cluster_id, record.source_topic), *came_through(record))
-                made[record.target_topic].append(Made(flow.name, trail))
+                made[record.target_topic].append(RecordedCopy(flow.name, trail))
         for name in _exported(state.cuts_made(records, flow.uid), topics):
-            made[name].append(Made(flow.name))
+            made[name].append(RecordedCopy(flow.name))
         announced = _announced(records, flow.uid)
         for name in topics if announced else ():
             if name not in made and digest_of(name) in announced:
-                made[name].append(Made(flow.name, begun=False))
+                made[name].append(RecordedCopy(flow.name, begun=False))
     return made
 
 
@@ -163,9 +163,9 @@ class Provenance:
         self._there = there
         self._version = -1
         self._seen: frozenset[str] = frozenset()
-        self._made: Mapping[str, Sequence[Made]] = {}
+        self._made: Mapping[str, Sequence[RecordedCopy]] = {}
 
-    async def learn(self) -> Mapping[str, Sequence[Made]]:
+    async def learn(self) -> Mapping[str, Sequence[RecordedCopy]]:
         """Return what flows made among the cluster's topics, as of the last description.
 
         If this user may not read that, nothing is known to be a copy, and `unknown` says so. What was known before the

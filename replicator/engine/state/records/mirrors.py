@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
-from replicator.core.topics.ownership import Copied
+from replicator.core.topics.ownership import MirrorOnSource
 from replicator.engine.state.damage import read_record, readable_records
 from replicator.engine.state.index import indexed
 from replicator.engine.state.records.flows import every_flow
@@ -102,7 +102,9 @@ def foreign_owners(records: Mapping[bytes, bytes], uid: str) -> dict[str, str]:
     return {found.topic: found.flow_uid for _, found, _ in every if found.flow_uid != uid}
 
 
-def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping[str, bytes]) -> dict[str, Copied]:
+def copied_from(
+    records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping[str, bytes]
+) -> dict[str, MirrorOnSource]:
     """Return which of these topics of another cluster are being copied to this one, each with its mirror here.
 
     Args:
@@ -110,7 +112,7 @@ def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping
         cluster_id: The other cluster's id.
         topics: Topic ids of the other cluster's topics, by name.
     """
-    found: dict[str, Copied] = {}
+    found: dict[str, MirrorOnSource] = {}
     check_writers(records)
     names = {one.uid: one.name for one in every_flow(records) if one.source_cluster_id == cluster_id}
     flows = {uid: writers_of(records, uid) for uid in names}
@@ -124,7 +126,7 @@ def copied_from(records: Mapping[bytes, bytes], cluster_id: str, topics: Mapping
         if topic_id is None or (any(topic_id) and any(meant) and topic_id != meant):
             continue  # an unknown id rules nothing out: it may be this topic
         if writers.copies(mirror.target_topic):
-            found[mirror.source_topic] = Copied(mirror.target_topic, names[found_key.flow_uid])
+            found[mirror.source_topic] = MirrorOnSource(mirror.target_topic, names[found_key.flow_uid])
     return found
 
 
