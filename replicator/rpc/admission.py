@@ -74,7 +74,7 @@ class Admission(grpc.aio.ServerInterceptor):
     def _once(self, inner: Any, method: str, read: _Read) -> Any:
         async def answer(requests: Any, context: Context) -> Any:
             try:
-                async with self._place(context, method):
+                async with self._admitted(context, method):
                     return await inner(await read(requests, context), context)
             except grpc.aio.AbortError as error:
                 del requests, context
@@ -90,7 +90,7 @@ class Admission(grpc.aio.ServerInterceptor):
         async def answer(requests: Any, context: Context) -> AsyncIterator[Any]:
             try:
                 async with (
-                    self._place(context, method),
+                    self._admitted(context, method),
                     contextlib.aclosing(inner(await read(requests, context), context)) as parts,
                 ):
                     async for part in parts:
@@ -103,7 +103,8 @@ class Admission(grpc.aio.ServerInterceptor):
         return answer
 
     @contextlib.asynccontextmanager
-    async def _place(self, context: Context, method: str) -> AsyncIterator[None]:
+    async def _admitted(self, context: Context, method: str) -> AsyncIterator[None]:
+        """Hold a place among the calls that are being answered, if calls of that method need one."""
         kind = kind_of(method)
         if kind is None:
             yield

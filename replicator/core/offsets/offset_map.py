@@ -47,7 +47,7 @@ class Run(NamedTuple):
 
 
 class OffsetPair(NamedTuple):
-    """The same moment in both logs: everything below `source` is copied, or never will be, below `target`."""
+    """A place, the same moment in both logs: everything below `source` is copied, or never will be, below `target`."""
 
     source: int
     target: int

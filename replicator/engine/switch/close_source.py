@@ -23,7 +23,7 @@ from replicator.errors import (
     WrongCluster,
 )
 from replicator.model.names import TopicPartition
-from replicator.model.switch.journal import Journal, by_place
+from replicator.model.switch.journal import Journal, by_partition
 from replicator.model.switch.terms import Cut, End, GroupsNote, LeftOutMirror, LeftOutReason, Scope, Verb, left_out_text
 from replicator.wire.messages.rights_probe import Verdict, may_write_markers
 
@@ -355,7 +355,7 @@ def noted(outcomes: Iterable[GroupOutcome], cuts: Iterable[Cut] = ()) -> GroupsN
         outcomes: Their outcomes.
         cuts: Where logs end on the target, if the source could not be asked how far the groups have come since.
     """
-    some, ends = list(outcomes), by_place(cuts)
+    some, ends = list(outcomes), by_partition(cuts)
     inexact = [f"{one.group}: {_why_inexact(one, ends)}" for one in some if not one.exact]
     return GroupsNote(sum(one.exact for one in some), tuple(inexact), len(inexact))
 

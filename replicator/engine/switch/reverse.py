@@ -25,7 +25,7 @@ from replicator.engine.work.fence import FenceWriter
 from replicator.errors import BugError, Conflict, TimedOut
 from replicator.model.acl import Rule, parse
 from replicator.model.names import TopicPartition, way_back_transactional_id
-from replicator.model.switch.journal import Journal, by_place, by_topic
+from replicator.model.switch.journal import Journal, by_partition, by_topic
 from replicator.model.switch.terms import Cut, Decision
 from replicator.obs.logs import get_logger
 from replicator.wire.messages.transactions import init_producer_id
@@ -171,7 +171,7 @@ class Reverse:
         """Return the topics as the reverse flow sees them: its source is what was cut on our target."""
         context = self._context
         topics = by_topic(cuts)
-        own = by_place(journal.cuts)
+        own = by_partition(journal.cuts)
         names = [some[0].target_topic for some in topics.values()]
         old, new = await asyncio.gather(context.source.existing(topics), context.target.existing(names))
         found = []

@@ -162,7 +162,7 @@ class Switches:
         return (*self.past, *((self.current,) if self.current is not None else ()))
 
 
-def by_place(cuts: Iterable[Cut]) -> dict[tuple[str, int], Cut]:
+def by_partition(cuts: Iterable[Cut]) -> dict[tuple[str, int], Cut]:
     """Return cuts by source topic and partition."""
     return {(cut.topic, cut.partition): cut for cut in cuts}
 

@@ -175,8 +175,8 @@ def _alone(data: Inflated, header: BatchHeader, *, rereads: bool, is_odd: bool) 
     """Return one record that is larger than a chunk: it may have too many headers to make objects of them."""
     try:
         ((delta_ms, place, at, end),) = walk(data, 0, len(data), 1, header.base_offset)
-        key, at = _place(data, at)
-        value, at = _place(data, at)
+        key, at = _field_bounds(data, at)
+        value, at = _field_bounds(data, at)
         count, at = read_varint(data, at)
     except IndexError as error:
         raise CorruptRecords("a record is damaged", why=str(error)) from error
@@ -190,7 +190,7 @@ def _alone(data: Inflated, header: BatchHeader, *, rereads: bool, is_odd: bool) 
     return [(header.base_offset + place, time_ms, _bytes_at(data, key), _bytes_at(data, value), headers)]
 
 
-def _place(data: Inflated, at: int) -> tuple[tuple[int, int] | None, int]:
+def _field_bounds(data: Inflated, at: int) -> tuple[tuple[int, int] | None, int]:
     """Return where a field begins and ends, None for null, and the position after it."""
     size, at = read_varint(data, at)
     if size > len(data) - at:
@@ -198,8 +198,8 @@ def _place(data: Inflated, at: int) -> tuple[tuple[int, int] | None, int]:
     return ((at, at + size), at + size) if size >= 0 else (None, at)
 
 
-def _bytes_at(data: Inflated, place: tuple[int, int] | None) -> bytes | None:
-    return None if place is None else bytes(data[slice(*place)])
+def _bytes_at(data: Inflated, bounds: tuple[int, int] | None) -> bytes | None:
+    return None if bounds is None else bytes(data[slice(*bounds)])
 
 
 def _parsed(data: Inflated, header: BatchHeader, count: int, *, is_odd: bool) -> list[Row]:
