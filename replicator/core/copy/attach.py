@@ -81,6 +81,7 @@ def decide(
         known.tail_source,
         mapped=known.mapped,
         others_write=policy.others_write,
+        epoch=writer.producer_epoch,
     )
     beyond = case.is_beyond_source(ours=ours or mapping is not None, surplus_allowed=policy.surplus_allowed)
     if beyond is not None:
@@ -106,6 +107,7 @@ class _Case:
     found_at: int | None
     mapped: bool
     others_write: bool = False
+    epoch: int = 0
 
     @property
     def tail_source(self) -> int:
@@ -155,11 +157,13 @@ class _Case:
     def resume(self, gap_to: int = 0) -> Resume:
         entry, tail, target = self.target.entry, self.tail, self.target
         source = self.place.source
+        # The first batch under a higher epoch has sequence 0 (ProducerAppendInfo.checkSequence). It is the fence here.
         if entry is not None:
-            sequence, time_ms = sequence_after(entry.last_sequence, 1), entry.last_timestamp
-            return Resume(source, sequence, time_ms, self.shift, gap_to)
+            sequence = sequence_after(entry.last_sequence, 1) if entry.producer_epoch >= self.epoch else 0
+            return Resume(source, sequence, entry.last_timestamp, self.shift, gap_to)
         if tail is not None and not target.entry_known:
-            return Resume(source, sequence_after(tail.last_sequence, 1), None, self.shift, gap_to)
+            sequence = sequence_after(tail.last_sequence, 1) if tail.producer_epoch >= self.epoch else 0
+            return Resume(source, sequence, None, self.shift, gap_to)
         # Without producer state the broker accepts any sequence. One derived from the offset makes two racing daemons
         # collide instead of both being accepted. Where others write, the end moves without us: there the sequence is
         # derived from the source offset that was copied last.
@@ -228,7 +232,7 @@ def _refuse_by_epoch(writer: Writer, target: TargetLog) -> Fault | None:
         why = f"the writer record on the target says {writer.role.value}"
     elif epoch > writer.producer_epoch:
         why = f"the target has producer epoch {epoch}, ours is {writer.producer_epoch}"
-    elif epoch < writer.producer_epoch:
+    elif epoch < writer.producer_epoch and not writer.may_go_on_from(epoch):
         why = f"a fence to epoch {writer.producer_epoch} was not finished here (found epoch {epoch})"
     else:
         return None
@@ -341,7 +345,10 @@ def _remap(case: _Case, policy: Policy) -> Remap | Fault | None:
 
 def _uncommitted_tail(target: TargetLog, tail: Tail) -> Wait | None:
     entry = target.entry
-    if entry is None or _only_marked(entry) or tail.last_sequence == entry.last_sequence:
+    if entry is None or _only_marked(entry):
+        return None
+    # Sequences start at 0 under each epoch: equal ones of two epochs prove nothing.
+    if (tail.producer_epoch, tail.last_sequence) == (entry.producer_epoch, entry.last_sequence):
         return None
     return Wait(
         Reason.WAITING_FOR_TAIL,

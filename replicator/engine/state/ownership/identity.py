@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from replicator.backoff import Backoff
 from replicator.core.copy.attach_facts import Role, Writer
 from replicator.engine.state import records as state
+from replicator.engine.state.ownership.silence import Silence
 from replicator.errors import BrokerRefused, BugError, WrongCluster
 from replicator.model.names import (
     STATE_TOPIC,
@@ -192,17 +193,15 @@ async def agree_on_shards(
     Raises:
         KafkaError: The target refuses.
     """
-    now = asyncio.get_running_loop().time
-    seen: dict[bytes, tuple[bytes, float]] = {}
+    silence = Silence(uid, silence_seconds, asyncio.get_running_loop().time)
     while True:
         await log.read_to_end()
         agreed = state.shards_of(state.get_flow(log.records, uid))
         if agreed == flow.shards:
             return
-        signs = state.signs_of(log.records, uid)
-        seen = {key: seen[key] if key in seen and seen[key][0] == raw else (raw, now()) for key, raw in signs.items()}
-        if not any(now() - since < silence_seconds for _, since in seen.values()):
-            await _reshard(uid, target, log, agreed, flow.shards, signs)
+        judged = silence.judge(log.records)
+        if judged is not None:
+            await _reshard(uid, target, log, agreed, flow.shards, judged)
             continue
         tell(
             f"daemons run flow {flow.name} with {agreed} shards, this file says {flow.shards}: "
@@ -223,20 +222,9 @@ def _resharded(records: Mapping[bytes, bytes], uid: str, shards: int, judged: Ma
     record = state.get_flow(records, uid)
     if state.signs_of(records, uid) != judged or state.shards_of(record) == shards:
         return []
-    highest = max(
-        (
-            claim.number
-            for shard in range(state.shards_of(record))
-            if (claim := state.get_claim(records, uid, shard)) is not None
-        ),
-        default=0,
-    )
-    record.shards = shards
+    before, record.shards = state.shards_of(record), shards
     return [
         state.put(state.flow_key(uid), record),
         *((key, None) for key in judged if state.presence_of(key, uid) is not None),
-        *(
-            state.put(state.claim_key(uid, shard), pb.ClaimRecord(shard=shard, number=highest, released=True))
-            for shard in range(shards)
-        ),
+        *state.freed_claims(records, uid, before, shards),
     ]
