@@ -18,6 +18,7 @@ from replicator.model.events import Desired, Event
 from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupStatus
 from replicator.model.lease import LeaseTable
+from replicator.model.lineage import RepointReport
 from replicator.model.report import Report
 from replicator.model.resolution import Order, Resolution
 from replicator.model.status import DaemonStatus
@@ -36,6 +37,7 @@ from replicator.rpc.convert import (
     table_from_wire,
     translation_from_wire,
 )
+from replicator.rpc.convert_lineage import repoint_from_wire
 from replicator.rpc.convert_switch import plan_from_wire, sides_from_wire, switch_from_wire, switch_order_to_wire
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.find_token import NO_TOKEN, Metadata, metadata_for, order_metadata
@@ -176,6 +178,14 @@ class ControlClient:
             return convert_orders.forgotten_from_wire(
                 self._stub.Forget(request, timeout=_FORGET_SECONDS_MAX, metadata=self._order())
             )
+        except grpc.RpcError as error:
+            self._raise(error)
+
+    def repoint(self, flow: str, to: str, *, actor: str, reason: str, dry_run: bool) -> RepointReport:
+        """Move a flow to another source, or only return what that would mean."""
+        request = pb.RepointRequest(flow=flow, to=to, actor=actor, reason=reason, dry_run=dry_run)
+        try:
+            return repoint_from_wire(self._stub.Repoint(request, timeout=_FORGET_SECONDS_MAX, metadata=self._order()))
         except grpc.RpcError as error:
             self._raise(error)
 

@@ -6,76 +6,10 @@ its source held. So the first difference is found by bisection. `engine.lineage.
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
+from replicator.model.lineage import Bounds, Difference, LogStanding
 
 
-class Standing(enum.StrEnum):
-    """Where a copy's log ends in terms of another log."""
-
-    EQUAL = "equal"
-    BEHIND = "behind"
-    AHEAD = "ahead"
-    DIFFERENT = "different"
-    EMPTY = "empty"
-    OVERTAKEN = "overtaken"
-    MAPPED = "mapped"
-    MISSING = "missing"
-    UNKNOWN = "unknown"
-
-
-GOES_ON = frozenset({Standing.EQUAL, Standing.BEHIND, Standing.EMPTY})
-"""Where copying goes on in place."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The start and the end of a log: the next offset to be written."""
-
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """The first offset at which two logs differ, and the times (ms) of both records; None where there is none."""
-
-    offset: int
-    ours_ms: int | None
-    theirs_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class LogComparison:
-    """One partition of a mirror beside the log that it would go on from.
-
-    Attributes:
-        topic: The source topic.
-        partition: Its number.
-        standing: Where our log ends.
-        ours: Our log's bounds; None if unknown.
-        theirs: The other's; None if unknown.
-        difference: Where they differ.
-        why: Why nothing is known.
-    """
-
-    topic: str
-    partition: int
-    standing: Standing
-    ours: Bounds | None = None
-    theirs: Bounds | None = None
-    difference: Difference | None = None
-    why: str = ""
-
-    @property
-    def records(self) -> int | None:
-        """How many offsets our log is behind (positive) or ahead (negative); None if that cannot be said."""
-        if self.ours is None or self.theirs is None or self.standing in {Standing.MAPPED, Standing.UNKNOWN}:
-            return None
-        return self.theirs.end - self.ours.end
-
-
-def by_bounds(ours: Bounds | None, theirs: Bounds | None, *, mapped: bool) -> Standing | None:
+def by_bounds(ours: Bounds | None, theirs: Bounds | None, *, mapped: bool) -> LogStanding | None:
     """Return what the bounds of two logs alone decide; None if records have to be compared.
 
     Args:
@@ -84,23 +18,23 @@ def by_bounds(ours: Bounds | None, theirs: Bounds | None, *, mapped: bool) -> St
         mapped: Whether the copy's offsets are not those of its source.
     """
     if theirs is None:
-        return Standing.MISSING
+        return LogStanding.MISSING
     if ours is None or ours.end == 0:
-        return Standing.EMPTY
+        return LogStanding.EMPTY
     if mapped:
-        return Standing.MAPPED
+        return LogStanding.MAPPED
     if ours.end < theirs.start:
-        return Standing.OVERTAKEN
+        return LogStanding.OVERTAKEN
     return None
 
 
-def by_records(ours: Bounds, theirs: Bounds, difference: Difference | None) -> Standing:
+def by_records(ours: Bounds, theirs: Bounds, difference: Difference | None) -> LogStanding:
     """Return where a log ends whose records were compared up to the lower of both ends."""
     if difference is not None:
-        return Standing.DIFFERENT
+        return LogStanding.DIFFERENT
     if ours.end == theirs.end:
-        return Standing.EQUAL
-    return Standing.BEHIND if ours.end < theirs.end else Standing.AHEAD
+        return LogStanding.EQUAL
+    return LogStanding.BEHIND if ours.end < theirs.end else LogStanding.AHEAD
 
 
 class Bisection:

@@ -19,16 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A cluster that a flow copies from, or copied from: its alias in the flow file, and its id (empty if unknown)."""
+    """A cluster that a flow copies from, or copied from: its alias in flow files, and its id; empty if unknown."""
 
     alias: str
     cluster_id: str
 
     def is_same(self, other: Source) -> bool:
-        """Return whether both are one cluster; if one id is unknown, the aliases decide."""
-        if self.cluster_id and other.cluster_id:
-            return self.cluster_id == other.cluster_id
-        return self.alias == other.alias
+        """Return whether both are certainly one cluster: an unknown id equals no other."""
+        return bool(self.cluster_id) and self.cluster_id == other.cluster_id
 
     def __str__(self) -> str:
         """Return a description: `a (cluster X)`."""

@@ -126,7 +126,7 @@ def assemble(
     sync = TopicSync(flow, uid, *sides, inputs.admins, state_log, owners, there=there, doubted=doubted)
     positions = PumpPositions(pump, sync, state_log, uid, flow.shards)
     may_write = partial(_lets_groups_follow, state_log, uid, shards.shards[0])
-    asking = inputs.leases, _caller(inputs, uid, state.lineage_epoch_of(state_log.records, uid)), timing
+    asking = inputs.leases, _caller(inputs, uid, identity.lineage_epoch), timing
     return Parts(
         identity=identity,
         state_log=state_log,

@@ -9,19 +9,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.lineage.comparison import (
-    Bisection,
-    Bounds,
-    Difference,
-    LogComparison,
-    Standing,
-    by_bounds,
-    by_records,
-)
+from replicator.core.lineage.comparison import Bisection, by_bounds, by_records
 from replicator.engine.logs.bounds import ends_of, starts_of
 from replicator.engine.logs.reading import records_between
 from replicator.engine.logs.side import Side
 from replicator.errors import CorruptRecords, KafkaError, TooLargeToOpen
+from replicator.model.lineage import Bounds, Difference, LogComparison, LogStanding
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -102,10 +95,10 @@ async def compare(
         their_bounds, our_bounds = there.get(pair.theirs), here.get(pair.ours)
         unseen = unseen_there.get(pair.theirs) or unseen_here.get(pair.ours)
         if unseen is not None:
-            return LogComparison(*where, Standing.UNKNOWN, our_bounds, their_bounds, why=unseen)
+            return LogComparison(*where, LogStanding.UNKNOWN, our_bounds, their_bounds, why=unseen)
         known = by_bounds(our_bounds, their_bounds, mapped=pair.mapped)
         if known is not None or our_bounds is None or their_bounds is None:
-            return LogComparison(*where, known or Standing.UNKNOWN, our_bounds, their_bounds)
+            return LogComparison(*where, known or LogStanding.UNKNOWN, our_bounds, their_bounds)
         logs = (
             _Log(sides[0], pair.theirs, their_bounds, committed, pair.compacted),
             _Log(sides[1], pair.ours, our_bounds, committed=False, compacted=pair.compacted),
@@ -114,7 +107,7 @@ async def compare(
             async with turns:
                 found = await _difference(*logs)
         except (KafkaError, CorruptRecords, TooLargeToOpen) as error:
-            return LogComparison(*where, Standing.UNKNOWN, our_bounds, their_bounds, why=str(error))
+            return LogComparison(*where, LogStanding.UNKNOWN, our_bounds, their_bounds, why=str(error))
         return LogComparison(*where, by_records(our_bounds, their_bounds, found), our_bounds, their_bounds, found)
 
     return await _in_time([(pair, one(pair)) for pair in wanted], seconds)
@@ -133,7 +126,7 @@ async def _in_time(
         await asyncio.gather(*tasks, return_exceptions=True)
     late = f"it was not compared within {seconds:g} s"
     return [
-        LogComparison(pair.theirs.topic, pair.theirs.partition, Standing.UNKNOWN, why=late)
+        LogComparison(pair.theirs.topic, pair.theirs.partition, LogStanding.UNKNOWN, why=late)
         if task.cancelled()
         else task.result()
         for (pair, _), task in zip(work, tasks, strict=True)

@@ -128,9 +128,7 @@ def _at_epoch_of(flow: pb.WriterRecord) -> pb.WriterRecord:
     return own
 
 
-def moved_writers(
-    records: Mapping[bytes, bytes], uid: str, at_least: int | None, lineage_epoch: int
-) -> list[Change]:
+def moved_writers(records: Mapping[bytes, bytes], uid: str, at_least: int | None, lineage_epoch: int) -> list[Change]:
     """Return the change that gives a flow a higher epoch of its producer without a marker in any log.
 
     Each partition is fenced against what its old source's daemons may still send by the first batch under the new
@@ -154,7 +152,9 @@ def moved_writers(
             next_step="replicator switch status",
         )
     epoch = _next_epoch(uid, writers, at_least)
-    known = [one.continues_from if one.HasField("continues_from") else one.epoch for one in (flow, *writers.own.values())]
+    known = [
+        one.continues_from if one.HasField("continues_from") else one.epoch for one in (flow, *writers.own.values())
+    ]
     _note_coordinator_epoch(flow, at_least)
     flow.epoch, flow.lineage_epoch, flow.continues_from = epoch, lineage_epoch, min(known)
     writers.own.clear()

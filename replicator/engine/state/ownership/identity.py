@@ -50,12 +50,14 @@ class Identity:
     """The flow's uid and writer.
 
     `fresh` says that this daemon minted them, and has held claim number 1 of each shard since monotonic `minted_at`.
+    `lineage_epoch` rises each time the flow is moved to another source.
     """
 
     uid: str
     writer: Writer
     fresh: bool
     minted_at: float
+    lineage_epoch: int = 0
 
 
 async def ensure_state_topic(target: Cluster, admin: TopicAdmin) -> None:
@@ -122,7 +124,7 @@ async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateL
     writer = state.get_writer(log.records, known.uid)
     if writer is None:
         raise BugError(f"flow {flow.name} has no writer record")
-    return Identity(known.uid, writer, fresh=uid == known.uid, minted_at=began)
+    return Identity(known.uid, writer, fresh=uid == known.uid, minted_at=began, lineage_epoch=known.lineage_epoch)
 
 
 async def _mint(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, me: str) -> str:
