@@ -142,6 +142,18 @@ class HeldElsewhere(Conflict):
         self.address = address
 
 
+class FlowMoves(ReplicatorError):
+    """The flow copies from another cluster than this daemon's file says, or is about to: it starts again there.
+
+    Attributes:
+        source: Alias and id of the cluster that it copies from; None while it is being moved.
+    """
+
+    def __init__(self, what: str, source: tuple[str, str] | None = None, *, next_step: str = "") -> None:
+        super().__init__(what, next_step=next_step)
+        self.source = source
+
+
 class TimedOut(ReplicatorError):
     """A bounded wait ended."""
 

@@ -24,6 +24,7 @@ from replicator.cli import (
     lease,
     mirror,
     offsets,
+    repoint,
     run,
     switch,
     switching,
@@ -55,6 +56,7 @@ app.command("validate")(validate.command)
 app.command("verify")(verify.command)
 app.command("demo")(demo.command)
 flow.app.command("forget")(forget.flow)
+flow.app.command("repoint")(repoint.flow)
 flow.app.command("damaged")(damaged.command)
 app.add_typer(flow.app, name="flow")
 app.add_typer(switch.app, name="switch")

@@ -23,6 +23,7 @@ from replicator.model.audit import AuditEntry, Phase
 from replicator.model.damage import Clearing, Damaged
 from replicator.model.events import Desired
 from replicator.model.forget import Forgotten
+from replicator.model.lineage import RepointReport
 from replicator.model.resolution import Resolution
 from replicator.model.status import FlowStatus
 from replicator.model.switch.status import SwitchPlan, SwitchStatus
@@ -106,6 +107,20 @@ class AuditedControl(Questions):
         ):
             done = await self._control.forget(flow, topic or None, may=may, dry_run=False)
             change.after = f"{done.records} records removed" if done.records else "nothing to do"
+        return done
+
+    async def repoint(self, caller: Caller, flow: str, to: str, *, reason: str, dry_run: bool) -> RepointReport:
+        """Move a flow to another source, or report what that would mean."""
+        entry = await self._permitted(caller, _entry("Repoint", flow, reason))
+        actor = entry.actor
+        if dry_run:
+            return await self._control.repoint(flow, to, actor=actor, reason=reason, dry_run=True)
+        async with (
+            self._turn(caller, entry, "repoint", flow),
+            audited(self._audit, replace(entry, after=f"copies from {said(to)}")) as change,
+        ):
+            done = await self._control.repoint(flow, to, actor=actor, reason=reason, dry_run=False)
+            change.after = f"from {done.source} to {done.to}: {done.status}"
         return done
 
     async def clear_damaged(self, caller: Caller, flow: str, order: Clearing, *, reason: str) -> Damaged:

@@ -10,6 +10,7 @@ from replicator.model.damage import Clearing, Damage, Damaged
 from replicator.model.events import Desired, Event
 from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupStatus
+from replicator.model.lineage import RepointReport
 from replicator.model.report import Report
 from replicator.model.resolution import Resolution, ResolutionOrder
 from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
@@ -108,6 +109,16 @@ class ControlPort(Protocol):
 
         Raises:
             ReplicatorError: It is copied, may be copied, or is not ours; or a cluster cannot be asked.
+        """
+        ...
+
+    async def repoint(self, flow: str, to: str, *, actor: str, reason: str, dry_run: bool) -> RepointReport:
+        """Order a flow to copy from another cluster of the flow file, and return what that means.
+
+        It goes on in place wherever its target holds what that cluster holds at the same offsets.
+
+        Raises:
+            ReplicatorError: The flow is not run here, cannot be moved there, or a cluster cannot be asked.
         """
         ...
 

@@ -14,6 +14,7 @@ from replicator.engine.flow.assembly import silence_seconds
 from replicator.engine.flow.ending import why_ended
 from replicator.engine.flow.forget import forget_flow
 from replicator.engine.state.repair import clear_damaged, damage_of
+from replicator.errors import UsageError
 from replicator.model.states import FlowState
 from replicator.model.status import DaemonStatus, FlowStatus
 from replicator.obs.logs import get_logger
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from replicator.model.events import Desired, Event
     from replicator.model.forget import Forgotten
     from replicator.model.groups import GroupStatus
+    from replicator.model.lineage import RepointReport
     from replicator.model.report import Report
     from replicator.model.resolution import Resolution, ResolutionOrder
     from replicator.model.spec import FlowSpec
@@ -132,6 +134,19 @@ class DaemonControl:
         silence = max(silence_seconds(timing, one) for one in clusters)
         ours = frozenset(uid for one in self._flows.supervisors.values() if (uid := one.runner.uid) is not None)
         return await forget_flow(clusters, flow, ours=ours, silence_seconds=silence, may=may, dry_run=dry_run)
+
+    async def repoint(self, flow: str, to: str, *, actor: str, reason: str, dry_run: bool) -> RepointReport:
+        """Order a flow to copy from another cluster; see `ControlPort.repoint`."""
+        cluster = next((one for one in self._flows.spec.clusters if one.alias == to), None)
+        if cluster is None:
+            known = ", ".join(sorted(one.alias for one in self._flows.spec.clusters))
+            raise UsageError(
+                f"the flow file of this daemon names no cluster {to!r}",
+                why=f"it names {known}",
+                next_step=f"add clusters.{to} to it and reload the daemon (SIGHUP), then repeat the command",
+            )
+        operations = self._flows.runner(flow).operations
+        return await operations.repoint(cluster, actor=actor, reason=reason, dry_run=dry_run)
 
     async def damaged(self, flow: str, *, may: Callable[[str | None], None]) -> Damage:
         """Return a flow's records that cannot be read; see `ControlPort.damaged`."""

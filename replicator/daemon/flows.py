@@ -16,6 +16,7 @@ from replicator.rpc.peers import Peers
 from replicator.store.event_store import Store
 
 if TYPE_CHECKING:
+    from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Spec
     from replicator.rpc.lease_port import LeasePort
 
@@ -132,18 +133,19 @@ class Flows:
     def _begin(self, flow: FlowSpec, shared: Shared) -> None:
         spec = self.spec
 
-        def make() -> FlowRunner:
+        def make(source: tuple[str, str] | None) -> FlowRunner:
+            meant, cluster = (flow, spec.cluster(flow.source)) if source is None else _moved(spec, flow, *source)
             return FlowRunner(
                 FlowInputs(
-                    flow,
-                    spec.cluster(flow.source),
+                    meant,
+                    cluster,
                     spec.cluster(flow.target),
                     spec.coordinator,
                     shared.me,
                     shared.store,
                     shared.leases,
                     shared.peers,
-                    reverse=_reverse_of(spec, flow),
+                    reverse=_reverse_of(spec, meant),
                 )
             )
 
@@ -153,4 +155,22 @@ class Flows:
 
 def _reverse_of(spec: Spec, flow: FlowSpec) -> FlowSpec | None:
     """Return the flow with both clusters swapped that belongs to `flow`, whichever of the two names the other."""
-    return next((one for one in spec.flows if flow.name == one.reverse_of or one.name == flow.reverse_of), None)
+    found = next((one for one in spec.flows if flow.name == one.reverse_of or one.name == flow.reverse_of), None)
+    swapped = found is not None and (found.source, found.target) == (flow.target, flow.source)
+    return found if swapped else None  # the flow was moved to another source: nothing leads back there
+
+
+def _moved(spec: Spec, flow: FlowSpec, alias: str, cluster_id: str) -> tuple[FlowSpec, ClusterSpec]:
+    """Return a flow as it was moved to another source, and that cluster.
+
+    Raises:
+        UsageError: The file does not name that cluster.
+    """
+    by_id = next((one for one in spec.clusters if one.cluster_id == cluster_id), None)
+    found = by_id or next((one for one in spec.clusters if one.alias == alias and one.cluster_id is None), None)
+    if found is None:
+        raise UsageError(
+            f"flow {flow.name!r} copies from cluster {cluster_id} ({alias}) by now, which the flow file does not name",
+            next_step=f"add clusters.{alias} with that cluster's bootstrap, and reload the daemon (SIGHUP)",
+        )
+    return replace(flow, source=found.alias), replace(found, cluster_id=cluster_id)

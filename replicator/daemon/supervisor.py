@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from replicator.aio.tasks import within
 from replicator.backoff import Backoff
 from replicator.engine.flow.ending import first_cause
-from replicator.errors import BugError, ReplicatorError
+from replicator.errors import BugError, FlowMoves, ReplicatorError
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger, in_flow
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _PAUSE_SECONDS = (1.0, 60.0)
 _CALM_SECONDS = 300.0
 """If a flow has run for this long, its next failure has nothing to do with the previous one."""
+_MOVES_AT_ONCE_MAX = 3
+"""How often a flow starts again without a pause because it has another source."""
 _STOP_SECONDS = 6.0
 _GRACE_SECONDS = 0.5
 """The flow's own bound is shorter by this: it can still report what it leaves unfinished."""
@@ -38,15 +40,18 @@ class FlowSupervisor:
 
     Args:
         name: Name of the flow.
-        make: Returns a runner that is not started yet; called for every start.
+        make: Returns a runner that is not started yet; called for every start with the cluster (alias and id) that the
+            flow copies from if it was moved to another source than its file says, else None.
 
     Attributes:
         runner: The running flow, or the one that ended last.
     """
 
-    def __init__(self, name: str, make: Callable[[], FlowRunner]) -> None:
-        self.runner = make()
+    def __init__(self, name: str, make: Callable[[tuple[str, str] | None], FlowRunner]) -> None:
+        self.runner = make(None)
         self._name = name
+        self._source: tuple[str, str] | None = None
+        self._moves = 0
         self._make = make
         self._backoff = Backoff(*_PAUSE_SECONDS)
         self._task: asyncio.Task[None] | None = None
@@ -74,13 +79,36 @@ class FlowSupervisor:
             ended = await self._until_ended()
             if now() - began >= _CALM_SECONDS:
                 self._backoff.reset()
-            pause = self._backoff.next_seconds()
-            self._report(ended, pause)
-            await asyncio.sleep(pause)
+            moves = first_cause(ended)
+            if isinstance(moves, FlowMoves) and self._moves < _MOVES_AT_ONCE_MAX:
+                self._note_move(moves)
+            else:
+                self._moves = 0
+                await self._pause(ended)
             await within(_CLOSE_SECONDS, self.runner.close(), f"the connections of flow {self._name}")
-            before, self.runner = self.runner, self._make()
+            before, self.runner = self.runner, await self._made()
             self.runner.follows(before)
             bugs.note_restart(self._name)
+
+    async def _pause(self, ended: BaseException) -> None:
+        seconds = self._backoff.next_seconds()
+        self._report(ended, seconds)
+        await asyncio.sleep(seconds)
+
+    def _note_move(self, moves: FlowMoves) -> None:
+        """Note which cluster the flow copies from by now, to start again with it at once."""
+        self._moves += 1
+        log.warning("flow starts again", flow=self._name, why=str(moves), next=moves.next_step)
+        if moves.source is not None:
+            self._source = moves.source
+
+    async def _made(self) -> FlowRunner:
+        """Return the next runner; if the file does not name the flow's source, one that waits for that."""
+        try:
+            return self._make(self._source)
+        except ReplicatorError as error:
+            await self._pause(self.runner.ended_over(error))
+            return self._make(None)
 
     async def _until_ended(self) -> BaseException:
         """Run the flow; return what ended it."""

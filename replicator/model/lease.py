@@ -82,6 +82,7 @@ class LeaseCaller:
         busy: Shards that another daemon is seen working on, with no intent to stop.
         source_cluster_id: The cluster that the flow reads; empty if unknown, or from a daemon of an older version.
         target_cluster_id: The cluster that the flow writes to.
+        lineage_epoch: Rises each time the flow is moved to another source.
     """
 
     flow_uid: str
@@ -94,6 +95,7 @@ class LeaseCaller:
     busy: tuple[int, ...] = ()
     source_cluster_id: str = ""
     target_cluster_id: str = ""
+    lineage_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,13 @@ class Binding:
         flow: Its name.
         source_cluster_id: The cluster that it reads; empty while no daemon has reported it.
         target_cluster_id: The cluster that it writes to.
+        lineage_epoch: The highest that a daemon has reported; the source is that daemon's.
     """
 
     flow: str
     source_cluster_id: str = ""
     target_cluster_id: str = ""
+    lineage_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

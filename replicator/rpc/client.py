@@ -18,6 +18,7 @@ from replicator.model.events import Desired, Event
 from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupStatus
 from replicator.model.lease import LeaseTable
+from replicator.model.lineage import RepointReport
 from replicator.model.report import Report
 from replicator.model.resolution import Resolution, ResolutionOrder
 from replicator.model.status import DaemonStatus
@@ -36,6 +37,7 @@ from replicator.rpc.convert import (
     table_from_wire,
     translation_from_wire,
 )
+from replicator.rpc.convert_lineage import repoint_from_wire
 from replicator.rpc.convert_switch import plan_from_wire, sides_from_wire, switch_from_wire, switch_order_to_wire
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.find_token import NO_TOKEN, Metadata, metadata_for, order_metadata
@@ -175,9 +177,16 @@ class ControlClient:
         """Remove the records of a mirror that is no longer copied, or of a flow that nobody runs."""
         request = pb.ForgetRequest(flow=flow, topic=topic or "", actor=actor, reason=reason, dry_run=dry_run)
         try:
-            return convert_orders.forgotten_from_wire(
-                self._stub.Forget(request, timeout=_FORGET_SECONDS_MAX, metadata=self._order())
-            )
+            done = self._stub.Forget(request, timeout=_FORGET_SECONDS_MAX, metadata=self._order())
+            return convert_orders.forgotten_from_wire(done)
+        except grpc.RpcError as error:
+            self._raise(error)
+
+    def repoint(self, flow: str, to: str, *, actor: str, reason: str, dry_run: bool) -> RepointReport:
+        """Move a flow to another source, or only return what that would mean."""
+        request = pb.RepointRequest(flow=flow, to=to, actor=actor, reason=reason, dry_run=dry_run)
+        try:
+            return repoint_from_wire(self._stub.Repoint(request, timeout=_FORGET_SECONDS_MAX, metadata=self._order()))
         except grpc.RpcError as error:
             self._raise(error)
 
@@ -218,10 +227,9 @@ class ControlClient:
 
     def switches(self, flow: str) -> tuple[SwitchStatus, ...]:
         """Return the switches of a flow, newest last."""
+        request = pb.GetSwitchRequest(flow=flow)
         try:
-            answer = self._stub.GetSwitch(
-                pb.GetSwitchRequest(flow=flow), timeout=self._endpoint.timeout_seconds, metadata=self._metadata
-            )
+            answer = self._stub.GetSwitch(request, timeout=self._endpoint.timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             self._raise(error)
         return tuple(switch_from_wire(one) for one in answer.switches)
@@ -239,9 +247,8 @@ class ControlClient:
         """Undo the running switch; with `target_lost` reopen its source."""
         request = pb.AbortSwitchRequest(flow=flow, actor=actor, reason=reason, target_lost=target_lost)
         try:
-            return switch_from_wire(
-                self._stub.AbortSwitch(request, timeout=_WAY_BACK_SECONDS_MAX, metadata=self._order())
-            )
+            done = self._stub.AbortSwitch(request, timeout=_WAY_BACK_SECONDS_MAX, metadata=self._order())
+            return switch_from_wire(done)
         except grpc.RpcError as error:
             self._raise(error)
 

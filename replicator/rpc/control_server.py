@@ -22,6 +22,7 @@ from replicator.rpc.convert import (
     status_to_wire,
     translation_to_wire,
 )
+from replicator.rpc.convert_lineage import repoint_to_wire
 from replicator.rpc.convert_orders import (
     clearing_from_wire,
     damage_to_wire,
@@ -130,6 +131,19 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                 caller, request.flow, request.topic, reason=request.reason, dry_run=request.dry_run
             )
             return forgotten_to_wire(done)
+
+    async def Repoint(  # noqa: N802
+        self,
+        request: pb.RepointRequest,
+        context: grpc.aio.ServicerContext[pb.RepointRequest, pb.RepointResponse],
+    ) -> pb.RepointResponse:
+        """Move a flow to another source; if it copies from there, the answer says so."""
+        async with errors_cross(context):
+            caller = self._callers.of(context, request.actor)
+            done = await self._control.repoint(
+                caller, request.flow, request.to, reason=request.reason, dry_run=request.dry_run
+            )
+            return repoint_to_wire(done)
 
     async def Damaged(  # noqa: N802
         self,

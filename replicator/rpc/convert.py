@@ -287,6 +287,7 @@ def caller_from_wire(message: lease_pb2.LeaseRequest) -> LeaseCaller:
         tuple(message.busy),
         message.source_cluster_id,
         message.target_cluster_id,
+        message.lineage_epoch,
     )
 
 

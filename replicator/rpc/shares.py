@@ -31,7 +31,7 @@ class Kind(enum.Enum):
 
 
 _ORDERS = frozenset(
-    {"SetDesired", "ResolveMirror", "Forget", "ClearDamaged", "StartSwitch", "AbortSwitch", "ConfirmSwitch"}
+    {"SetDesired", "ResolveMirror", "Forget", "Repoint", "ClearDamaged", "StartSwitch", "AbortSwitch", "ConfirmSwitch"}
 )
 _HOW_ORDERS_ARE_KNOWN = "/replicator.rpc.v1.Access/Describe"
 _CONTROL, _LEASE, _HEALTH = "/replicator.rpc.v1.Control/", "/replicator.rpc.v1.Lease/", "/grpc.health."

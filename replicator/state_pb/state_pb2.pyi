@@ -84,7 +84,7 @@ class StateKey(_message.Message):
     def __init__(self, kind: _Optional[_Union[Kind, str]] = ..., flow_uid: _Optional[str] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., block: _Optional[int] = ...) -> None: ...
 
 class FlowRecord(_message.Message):
-    __slots__ = ("uid", "name", "source_alias", "target_alias", "source_cluster_id", "target_cluster_id", "desired", "desired_reason", "desired_actor", "created_ms", "desired_changed_ms", "shards")
+    __slots__ = ("uid", "name", "source_alias", "target_alias", "source_cluster_id", "target_cluster_id", "desired", "desired_reason", "desired_actor", "created_ms", "desired_changed_ms", "shards", "lineage_epoch", "earlier", "repoint")
     UID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ALIAS_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +97,9 @@ class FlowRecord(_message.Message):
     CREATED_MS_FIELD_NUMBER: _ClassVar[int]
     DESIRED_CHANGED_MS_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
+    LINEAGE_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    EARLIER_FIELD_NUMBER: _ClassVar[int]
+    REPOINT_FIELD_NUMBER: _ClassVar[int]
     uid: str
     name: str
     source_alias: str
@@ -109,10 +112,35 @@ class FlowRecord(_message.Message):
     created_ms: int
     desired_changed_ms: int
     shards: int
-    def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., source_alias: _Optional[str] = ..., target_alias: _Optional[str] = ..., source_cluster_id: _Optional[str] = ..., target_cluster_id: _Optional[str] = ..., desired: _Optional[_Union[Desired, str]] = ..., desired_reason: _Optional[str] = ..., desired_actor: _Optional[str] = ..., created_ms: _Optional[int] = ..., desired_changed_ms: _Optional[int] = ..., shards: _Optional[int] = ...) -> None: ...
+    lineage_epoch: int
+    earlier: _containers.RepeatedCompositeFieldContainer[FlowSource]
+    repoint: RepointOrder
+    def __init__(self, uid: _Optional[str] = ..., name: _Optional[str] = ..., source_alias: _Optional[str] = ..., target_alias: _Optional[str] = ..., source_cluster_id: _Optional[str] = ..., target_cluster_id: _Optional[str] = ..., desired: _Optional[_Union[Desired, str]] = ..., desired_reason: _Optional[str] = ..., desired_actor: _Optional[str] = ..., created_ms: _Optional[int] = ..., desired_changed_ms: _Optional[int] = ..., shards: _Optional[int] = ..., lineage_epoch: _Optional[int] = ..., earlier: _Optional[_Iterable[_Union[FlowSource, _Mapping]]] = ..., repoint: _Optional[_Union[RepointOrder, _Mapping]] = ...) -> None: ...
+
+class FlowSource(_message.Message):
+    __slots__ = ("alias", "cluster_id")
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    alias: str
+    cluster_id: str
+    def __init__(self, alias: _Optional[str] = ..., cluster_id: _Optional[str] = ...) -> None: ...
+
+class RepointOrder(_message.Message):
+    __slots__ = ("id", "to", "actor", "reason", "at_ms")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    to: FlowSource
+    actor: str
+    reason: str
+    at_ms: int
+    def __init__(self, id: _Optional[str] = ..., to: _Optional[_Union[FlowSource, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., at_ms: _Optional[int] = ...) -> None: ...
 
 class WriterRecord(_message.Message):
-    __slots__ = ("producer_id", "epoch", "role", "fence_epoch", "fill_producer_id", "fill_epoch", "filler_producer_id", "filler_epoch", "kept_alive_ms", "coordinator_epoch")
+    __slots__ = ("producer_id", "epoch", "role", "fence_epoch", "fill_producer_id", "fill_epoch", "filler_producer_id", "filler_epoch", "kept_alive_ms", "coordinator_epoch", "lineage_epoch", "continues_from")
     PRODUCER_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +151,8 @@ class WriterRecord(_message.Message):
     FILLER_EPOCH_FIELD_NUMBER: _ClassVar[int]
     KEPT_ALIVE_MS_FIELD_NUMBER: _ClassVar[int]
     COORDINATOR_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LINEAGE_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CONTINUES_FROM_FIELD_NUMBER: _ClassVar[int]
     producer_id: int
     epoch: int
     role: WriterRole
@@ -133,7 +163,9 @@ class WriterRecord(_message.Message):
     filler_epoch: int
     kept_alive_ms: int
     coordinator_epoch: int
-    def __init__(self, producer_id: _Optional[int] = ..., epoch: _Optional[int] = ..., role: _Optional[_Union[WriterRole, str]] = ..., fence_epoch: _Optional[int] = ..., fill_producer_id: _Optional[int] = ..., fill_epoch: _Optional[int] = ..., filler_producer_id: _Optional[int] = ..., filler_epoch: _Optional[int] = ..., kept_alive_ms: _Optional[int] = ..., coordinator_epoch: _Optional[int] = ...) -> None: ...
+    lineage_epoch: int
+    continues_from: int
+    def __init__(self, producer_id: _Optional[int] = ..., epoch: _Optional[int] = ..., role: _Optional[_Union[WriterRole, str]] = ..., fence_epoch: _Optional[int] = ..., fill_producer_id: _Optional[int] = ..., fill_epoch: _Optional[int] = ..., filler_producer_id: _Optional[int] = ..., filler_epoch: _Optional[int] = ..., kept_alive_ms: _Optional[int] = ..., coordinator_epoch: _Optional[int] = ..., lineage_epoch: _Optional[int] = ..., continues_from: _Optional[int] = ...) -> None: ...
 
 class ClaimRecord(_message.Message):
     __slots__ = ("shard", "number", "holder", "released")
@@ -251,7 +283,7 @@ class Resolution(_message.Message):
     def __init__(self, at_ms: _Optional[int] = ..., actor: _Optional[str] = ..., why: _Optional[str] = ..., reason: _Optional[str] = ..., how: _Optional[str] = ..., losses: _Optional[_Iterable[_Union[Resolution.Loss, _Mapping]]] = ...) -> None: ...
 
 class MirrorRecord(_message.Message):
-    __slots__ = ("owner_flow_uid", "owner_flow_name", "source_topic", "target_topic", "source_topic_id", "target_topic_id", "phase", "mode", "active_partitions", "leader_epochs", "source_partitions", "begin_at_end", "managed", "seeded", "maps", "given_up", "resolutions", "generation", "map_generation", "doomed_topic_id", "tombstones_ok_ms", "epochs_unproven", "held_back", "came_through", "has_dead_letter", "dead_letter_topic_id", "begin_at_end_partitions", "tells_policy")
+    __slots__ = ("owner_flow_uid", "owner_flow_name", "source_topic", "target_topic", "source_topic_id", "target_topic_id", "phase", "mode", "active_partitions", "leader_epochs", "source_partitions", "begin_at_end", "managed", "seeded", "maps", "given_up", "resolutions", "generation", "map_generation", "doomed_topic_id", "tombstones_ok_ms", "epochs_unproven", "held_back", "came_through", "has_dead_letter", "dead_letter_topic_id", "begin_at_end_partitions", "lineage_epoch", "tells_policy")
     class ManagedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -328,6 +360,7 @@ class MirrorRecord(_message.Message):
     HAS_DEAD_LETTER_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTER_TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
     BEGIN_AT_END_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    LINEAGE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     TELLS_POLICY_FIELD_NUMBER: _ClassVar[int]
     owner_flow_uid: str
     owner_flow_name: str
@@ -356,8 +389,9 @@ class MirrorRecord(_message.Message):
     has_dead_letter: bool
     dead_letter_topic_id: bytes
     begin_at_end_partitions: int
+    lineage_epoch: int
     tells_policy: bool
-    def __init__(self, owner_flow_uid: _Optional[str] = ..., owner_flow_name: _Optional[str] = ..., source_topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., target_topic_id: _Optional[bytes] = ..., phase: _Optional[_Union[MirrorPhase, str]] = ..., mode: _Optional[str] = ..., active_partitions: _Optional[_Iterable[int]] = ..., leader_epochs: _Optional[_Iterable[_Union[LeaderEpoch, _Mapping]]] = ..., source_partitions: _Optional[int] = ..., begin_at_end: _Optional[bool] = ..., managed: _Optional[_Mapping[str, str]] = ..., seeded: _Optional[_Mapping[int, int]] = ..., maps: _Optional[_Mapping[int, PartitionMap]] = ..., given_up: _Optional[_Mapping[int, OffsetRanges]] = ..., resolutions: _Optional[_Iterable[_Union[Resolution, _Mapping]]] = ..., generation: _Optional[int] = ..., map_generation: _Optional[int] = ..., doomed_topic_id: _Optional[bytes] = ..., tombstones_ok_ms: _Optional[_Mapping[int, int]] = ..., epochs_unproven: _Optional[_Mapping[int, int]] = ..., held_back: _Optional[_Mapping[str, str]] = ..., came_through: _Optional[_Iterable[_Union[Origin, _Mapping]]] = ..., has_dead_letter: _Optional[bool] = ..., dead_letter_topic_id: _Optional[bytes] = ..., begin_at_end_partitions: _Optional[int] = ..., tells_policy: _Optional[bool] = ...) -> None: ...
+    def __init__(self, owner_flow_uid: _Optional[str] = ..., owner_flow_name: _Optional[str] = ..., source_topic: _Optional[str] = ..., target_topic: _Optional[str] = ..., source_topic_id: _Optional[bytes] = ..., target_topic_id: _Optional[bytes] = ..., phase: _Optional[_Union[MirrorPhase, str]] = ..., mode: _Optional[str] = ..., active_partitions: _Optional[_Iterable[int]] = ..., leader_epochs: _Optional[_Iterable[_Union[LeaderEpoch, _Mapping]]] = ..., source_partitions: _Optional[int] = ..., begin_at_end: _Optional[bool] = ..., managed: _Optional[_Mapping[str, str]] = ..., seeded: _Optional[_Mapping[int, int]] = ..., maps: _Optional[_Mapping[int, PartitionMap]] = ..., given_up: _Optional[_Mapping[int, OffsetRanges]] = ..., resolutions: _Optional[_Iterable[_Union[Resolution, _Mapping]]] = ..., generation: _Optional[int] = ..., map_generation: _Optional[int] = ..., doomed_topic_id: _Optional[bytes] = ..., tombstones_ok_ms: _Optional[_Mapping[int, int]] = ..., epochs_unproven: _Optional[_Mapping[int, int]] = ..., held_back: _Optional[_Mapping[str, str]] = ..., came_through: _Optional[_Iterable[_Union[Origin, _Mapping]]] = ..., has_dead_letter: _Optional[bool] = ..., dead_letter_topic_id: _Optional[bytes] = ..., begin_at_end_partitions: _Optional[int] = ..., lineage_epoch: _Optional[int] = ..., tells_policy: _Optional[bool] = ...) -> None: ...
 
 class Origin(_message.Message):
     __slots__ = ("cluster_id", "topic")

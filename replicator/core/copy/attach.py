@@ -17,7 +17,6 @@ from replicator.core.copy.attach_facts import (
     Decision,
     Fault,
     Mapping,
-    OwnProducerState,
     Policy,
     Remap,
     Resume,
@@ -30,6 +29,7 @@ from replicator.core.copy.attach_facts import (
     Writer,
 )
 from replicator.core.copy.displaced import not_proven_by
+from replicator.core.copy.unseen_tail import uncommitted_tail, unseen_tail
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.model.batch import SEQUENCE_MODULUS, sequence_after
 from replicator.model.states import Reason
@@ -81,6 +81,7 @@ def decide(
         known.tail_source,
         mapped=known.mapped,
         others_write=policy.others_write,
+        epoch=writer.producer_epoch,
     )
     beyond = case.is_beyond_source(ours=ours or mapping is not None, surplus_allowed=policy.surplus_allowed)
     if beyond is not None:
@@ -89,7 +90,7 @@ def decide(
     if unfinished is not None:
         return unfinished
     if case.tail is None and not ours and mapping is None:
-        return _unseen_tail(target, by_sequence=not policy.surplus_allowed) or _begin(
+        return unseen_tail(target, by_sequence=not policy.surplus_allowed) or _begin(
             target, source, begin_at, mapped=policy.mapped
         )
     return _go_on(writer, case, policy, begin_at, ours=ours or mapping is not None)
@@ -106,6 +107,7 @@ class _Case:
     found_at: int | None
     mapped: bool
     others_write: bool = False
+    epoch: int = 0
 
     @property
     def tail_source(self) -> int:
@@ -155,11 +157,13 @@ class _Case:
     def resume(self, gap_to: int = 0) -> Resume:
         entry, tail, target = self.target.entry, self.tail, self.target
         source = self.place.source
+        # The first batch under a higher epoch has sequence 0 (ProducerAppendInfo.checkSequence). It is the fence here.
         if entry is not None:
-            sequence, time_ms = sequence_after(entry.last_sequence, 1), entry.last_timestamp
-            return Resume(source, sequence, time_ms, self.shift, gap_to)
+            sequence = sequence_after(entry.last_sequence, 1) if entry.producer_epoch >= self.epoch else 0
+            return Resume(source, sequence, entry.last_timestamp, self.shift, gap_to)
         if tail is not None and not target.entry_known:
-            return Resume(source, sequence_after(tail.last_sequence, 1), None, self.shift, gap_to)
+            sequence = sequence_after(tail.last_sequence, 1) if tail.producer_epoch >= self.epoch else 0
+            return Resume(source, sequence, None, self.shift, gap_to)
         # Without producer state the broker accepts any sequence. One derived from the offset makes two racing daemons
         # collide instead of both being accepted. Where others write, the end moves without us: there the sequence is
         # derived from the source offset that was copied last.
@@ -228,7 +232,7 @@ def _refuse_by_epoch(writer: Writer, target: TargetLog) -> Fault | None:
         why = f"the writer record on the target says {writer.role.value}"
     elif epoch > writer.producer_epoch:
         why = f"the target has producer epoch {epoch}, ours is {writer.producer_epoch}"
-    elif epoch < writer.producer_epoch:
+    elif epoch < writer.producer_epoch and not writer.may_go_on_from(epoch):
         why = f"a fence to epoch {writer.producer_epoch} was not finished here (found epoch {epoch})"
     else:
         return None
@@ -254,27 +258,6 @@ def _join_others(target: TargetLog, policy: Policy, begin_at: int, *, new: bool)
         return None
     text = "others write to it as well: its offsets are mapped"
     return Remap(OffsetPair(begin_at, target.end), mapped=True, text=text, fresh=True)
-
-
-def _unseen_tail(target: TargetLog, *, by_sequence: bool) -> Wait | None:
-    """Wait where the broker remembers a sequence of ours, but no data below the end shows it.
-
-    The first batches of a log may be appended but not committed yet: the high watermark is still 0.
-    Where the log end is known, it was found equal to the high watermark: there is no such tail, and the log holds only
-    markers, or was emptied by retention. Elsewhere a sequence that follows from the end proves the same.
-    """
-    entry = target.entry
-    if (
-        entry is None
-        or _only_marked(entry)
-        or target.log_end is not None
-        or (by_sequence and sequence_after(entry.last_sequence, 1) == target.end % SEQUENCE_MODULUS)
-    ):
-        return None
-    return Wait(
-        Reason.WAITING_FOR_TAIL,
-        f"the broker remembers our sequence {entry.last_sequence}, the committed log shows no data below {target.end}",
-    )
 
 
 def _begin(target: TargetLog, source: SourceLog, begin_at: int, *, mapped: bool) -> Decision:
@@ -313,7 +296,7 @@ def _go_on(writer: Writer, case: _Case, policy: Policy, begin_at: int, *, ours: 
     # Also in what was taken over, which is not compared: our last sequence has to be seen somewhere.
     seen = target.tail if target.tail is not None and target.tail.producer_id == writer.producer_id else None
     by_sequence = not (policy.surplus_allowed or case.mapped or case.shift)
-    waits = _unseen_tail(target, by_sequence=by_sequence) if seen is None else _uncommitted_tail(target, seen)
+    waits = unseen_tail(target, by_sequence=by_sequence) if seen is None else uncommitted_tail(target, seen)
     if waits is not None:
         return waits
     overtaken = _gap(case, policy, ours=ours)
@@ -337,21 +320,6 @@ def _remap(case: _Case, policy: Policy) -> Remap | Fault | None:
     surplus = better.target - better.source
     text = f"the target holds {surplus} surplus markers" if surplus else "identical again"
     return Remap(better, mapped=False, text=text)
-
-
-def _uncommitted_tail(target: TargetLog, tail: Tail) -> Wait | None:
-    entry = target.entry
-    if entry is None or _only_marked(entry) or tail.last_sequence == entry.last_sequence:
-        return None
-    return Wait(
-        Reason.WAITING_FOR_TAIL,
-        f"the broker remembers our sequence {entry.last_sequence}, the committed log ends with {tail.last_sequence}",
-    )
-
-
-def _only_marked(entry: OwnProducerState) -> bool:
-    """Return whether only a marker was written under the present epoch: that of a fence, after which we may write."""
-    return entry.last_sequence < 0
 
 
 def _match(tail: Tail, case: _Case) -> Fault | None:

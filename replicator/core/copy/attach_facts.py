@@ -20,7 +20,11 @@ class Role(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """The flow's identity on the target, from the writer record."""
+    """The flow's identity on the target, from the writer record.
+
+    `continues_from` is the least epoch that a partition may show whose copy goes on under `producer_epoch` without a
+    marker of it, since the flow was moved to another source; None if every partition was fenced at `producer_epoch`.
+    """
 
     producer_id: int
     producer_epoch: int
@@ -28,15 +32,21 @@ class Writer:
     filler_id: int
     filler_epoch: int
     fill_id: int
+    continues_from: int | None = None
 
-    def for_mirror(self, role: Role | None, epoch: int) -> Writer:
+    def for_mirror(self, role: Role | None, epoch: int, continues_from: int | None = None) -> Writer:
         """Return the identity for a mirror that was switched alone.
 
         Args:
             role: The mirror's own role, None for the flow's.
             epoch: The epoch that its partitions were last fenced with; that of other mirrors may differ.
+            continues_from: See `Writer`.
         """
-        return replace(self, role=role or self.role, producer_epoch=epoch)
+        return replace(self, role=role or self.role, producer_epoch=epoch, continues_from=continues_from)
+
+    def may_go_on_from(self, epoch: int) -> bool:
+        """Return whether the copy of a partition that shows this lower epoch goes on, with sequence 0."""
+        return self.continues_from is not None and self.continues_from <= epoch < self.producer_epoch
 
 
 @dataclass(frozen=True, slots=True)

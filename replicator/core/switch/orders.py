@@ -295,7 +295,12 @@ def _other_option(running: Journal, order: SwitchOrder) -> str | None:
 
 def archived(switches: Switches, fresh: Journal) -> Switches:
     """Return the record with a new switch; the one before is kept without its details per partition."""
+    return replace(without_details(switches), current=fresh)
+
+
+def without_details(switches: Switches) -> Switches:
+    """Return the record with its last switch archived: without locks, and without its details per partition."""
     if switches.current is None:
-        return replace(switches, current=fresh)
+        return switches
     last = replace(switches.current, locks=(), inherited_locks=(), other_locks=(), ends=(), cuts=(), topic_ids=())
-    return Switches(fresh, (*switches.past, last)[-PAST_MAX:])
+    return Switches(None, (*switches.past, last)[-PAST_MAX:])

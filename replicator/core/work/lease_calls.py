@@ -43,6 +43,8 @@ def check(caller: LeaseCaller) -> None:
             raise UsageError(f"a call about leases has an invalid {name}", why=why)
     if not _UID.fullmatch(caller.flow_uid) or not caller.instance or not caller.flow:
         raise UsageError("a call about leases must name a flow, its uid and a daemon")
+    if caller.lineage_epoch < 0:
+        raise UsageError(f"{caller.lineage_epoch} is not a lineage epoch")
     shards = (*caller.floors, *caller.held, *caller.busy)
     if len(caller.busy) > caller.shards or any(not 0 <= shard < caller.shards for shard in shards):
         raise UsageError(f"a call about leases may only be about shards 0 to {caller.shards - 1} of its flow")
@@ -68,17 +70,21 @@ def check_epochs(caller: LeaseCaller, table: LeaseTable) -> None:
 def bound(before: Binding | None, caller: LeaseCaller) -> Binding:
     """Return which flow a uid belongs to, after a caller's statement.
 
+    A daemon that says that the flow was moved since may name another source; its target never changes.
+
     Raises:
         Conflict: It belongs to a flow of another name, or between other clusters.
     """
     if before is None:
-        return Binding(caller.flow, caller.source_cluster_id, caller.target_cluster_id)
+        return Binding(caller.flow, caller.source_cluster_id, caller.target_cluster_id, caller.lineage_epoch)
     if before.flow != caller.flow:
         raise Conflict(
             f"{caller.flow_uid} is not the uid of flow {caller.flow!r}",
             why=f"this coordinator knows it as the uid of flow {before.flow!r}",
             next_step="ask as a daemon of that flow: flows do not share leases",
         )
+    if caller.lineage_epoch > before.lineage_epoch and caller.source_cluster_id:
+        before = replace(before, source_cluster_id=caller.source_cluster_id, lineage_epoch=caller.lineage_epoch)
     for name in ("source_cluster_id", "target_cluster_id"):
         there, said = getattr(before, name), getattr(caller, name)
         if there and said and there != said:

@@ -126,7 +126,7 @@ def assemble(
     sync = TopicSync(flow, uid, *sides, inputs.admins, state_log, owners, there=there, doubted=doubted)
     positions = PumpPositions(pump, sync, state_log, uid, flow.shards)
     may_write = partial(_lets_groups_follow, state_log, uid, shards.shards[0])
-    asking = inputs.leases, _caller(inputs, uid), timing
+    asking = inputs.leases, _caller(inputs, uid, identity.lineage_epoch), timing
     return FlowParts(
         identity=identity,
         state_log=state_log,
@@ -226,7 +226,7 @@ def _lets_groups_follow(state_log: StateLog, uid: str, first: Shard) -> bool:
     return copies and first.works and first.claim.effective_since() is not None
 
 
-def _caller(inputs: FlowInputs, uid: str) -> LeaseCaller:
+def _caller(inputs: FlowInputs, uid: str, lineage_epoch: int) -> LeaseCaller:
     me = inputs.me
     return LeaseCaller(
         uid,
@@ -236,6 +236,7 @@ def _caller(inputs: FlowInputs, uid: str) -> LeaseCaller:
         inputs.flow.shards,
         source_cluster_id=inputs.source.cluster_id or "",
         target_cluster_id=inputs.target.cluster_id or "",
+        lineage_epoch=lineage_epoch,
     )
 
 

@@ -32,10 +32,12 @@ class Following:
 
     Attributes:
         resharded: Set once the recorded number of shards differs from the one in the flow file.
+        moves: Set once the flow is ordered to copy from another source, or does so already.
     """
 
     def __init__(self, inputs: FlowInputs, run_state: RunState, topics_stale: Callable[[], None]) -> None:
         self.resharded = asyncio.Event()
+        self.moves = asyncio.Event()
         self._inputs = inputs
         self._run_state = run_state
         self._topics_stale = topics_stale
@@ -87,6 +89,8 @@ class Following:
         record = state.get_flow(parts.state_log.records, parts.identity.uid)
         if state.shards_of(record) != self._inputs.flow.shards:
             self.resharded.set()
+        if record.HasField("repoint") or record.lineage_epoch != parts.identity.lineage_epoch:
+            self.moves.set()
         paused = record.desired == pb.DESIRED_PAUSED
         if paused == self._run_state.paused:
             return

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import uuid
 from typing import TYPE_CHECKING
 
+from replicator.core.lineage.sources import Source
 from replicator.core.offsets.resolution import described
 from replicator.core.status.whole_flow import held_elsewhere, who_resolves
 from replicator.core.topics import selection
 from replicator.engine.flow.forget import forget_mirror
+from replicator.engine.lineage.follow import lineage_meant
+from replicator.engine.lineage.move import Repointing
+from replicator.engine.lineage.records import Order as RepointOrder
 from replicator.engine.offsets import time as translate_time
 from replicator.engine.offsets import translate
 from replicator.engine.offsets.resolve import Resolver
@@ -22,10 +27,12 @@ from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership.shown_markers import Shown, shown_after_one
 from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.switch.way_back import way_back_of
-from replicator.errors import KafkaError, ReplicatorError
+from replicator.errors import ConnectionFailed, KafkaError, PreflightFailed, ReplicatorError
 from replicator.model.events import Desired, Event
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
+from replicator.wire.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,12 +47,15 @@ if TYPE_CHECKING:
     from replicator.model.acl import Rule
     from replicator.model.forget import Forgotten
     from replicator.model.groups import GroupStatus
+    from replicator.model.lineage import RepointReport
     from replicator.model.report import Report
     from replicator.model.resolution import Resolution, ResolutionOrder
+    from replicator.model.security import ClusterSpec
     from replicator.model.switch.status import SwitchStatus
     from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
 _FOREIGN_SECONDS_MAX = 15.0
+_OPEN_SECONDS_MAX = 10.0
 
 log = get_logger(__name__)
 
@@ -139,6 +149,36 @@ class Operations:
         except (ReplicatorError, TimeoutError) as error:
             log.debug("not looked who else writes", flow=self._inputs.flow.name, why=str(error))
             return None
+
+    async def repoint(self, to: ClusterSpec, *, actor: str, reason: str, dry_run: bool) -> RepointReport:
+        """Order the flow to copy from another cluster (`ControlPort.repoint`)."""
+        inputs, state_log = self._inputs, self._run_state.log()
+        lineage = lineage_meant(state_log.records, inputs.flow, inputs.between, inputs.target)
+        if lineage is None:
+            raise PreflightFailed(
+                f"flow {inputs.flow.name!r} is not known yet, or was never started",
+                why=self._run_state.problem or "",
+                next_step=f"replicator flow status {inputs.flow.name}",
+            )
+        cluster = Cluster(to)
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS_MAX):
+                await cluster.open()
+            committed = inputs.flow.isolation is Isolation.READ_COMMITTED
+            moving = Repointing(inputs.flow.name, lineage.uid, inputs.target, state_log, cluster, committed=committed)
+            if dry_run:
+                return await moving.plan()
+            now_ms = time.time_ns() // 1_000_000
+            source = Source(to.alias, cluster.cluster_id or "")
+            return await moving.order(RepointOrder(uuid.uuid4().hex[:12], source, actor, reason, now_ms))
+        except TimeoutError:
+            raise ConnectionFailed(
+                f"cluster {to.alias!r} does not answer within {_OPEN_SECONDS_MAX:g} s",
+                cluster=to.alias,
+                next_step="repeat the command when it answers",
+            ) from None
+        finally:
+            cluster.close()
 
     def events(self, topic: str | None, limit: int) -> Sequence[Event]:
         """Return recent events, newest last."""

@@ -22,13 +22,14 @@ from replicator.engine.flow.run_state import RunState
 from replicator.engine.flow.start_findings import StartFindings
 from replicator.engine.flow.topic_loop import TopicLoop
 from replicator.engine.flow.watcher import PumpWatcher
+from replicator.engine.lineage.follow import follow_lineage
 from replicator.engine.state import records as state
 from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership.identity import agree_on_shards, ensure_state_topic, establish
 from replicator.engine.switch.context import SwitchContext
 from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.verify.continuous import verify_continuously
-from replicator.errors import BugError, Conflict, KafkaError, ReplicatorError, TimedOut, WrongCluster
+from replicator.errors import BugError, Conflict, FlowMoves, KafkaError, ReplicatorError, TimedOut, WrongCluster
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.obs.logs import get_logger
 
@@ -114,6 +115,7 @@ class FlowRunner:
         async with asyncio.TaskGroup() as group:
             group.create_task(lasting(self._until_bug))
             await self._patiently(self._open_target)
+            await self._patiently(self._follow_lineage)
             group.create_task(lasting(self._watch(self._inputs.source, 0).run))
             group.create_task(lasting(self._watch(self._inputs.target, 1).run))
             group.create_task(lasting(self._run_state.log().follow))
@@ -187,6 +189,13 @@ class FlowRunner:
         await state_log.read_to_end()
         self._run_state.state_log = state_log
 
+    async def _follow_lineage(self) -> None:
+        """Return if the flow copies from this source; an order to move it is carried out first (`follow_lineage`)."""
+        inputs = self._inputs
+        silence = silence_seconds(inputs.coordinator, inputs.target.spec)
+        log_, tell = self._run_state.log(), self._report_waiting
+        await follow_lineage(self.flow, inputs.between, inputs.target, log_, silence, tell)
+
     async def _switch(self) -> None:
         """Carry out switches, also while the source is unreachable, if the flow has ever been started."""
         uid, seen = None, None
@@ -210,6 +219,7 @@ class FlowRunner:
             for shard in parts.shards.shards:
                 group.create_task(lasting(shard.claim.run))
             group.create_task(lasting(self._stop_when_resharded))
+            group.create_task(lasting(self._stop_when_moved))
             group.create_task(lasting(self._topics.run, parts))
             self._background_work().begin(group)
             group.create_task(lasting(verify_continuously, self.flow, parts.pump))
@@ -218,6 +228,7 @@ class FlowRunner:
     async def _start(self) -> None:
         inputs, run_state = self._inputs, self._run_state
         await asyncio.gather(inputs.source.open(), self._topics.read_guard())
+        await self._follow_lineage()
         if inputs.source.cluster_id == inputs.target.cluster_id:
             raise WrongCluster(
                 f"flow {self.flow.name!r} would feed itself",
@@ -316,6 +327,12 @@ class FlowRunner:
             why="another daemon of the flow was started with a different file while this one seemed to be gone",
             next_step="give all daemons of the flow the same `shards`, and restart this one",
         )
+
+    async def _stop_when_moved(self) -> None:
+        """Give everything back before the flow starts again with another source: its other daemons wait for that."""
+        await self._following.moves.wait()
+        await self._run_state.up().shards.end(_DRAIN_SECONDS)
+        raise FlowMoves(f"flow {self.flow.name!r} is being moved to another source")
 
     def _shards_changed(self) -> None:
         """Start the partitions of shards that have become ours."""

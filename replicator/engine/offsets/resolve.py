@@ -233,6 +233,7 @@ class Resolver:
     ) -> None:
         now_ms = time.time_ns() // 1_000_000
         record.generation += 1
+        state.take_lineage(record, mirror.lineage)
         for step in plan.steps:
             if isinstance(step, Recreate):
                 state.start_over(record, doomed)

@@ -12,7 +12,7 @@ from replicator.engine.state import records as state
 from replicator.engine.state.cuts import cuts_of
 from replicator.engine.state.journal import copies_to, switches_of
 from replicator.engine.switch.context import mirrors_in, switched_alone, target_topics
-from replicator.errors import ReplicatorError, UsageError
+from replicator.errors import Conflict, ReplicatorError, UsageError
 from replicator.model.acl import parse
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Close, Decision, LeftOutMirror, LeftOutReason, Scope, SwitchOrder, Verb
@@ -113,6 +113,11 @@ class Orders:
     def begun(self, before: Switches, order: SwitchOrder, other: OtherSide) -> OrderResult:
         """Return the record once an order is taken; a running switch needs no check whether there is one to begin."""
         records, uid = self._context.log.records, self._context.uid
+        if before.running is None and state.get_flow(records, uid).HasField("repoint"):
+            raise Conflict(
+                f"flow {self._context.flow.name!r} is being moved to another source",
+                next_step=f"replicator flow status {self._context.flow.name}, and repeat the command once it has moved",
+            )
         writers = state.writers_of(records, uid)
         is_open = False
         if before.running is None and writers is not None:

@@ -150,7 +150,8 @@ def _record(
     record = pb.MirrorRecord()
     if stored is not None:
         record.CopyFrom(stored)
-    record.owner_flow_uid, record.owner_flow_name = uid, state.get_flow(records, uid).name
+    flow = state.get_flow(records, uid)
+    record.owner_flow_uid, record.owner_flow_name, record.lineage_epoch = uid, flow.name, flow.lineage_epoch
     record.source_topic, record.target_topic = topic.source_topic, topic.target_topic
     record.resolutions.append(resolution)
     record.generation += 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.topics.choice import Origin
 from replicator.core.topics.plan import MirrorFault, creation_advice
+from replicator.engine.state import records as state
 from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
@@ -45,6 +46,7 @@ class Mirror:
         generation: The record's generation; whoever raises it makes every daemon start the mirror over.
         tells_policy: Whether its record names the cleanup policy when that is held back.
         seeded: Per partition, the offset below which the target may hold fillers.
+        lineage: The flow's lineage epoch: what was recorded about the source under a lower one is not taken.
         recorded: Whether its record says that the target topic is ours; nothing is copied before it does.
         fault: Why the whole mirror is stopped.
         notes: Remarks for the operator.
@@ -71,6 +73,7 @@ class Mirror:
     active: set[int] = field(default_factory=set)
     epochs: dict[int, int] = field(default_factory=dict)
     seeded: dict[int, int] = field(default_factory=dict)
+    lineage: int = 0
     recorded: bool = False
     fault: MirrorFault | None = None
     notes: tuple[str, ...] = ()
@@ -85,27 +88,28 @@ class Mirror:
         return never_begun and self.fault is not None and self.fault.reason is Reason.TARGET_REFUSED
 
     def take(self, record: pb.MirrorRecord) -> None:
-        """Take everything from the record."""
+        """Take everything from the record; about the source only what was recorded since the flow has this one."""
         self.generation = record.generation
-        self.source_id = record.source_topic_id or bytes(16)
+        same = record.lineage_epoch == self.lineage
+        self.source_id = (record.source_topic_id if same else b"") or bytes(16)
         self.target_id = record.target_topic_id or bytes(16)
         self.begin_at_end = record.begin_at_end
         # Versions that did not record the number recorded the partitions of that moment.
         self.begin_at_end_partitions = record.begin_at_end_partitions or record.source_partitions
         self.came_through = tuple(Origin(one.cluster_id, one.topic) for one in record.came_through)
         self.active = set(record.active_partitions)
-        self.epochs = {epoch.partition: epoch.epoch for epoch in record.leader_epochs}
+        self.epochs = {epoch.partition: epoch.epoch for epoch in record.leader_epochs} if same else {}
         self.managed = dict(record.managed)
         self.held_back = dict(record.held_back)
         self.tells_policy = record.tells_policy
         self.seeded = dict(record.seeded)
         self.tombstones_ok_ms = dict(record.tombstones_ok_ms)
-        self.epochs_unproven = dict(record.epochs_unproven)
+        self.epochs_unproven = dict(record.epochs_unproven) if same else {}
 
     def learn(self, record: pb.MirrorRecord) -> None:
         """Take what other daemons recorded for their partitions; within a generation, all of it only grows."""
         self.active |= set(record.active_partitions)
-        for epoch in record.leader_epochs:
+        for epoch in record.leader_epochs if record.lineage_epoch == self.lineage else ():
             self.epochs[epoch.partition] = max(epoch.epoch, self.epochs.get(epoch.partition, -1))
         for partition, offset in record.seeded.items():
             self.seeded[partition] = max(offset, self.seeded.get(partition, 0))
@@ -128,6 +132,7 @@ class Mirror:
         record.owner_flow_uid, record.owner_flow_name = owner
         record.source_topic = self.topic
         record.target_topic = self.target_topic
+        state.take_lineage(record, self.lineage)
         record.source_topic_id = self.source_id
         record.target_topic_id = self.target_id
         record.mode = "identical"

@@ -56,7 +56,8 @@ class MirrorRecords:
 
     def mirror(self, name: str, target_name: str) -> Mirror:
         """Return the mirror of a source topic with its target topic, from its record if there is one."""
-        mirror = Mirror(name, target_name, begin_at_end=self._chosen.begins_at_end(name))
+        lineage = state.lineage_epoch_of(self._log.records, self._uid)
+        mirror = Mirror(name, target_name, begin_at_end=self._chosen.begins_at_end(name), lineage=lineage)
         record = state.get_mirror(self._log.records, self._uid, target_name)
         if record is not None and record.source_topic == name:
             mirror.take(record)
@@ -118,6 +119,8 @@ class MirrorRecords:
                 continue  # the mirror is being started over: what is remembered here is outdated
             if stored is not None and any(stored.target_topic_id) and stored.target_topic_id != mirror.target_id:
                 continue  # another topic is recorded as ours
+            if stored is not None and stored.lineage_epoch > mirror.lineage:
+                continue  # the flow has another source by now: this daemon is about to find out
             if stored is None and not self._flow.both_ways:
                 owners = state.foreign_owners(records, self._uid) if owners is None else owners
                 if mirror.target_topic in owners:

@@ -112,6 +112,7 @@ class TargetProof:
                 changed = stored is not None and (
                     state.names_its_topic(stored) or stored.generation != mirrors[name].generation
                 )
+                changed |= stored is not None and stored.lineage_epoch > mirrors[name].lineage
                 if changed or topic.name in owners:
                     continue  # somebody was faster; the next pass finds out what that means
                 record = mirrors[name].as_record((self._uid, self._flow.name), stored)

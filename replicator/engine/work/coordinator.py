@@ -208,7 +208,8 @@ def _binding(flow_uid: str, stored: Versioned) -> Binding:
     """
     try:
         raw: dict[str, Any] = json.loads(stored.value)
-        return Binding(str(raw["flow"]), str(raw["source_cluster_id"]), str(raw["target_cluster_id"]))
+        ids = str(raw["source_cluster_id"]), str(raw["target_cluster_id"])
+        return Binding(str(raw["flow"]), *ids, int(raw.get("lineage_epoch", 0)))  # older versions wrote none
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreError(
             f"the name of flow {flow_uid} in the coordinator's store cannot be read",

@@ -38,7 +38,7 @@ class _Writers:
         if self._topics is None:
             return [self.flow]
         for topic in self._topics:
-            mine = self.own.setdefault(topic, pb.WriterRecord(epoch=self.flow.epoch))
+            mine = self.own.setdefault(topic, _at_epoch_of(self.flow))
             mine.role = mine.role or self.flow.role
         return [self.own[topic] for topic in self._topics]
 
@@ -53,7 +53,7 @@ class _Writers:
         for topic in set(joins) - left_out.keys():
             del self.own[topic]
         for topic in [topic for topic, copies in left_out.items() if copies]:
-            mine = self.own.setdefault(topic, pb.WriterRecord(epoch=self.flow.epoch))
+            mine = self.own.setdefault(topic, _at_epoch_of(self.flow))
             mine.role = mine.role or self.flow.role
         for topic in [topic for topic in joins if not left_out.get(topic, True)]:
             self.own[topic].role = pb.WRITER_ROLE_UNSPECIFIED
@@ -61,7 +61,7 @@ class _Writers:
     def keep_epochs(self, left_out: Iterable[str]) -> None:
         """Let mirrors that are not fenced with their flow keep the epoch that their partitions show."""
         for topic in left_out:
-            self.own.setdefault(topic, pb.WriterRecord(epoch=self._before[0].epoch))
+            self.own.setdefault(topic, _at_epoch_of(self._before[0]))
 
     def follow(self, topics: Collection[str] = ()) -> None:
         """Clear the separate role of `topics`, and of every mirror whose role only repeats the flow's."""
@@ -111,6 +111,62 @@ def begun(
         raise PreflightFailed(f"none of the topics of flow {uid} that were to be fenced is left")
     if scope[0].role != pb.WRITER_ROLE_COPYING:
         return scope[0].fence_epoch if scope[0].HasField("fence_epoch") else scope[0].epoch, []
+    epoch = _next_epoch(uid, writers, at_least)
+    if topics is None:
+        writers.join(left_out)
+    for record in scope:
+        record.role, record.fence_epoch = pb.WRITER_ROLE_FENCING, epoch
+    _note_coordinator_epoch(writers.flow, at_least)
+    return epoch, writers.changes()
+
+
+def _at_epoch_of(flow: pb.WriterRecord) -> pb.WriterRecord:
+    """Return the own record of a mirror whose partitions show the flow's epoch, or may go on from a lower one."""
+    own = pb.WriterRecord(epoch=flow.epoch)
+    if flow.HasField("continues_from"):
+        own.continues_from = flow.continues_from
+    return own
+
+
+def moved_writers(records: Mapping[bytes, bytes], uid: str, at_least: int | None, lineage_epoch: int) -> list[Change]:
+    """Return the change that gives a flow a higher epoch of its producer without a marker in any log.
+
+    Each partition is fenced against what its old source's daemons may still send by the first batch under the new
+    epoch. A marker would take an offset that the new source may have given to a record.
+
+    Args:
+        records: Records of the state topic.
+        uid: The flow.
+        at_least: See `fence.coordinator_epoch`.
+        lineage_epoch: The flow's from now on.
+
+    Raises:
+        PreflightFailed: No higher epoch is left, or it does not copy.
+    """
+    writers = _Writers(records, uid, None)
+    flow, apart = writers.flow, [one for one in writers.own.values() if one.role not in COPIES_WITH_THE_FLOW]
+    if flow.role != pb.WRITER_ROLE_COPYING or apart:
+        raise PreflightFailed(
+            f"flow {uid} does not copy, or some of its mirrors do not",
+            why="it was switched after it had been ordered to move",
+            next_step="replicator switch status",
+        )
+    epoch = _next_epoch(uid, writers, at_least)
+    known = [
+        one.continues_from if one.HasField("continues_from") else one.epoch for one in (flow, *writers.own.values())
+    ]
+    _note_coordinator_epoch(flow, at_least)
+    flow.epoch, flow.lineage_epoch, flow.continues_from = epoch, lineage_epoch, min(known)
+    writers.own.clear()
+    return writers.changes()
+
+
+def _next_epoch(uid: str, writers: _Writers, at_least: int | None) -> int:
+    """Return an epoch that no partition of the flow has seen.
+
+    Raises:
+        PreflightFailed: None is left.
+    """
     highest = max(writers.flow.epoch, *(mine.epoch for mine in writers.own.values()), 0)
     epoch = max(highest + 1, at_least or 0)
     if epoch > EPOCH_MAX:
@@ -118,16 +174,15 @@ def begun(
             f"flow {uid} has used up the epochs of its producer",
             next_step="give the flow another name: it starts afresh, with a new producer",
         )
-    if topics is None:
-        writers.join(left_out)
-    for record in scope:
-        record.role, record.fence_epoch = pb.WRITER_ROLE_FENCING, epoch
-    # Markers in bulk raise nothing at the transaction coordinator, which continues from the epoch it gave last.
+    return epoch
+
+
+def _note_coordinator_epoch(flow: pb.WriterRecord, at_least: int | None) -> None:
+    """Note the data id's epoch at the transaction coordinator; markers in bulk, and batches, raise nothing there."""
     if at_least is not None:
-        writers.flow.coordinator_epoch = at_least
-    elif not writers.flow.HasField("coordinator_epoch"):
-        writers.flow.coordinator_epoch = writers.flow.epoch
-    return epoch, writers.changes()
+        flow.coordinator_epoch = at_least
+    elif not flow.HasField("coordinator_epoch"):
+        flow.coordinator_epoch = flow.epoch
 
 
 def promoted(
@@ -162,6 +217,7 @@ def promoted(
             )
         record.role, record.epoch = pb.WRITER_ROLE_PROMOTED, epoch
         record.ClearField("fence_epoch")
+        record.ClearField("continues_from")  # every partition has the marker of the fence
     writers.keep_epochs(left_out)
     return writers.changes()
 
@@ -190,6 +246,7 @@ def copying(
         if record.role != pb.WRITER_ROLE_COPYING:
             record.role, record.epoch = pb.WRITER_ROLE_COPYING, max(record.epoch, epoch)
             record.ClearField("fence_epoch")
+            record.ClearField("continues_from")
     writers.keep_epochs(left_out)
     # Mirrors that come back with the whole flow follow it; those that were switched away alone stay where they are.
     writers.follow(() if alone else topics)

@@ -618,6 +618,66 @@ class ForgetResponse(_message.Message):
     left_behind: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, records: _Optional[int] = ..., removed: _Optional[_Iterable[str]] = ..., left_behind: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class RepointRequest(_message.Message):
+    __slots__ = ("flow", "to", "actor", "reason", "dry_run")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    to: str
+    actor: str
+    reason: str
+    dry_run: bool
+    def __init__(self, flow: _Optional[str] = ..., to: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class LogComparison(_message.Message):
+    __slots__ = ("topic", "partition", "standing", "our_start", "our_end", "their_start", "their_end", "differs_at", "our_ms", "their_ms", "why")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    OUR_START_FIELD_NUMBER: _ClassVar[int]
+    OUR_END_FIELD_NUMBER: _ClassVar[int]
+    THEIR_START_FIELD_NUMBER: _ClassVar[int]
+    THEIR_END_FIELD_NUMBER: _ClassVar[int]
+    DIFFERS_AT_FIELD_NUMBER: _ClassVar[int]
+    OUR_MS_FIELD_NUMBER: _ClassVar[int]
+    THEIR_MS_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    partition: int
+    standing: str
+    our_start: int
+    our_end: int
+    their_start: int
+    their_end: int
+    differs_at: int
+    our_ms: int
+    their_ms: int
+    why: str
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., standing: _Optional[str] = ..., our_start: _Optional[int] = ..., our_end: _Optional[int] = ..., their_start: _Optional[int] = ..., their_end: _Optional[int] = ..., differs_at: _Optional[int] = ..., our_ms: _Optional[int] = ..., their_ms: _Optional[int] = ..., why: _Optional[str] = ...) -> None: ...
+
+class RepointResponse(_message.Message):
+    __slots__ = ("flow", "source", "to", "status", "goes_on", "to_copy", "stopped", "stopped_count")
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    GOES_ON_FIELD_NUMBER: _ClassVar[int]
+    TO_COPY_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    flow: str
+    source: str
+    to: str
+    status: str
+    goes_on: int
+    to_copy: int
+    stopped: _containers.RepeatedCompositeFieldContainer[LogComparison]
+    stopped_count: int
+    def __init__(self, flow: _Optional[str] = ..., source: _Optional[str] = ..., to: _Optional[str] = ..., status: _Optional[str] = ..., goes_on: _Optional[int] = ..., to_copy: _Optional[int] = ..., stopped: _Optional[_Iterable[_Union[LogComparison, _Mapping]]] = ..., stopped_count: _Optional[int] = ...) -> None: ...
+
 class DamagedRequest(_message.Message):
     __slots__ = ("flow",)
     FLOW_FIELD_NUMBER: _ClassVar[int]

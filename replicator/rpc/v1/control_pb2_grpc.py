@@ -99,6 +99,11 @@ class ControlStub:
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetRequest.SerializeToString,
                 response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetResponse.FromString,
                 _registered_method=True)
+        self.Repoint = channel.unary_unary(
+                '/replicator.rpc.v1.Control/Repoint',
+                request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.RepointRequest.SerializeToString,
+                response_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.RepointResponse.FromString,
+                _registered_method=True)
         self.Damaged = channel.unary_unary(
                 '/replicator.rpc.v1.Control/Damaged',
                 request_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.DamagedRequest.SerializeToString,
@@ -225,6 +230,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Repoint(self, request, context):
+        """Move a flow to another source; or only report what that would mean.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Damaged(self, request, context):
         """The records of a flow on replicator.state that cannot be read, and what clearing each of them means.
         """
@@ -334,6 +346,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Forget,
                     request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetRequest.FromString,
                     response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetResponse.SerializeToString,
+            ),
+            'Repoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.Repoint,
+                    request_deserializer=replicator_dot_rpc_dot_v1_dot_control__pb2.RepointRequest.FromString,
+                    response_serializer=replicator_dot_rpc_dot_v1_dot_control__pb2.RepointResponse.SerializeToString,
             ),
             'Damaged': grpc.unary_unary_rpc_method_handler(
                     servicer.Damaged,
@@ -717,6 +734,33 @@ class Control:
             '/replicator.rpc.v1.Control/Forget',
             replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetRequest.SerializeToString,
             replicator_dot_rpc_dot_v1_dot_control__pb2.ForgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Repoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.rpc.v1.Control/Repoint',
+            replicator_dot_rpc_dot_v1_dot_control__pb2.RepointRequest.SerializeToString,
+            replicator_dot_rpc_dot_v1_dot_control__pb2.RepointResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,7 @@ class ControlStub:
     ListGroups: grpc.UnaryUnaryMultiCallable[pb.ListGroupsRequest, pb.ListGroupsResponse]
     DescribeGroup: grpc.UnaryUnaryMultiCallable[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
     Forget: grpc.UnaryUnaryMultiCallable[pb.ForgetRequest, pb.ForgetResponse]
+    Repoint: grpc.UnaryUnaryMultiCallable[pb.RepointRequest, pb.RepointResponse]
     Damaged: grpc.UnaryUnaryMultiCallable[pb.DamagedRequest, pb.DamagedResponse]
     ClearDamaged: grpc.UnaryUnaryMultiCallable[pb.ClearDamagedRequest, pb.ClearDamagedResponse]
     StartSwitch: grpc.UnaryUnaryMultiCallable[pb.StartSwitchRequest, pb.StartSwitchResponse]
@@ -41,6 +42,7 @@ class ControlAsyncStub:
     ListGroups: grpc.aio.UnaryUnaryMultiCallable[pb.ListGroupsRequest, pb.ListGroupsResponse]
     DescribeGroup: grpc.aio.UnaryUnaryMultiCallable[pb.DescribeGroupRequest, pb.DescribeGroupResponse]
     Forget: grpc.aio.UnaryUnaryMultiCallable[pb.ForgetRequest, pb.ForgetResponse]
+    Repoint: grpc.aio.UnaryUnaryMultiCallable[pb.RepointRequest, pb.RepointResponse]
     Damaged: grpc.aio.UnaryUnaryMultiCallable[pb.DamagedRequest, pb.DamagedResponse]
     ClearDamaged: grpc.aio.UnaryUnaryMultiCallable[pb.ClearDamagedRequest, pb.ClearDamagedResponse]
     StartSwitch: grpc.aio.UnaryUnaryMultiCallable[pb.StartSwitchRequest, pb.StartSwitchResponse]
@@ -88,6 +90,9 @@ class ControlServicer:
     async def Forget(
         self, request: pb.ForgetRequest, context: grpc.aio.ServicerContext[pb.ForgetRequest, pb.ForgetResponse]
     ) -> pb.ForgetResponse: ...
+    async def Repoint(
+        self, request: pb.RepointRequest, context: grpc.aio.ServicerContext[pb.RepointRequest, pb.RepointResponse]
+    ) -> pb.RepointResponse: ...
     async def Damaged(
         self, request: pb.DamagedRequest, context: grpc.aio.ServicerContext[pb.DamagedRequest, pb.DamagedResponse]
     ) -> pb.DamagedResponse: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dreplicator/rpc/v1/lease.proto\x12\x11replicator.rpc.v1\"O\n\x0bLeaseMember\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04\x62\x65\x61t\x18\x03 \x01(\x03\x12\x0f\n\x07leaving\x18\x04 \x01(\x08\"M\n\nShardLease\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x11\n\tsuccessor\x18\x04 \x01(\t\"\x8c\x01\n\nLeaseTable\x12\x10\n\x08\x66low_uid\x18\x01 \x01(\t\x12\x0c\n\x04\x66low\x18\x02 \x01(\t\x12/\n\x07members\x18\x03 \x03(\x0b\x32\x1e.replicator.rpc.v1.LeaseMember\x12-\n\x06leases\x18\x04 \x03(\x0b\x32\x1d.replicator.rpc.v1.ShardLease\"\xf7\x02\n\x0cLeaseRequest\x12\x10\n\x08\x66low_uid\x18\x01 \x01(\t\x12\x0c\n\x04\x66low\x18\x02 \x01(\t\x12\x10\n\x08instance\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0e\n\x06shards\x18\x05 \x01(\x05\x12;\n\x06\x66loors\x18\x06 \x03(\x0b\x32+.replicator.rpc.v1.LeaseRequest.FloorsEntry\x12\x37\n\x04held\x18\x07 \x03(\x0b\x32).replicator.rpc.v1.LeaseRequest.HeldEntry\x12\x0c\n\x04\x62usy\x18\x08 \x03(\x05\x12\x19\n\x11source_cluster_id\x18\t \x01(\t\x12\x19\n\x11target_cluster_id\x18\n \x01(\t\x1a-\n\x0b\x46loorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a+\n\tHeldEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"Q\n\x0eReleaseRequest\x12/\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1f.replicator.rpc.v1.LeaseRequest\x12\x0e\n\x06leaves\x18\x02 \x01(\x08\"a\n\x0bLeaseAnswer\x12,\n\x05table\x18\x01 \x01(\x0b\x32\x1d.replicator.rpc.v1.LeaseTable\x12\x13\n\x0bttl_seconds\x18\x02 \x01(\x01\x12\x0f\n\x07offered\x18\x03 \x03(\x05\"\x13\n\x11ListLeasesRequest\"C\n\x12ListLeasesResponse\x12-\n\x06tables\x18\x01 \x03(\x0b\x32\x1d.replicator.rpc.v1.LeaseTable\"&\n\x12WatchLeasesRequest\x12\x10\n\x08\x66low_uid\x18\x01 \x01(\t2\xdd\x03\n\x05Lease\x12H\n\x05Renew\x12\x1f.replicator.rpc.v1.LeaseRequest\x1a\x1e.replicator.rpc.v1.LeaseAnswer\x12J\n\x07\x41\x63quire\x12\x1f.replicator.rpc.v1.LeaseRequest\x1a\x1e.replicator.rpc.v1.LeaseAnswer\x12J\n\x07HandOff\x12\x1f.replicator.rpc.v1.LeaseRequest\x1a\x1e.replicator.rpc.v1.LeaseAnswer\x12L\n\x07Release\x12!.replicator.rpc.v1.ReleaseRequest\x1a\x1e.replicator.rpc.v1.LeaseAnswer\x12S\n\x04List\x12$.replicator.rpc.v1.ListLeasesRequest\x1a%.replicator.rpc.v1.ListLeasesResponse\x12O\n\x05Watch\x12%.replicator.rpc.v1.WatchLeasesRequest\x1a\x1d.replicator.rpc.v1.LeaseTable0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dreplicator/rpc/v1/lease.proto\x12\x11replicator.rpc.v1\"O\n\x0bLeaseMember\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04\x62\x65\x61t\x18\x03 \x01(\x03\x12\x0f\n\x07leaving\x18\x04 \x01(\x08\"M\n\nShardLease\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x11\n\tsuccessor\x18\x04 \x01(\t\"\x8c\x01\n\nLeaseTable\x12\x10\n\x08\x66low_uid\x18\x01 \x01(\t\x12\x0c\n\x04\x66low\x18\x02 \x01(\t\x12/\n\x07members\x18\x03 \x03(\x0b\x32\x1e.replicator.rpc.v1.LeaseMember\x12-\n\x06leases\x18\x04 \x03(\x0b\x32\x1d.replicator.rpc.v1.ShardLease\"\x8e\x03\n\x0cLeaseRequest\x12\x10\n\x08\x66low_uid\x18\x01 \x01(\t\x12\x0c\n\x04\x66low\x18\x02 \x01(\t\x12\x10\n\x08instance\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0e\n\x06shards\x18\x05 \x01(\x05\x12;\n\x06\x66loors\x18\x06 \x03(\x0b\x32+.replicator.rpc.v1.LeaseRequest.FloorsEntry\x12\x37\n\x04held\x18\x07 \x03(\x0b\x32).replicator.rpc.v1.LeaseRequest.HeldEntry\x12\x0c\n\x04\x62usy\x18\x08 \x03(\x05\x12\x19\n\x11source_cluster_id\x18\t \x01(\t\x12\x19\n\x11target_cluster_id\x18\n \x01(\t\x12\x15\n\rlineage_epoch\x18\x0b \x01(\x05\x1a-\n\x0b\x46loorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a+\n\tHeldEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"Q\n\x0eReleaseRequest\x12/\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1f.replicator.rpc.v1.LeaseRequest\x12\x0e\n\x06leaves\x18\x02 \x01(\x08\"a\n\x0bLeaseAnswer\x12,\n\x05table\x18\x01 \x01(\x0b\x32\x1d.replicator.rpc.v1.LeaseTable\x12\x13\n\x0bttl_seconds\x18\x02 \x01(\x01\x12\x0f\n\x07offered\x18\x03 \x03(\x05\"\x13\n\x11ListLeasesRequest\"C\n\x12ListLeasesResponse\x12-\n\x06tables\x18\x01 \x03(\x0b\x32\x1d.replicator.rpc.v1.LeaseTable\"&\n\x12WatchLeasesRequest\x12\x10\n\x08\x66low_uid\x18\x01 \x01(\t2\xdd\x03\n\x05Lease\x12H\n\x05Renew\x12\x1f.replicator.rpc.v1.LeaseRequest\x1a\x1e.replicator.rpc.v1.LeaseAnswer\x12J\n\x07\x41\x63quire\x12\x1f.replicator.rpc.v1.LeaseRequest\x1a\x1e.replicator.rpc.v1.LeaseAnswer\x12J\n\x07HandOff\x12\x1f.replicator.rpc.v1.LeaseRequest\x1a\x1e.replicator.rpc.v1.LeaseAnswer\x12L\n\x07Release\x12!.replicator.rpc.v1.ReleaseRequest\x1a\x1e.replicator.rpc.v1.LeaseAnswer\x12S\n\x04List\x12$.replicator.rpc.v1.ListLeasesRequest\x1a%.replicator.rpc.v1.ListLeasesResponse\x12O\n\x05Watch\x12%.replicator.rpc.v1.WatchLeasesRequest\x1a\x1d.replicator.rpc.v1.LeaseTable0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,21 +42,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASETABLE']._serialized_start=213
   _globals['_LEASETABLE']._serialized_end=353
   _globals['_LEASEREQUEST']._serialized_start=356
-  _globals['_LEASEREQUEST']._serialized_end=731
-  _globals['_LEASEREQUEST_FLOORSENTRY']._serialized_start=641
-  _globals['_LEASEREQUEST_FLOORSENTRY']._serialized_end=686
-  _globals['_LEASEREQUEST_HELDENTRY']._serialized_start=688
-  _globals['_LEASEREQUEST_HELDENTRY']._serialized_end=731
-  _globals['_RELEASEREQUEST']._serialized_start=733
-  _globals['_RELEASEREQUEST']._serialized_end=814
-  _globals['_LEASEANSWER']._serialized_start=816
-  _globals['_LEASEANSWER']._serialized_end=913
-  _globals['_LISTLEASESREQUEST']._serialized_start=915
-  _globals['_LISTLEASESREQUEST']._serialized_end=934
-  _globals['_LISTLEASESRESPONSE']._serialized_start=936
-  _globals['_LISTLEASESRESPONSE']._serialized_end=1003
-  _globals['_WATCHLEASESREQUEST']._serialized_start=1005
-  _globals['_WATCHLEASESREQUEST']._serialized_end=1043
-  _globals['_LEASE']._serialized_start=1046
-  _globals['_LEASE']._serialized_end=1523
+  _globals['_LEASEREQUEST']._serialized_end=754
+  _globals['_LEASEREQUEST_FLOORSENTRY']._serialized_start=664
+  _globals['_LEASEREQUEST_FLOORSENTRY']._serialized_end=709
+  _globals['_LEASEREQUEST_HELDENTRY']._serialized_start=711
+  _globals['_LEASEREQUEST_HELDENTRY']._serialized_end=754
+  _globals['_RELEASEREQUEST']._serialized_start=756
+  _globals['_RELEASEREQUEST']._serialized_end=837
+  _globals['_LEASEANSWER']._serialized_start=839
+  _globals['_LEASEANSWER']._serialized_end=936
+  _globals['_LISTLEASESREQUEST']._serialized_start=938
+  _globals['_LISTLEASESREQUEST']._serialized_end=957
+  _globals['_LISTLEASESRESPONSE']._serialized_start=959
+  _globals['_LISTLEASESRESPONSE']._serialized_end=1026
+  _globals['_WATCHLEASESREQUEST']._serialized_start=1028
+  _globals['_WATCHLEASESREQUEST']._serialized_end=1066
+  _globals['_LEASE']._serialized_start=1069
+  _globals['_LEASE']._serialized_end=1546
 # @@protoc_insertion_point(module_scope)

@@ -43,7 +43,7 @@ class LeaseTable(_message.Message):
     def __init__(self, flow_uid: _Optional[str] = ..., flow: _Optional[str] = ..., members: _Optional[_Iterable[_Union[LeaseMember, _Mapping]]] = ..., leases: _Optional[_Iterable[_Union[ShardLease, _Mapping]]] = ...) -> None: ...
 
 class LeaseRequest(_message.Message):
-    __slots__ = ("flow_uid", "flow", "instance", "address", "shards", "floors", "held", "busy", "source_cluster_id", "target_cluster_id")
+    __slots__ = ("flow_uid", "flow", "instance", "address", "shards", "floors", "held", "busy", "source_cluster_id", "target_cluster_id", "lineage_epoch")
     class FloorsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +68,7 @@ class LeaseRequest(_message.Message):
     BUSY_FIELD_NUMBER: _ClassVar[int]
     SOURCE_CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     TARGET_CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    LINEAGE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     flow_uid: str
     flow: str
     instance: str
@@ -78,7 +79,8 @@ class LeaseRequest(_message.Message):
     busy: _containers.RepeatedScalarFieldContainer[int]
     source_cluster_id: str
     target_cluster_id: str
-    def __init__(self, flow_uid: _Optional[str] = ..., flow: _Optional[str] = ..., instance: _Optional[str] = ..., address: _Optional[str] = ..., shards: _Optional[int] = ..., floors: _Optional[_Mapping[int, int]] = ..., held: _Optional[_Mapping[int, int]] = ..., busy: _Optional[_Iterable[int]] = ..., source_cluster_id: _Optional[str] = ..., target_cluster_id: _Optional[str] = ...) -> None: ...
+    lineage_epoch: int
+    def __init__(self, flow_uid: _Optional[str] = ..., flow: _Optional[str] = ..., instance: _Optional[str] = ..., address: _Optional[str] = ..., shards: _Optional[int] = ..., floors: _Optional[_Mapping[int, int]] = ..., held: _Optional[_Mapping[int, int]] = ..., busy: _Optional[_Iterable[int]] = ..., source_cluster_id: _Optional[str] = ..., target_cluster_id: _Optional[str] = ..., lineage_epoch: _Optional[int] = ...) -> None: ...
 
 class ReleaseRequest(_message.Message):
     __slots__ = ("caller", "leaves")

@@ -31,7 +31,16 @@ SKIP = ResolveRequest(FLOW, "audit-2026", "skip", reason="late")
 SWITCHOVER = SwitchRequest(FLOW, "switchover", "s1", reason="move")
 FAILOVER = SwitchRequest(FLOW, "failover", "f1")
 CLEAR = Clearing(DAMAGED[0].cluster, DAMAGED[0].key, DAMAGED[0].offset)
-CHANGES = ("set_desired", "resolve", "forget", "clear_damaged", "start_switch", "abort_switch", "confirm_switch")
+CHANGES = (
+    "set_desired",
+    "resolve",
+    "forget",
+    "repoint",
+    "clear_damaged",
+    "start_switch",
+    "abort_switch",
+    "confirm_switch",
+)
 
 
 @dataclass
@@ -87,6 +96,7 @@ ORDERS: Orders = {
     "SetDesired": lambda to, who: to.set_desired(who, PAUSE),
     "ResolveMirror": lambda to, who: to.resolve(who, SKIP, dry_run=False),
     "Forget": lambda to, who: to.forget(who, FLOW, "orders.eu", reason="", dry_run=False),
+    "Repoint": lambda to, who: to.repoint(who, FLOW, "north", reason="", dry_run=False),
     "ClearDamaged": lambda to, who: to.clear_damaged(who, FLOW, CLEAR, reason=""),
     "StartSwitch": lambda to, who: to.start_switch(who, SWITCHOVER),
     "AbortSwitch": lambda to, who: to.abort_switch(who, FLOW, reason="", target_lost=False),
@@ -95,6 +105,7 @@ ORDERS: Orders = {
 PLANS: Orders = {
     "ResolveMirror": lambda to, who: to.resolve(who, SKIP, dry_run=True),
     "Forget": lambda to, who: to.forget(who, FLOW, "orders.eu", reason="", dry_run=True),
+    "Repoint": lambda to, who: to.repoint(who, FLOW, "north", reason="", dry_run=True),
     "StartSwitch": lambda to, who: to.plan_switch(who, SWITCHOVER),
 }
 LOST: Orders = {

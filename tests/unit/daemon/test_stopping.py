@@ -264,7 +264,7 @@ async def test_a_flow_that_hangs_is_left_alone_in_time(monkeypatch: pytest.Monke
     for name, seconds in (("_STOP_SECONDS", 0.3), ("_CANCEL_SECONDS", 0.1), ("_CLOSE_SECONDS", 0.1)):
         monkeypatch.setattr(supervisor, name, seconds)
     runner = Runner()
-    flow = FlowSupervisor("f", lambda: cast("Any", runner))
+    flow = FlowSupervisor("f", lambda _: cast("Any", runner))
     flow.start()
     await asyncio.sleep(0)
     loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from replicator.model.damage import Clearing, Damage, Damaged
 from replicator.model.events import Desired, Event
 from replicator.model.forget import Forgotten
 from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
+from replicator.model.lineage import Bounds, Difference, LogComparison, LogStanding, RepointReport
 from replicator.model.report import Report, Section, ok, warn
 from replicator.model.resolution import Loss, Resolution, ResolutionOrder
 from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
@@ -294,6 +295,21 @@ DAMAGED = (
     ),
     Damaged("west", "0801", 7, 9, "the record of a flow of flow 0e1f", "not whole", "all is lost", guarded=True),
 )
+REPOINTED = RepointReport(
+    "orders",
+    "east",
+    "north",
+    "would_move",
+    5,
+    1200,
+    (
+        LogComparison(
+            "orders", 1, LogStanding.DIFFERENT, Bounds(0, 80), Bounds(0, 100), Difference(70, 1_700_000_000_000, None)
+        ),
+        LogComparison("orders", 2, LogStanding.UNKNOWN, why="its leader does not answer"),
+    ),
+    3,
+)
 FORGOTTEN = Forgotten(3, ("mirrors (1)", "offset maps (2)"), ("topic orders on west, with its records and settings",))
 SIDES = BothSides((), (("east-to-west", "SWITCHED_OVER"), ("west-to-east", "ACTIVE")), "west")
 
@@ -323,6 +339,7 @@ class FakeDaemon:
     switched: list[tuple[str, SwitchOrder]] = field(default_factory=list)
     sides: BothSides = SIDES
     forgotten: list[tuple[str, str | None]] = field(default_factory=list)
+    repointed: list[tuple[str, str]] = field(default_factory=list)
     damage: list[Damaged] = field(default_factory=lambda: list(DAMAGED))
     unasked: tuple[str, ...] = ()
     state_dir: Path = field(default_factory=_directory)
@@ -365,6 +382,17 @@ class FakeDaemon:
         if not dry_run:
             self.forgotten.append((flow, topic))
         return FORGOTTEN
+
+    async def repoint(self, flow: str, to: str, *, actor: str, reason: str, dry_run: bool) -> RepointReport:
+        """Move it, once."""
+        del actor, reason
+        if self.refuse is not None:
+            raise self.refuse
+        if not dry_run:
+            self.repointed.append((flow, to))
+            flows = tuple(replace(one, source=to) if one.flow == flow else one for one in self.status.flows)
+            self.status = replace(self.status, flows=flows)
+        return replace(REPOINTED, flow=flow, to=to, status="would_move" if dry_run else "ordered")
 
     async def plan_switch(self, flow: str, order: SwitchOrder) -> SwitchPlan:
         """Tell of one that loses something."""

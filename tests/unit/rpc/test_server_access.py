@@ -163,6 +163,7 @@ ORDERS: dict[str, Callable[[ControlClient], object]] = {
     ),
     "pause": pause,
     "forget": lambda client: client.forget(FLOW, "orders.eu", actor="", reason="", dry_run=False),
+    "repoint": lambda client: client.repoint(FLOW, "north", actor="", reason="", dry_run=False),
     "failover": lambda client: client.start_switch(SwitchOrder("1", Verb.FAILOVER, flow=FLOW), None),
     "abort": lambda client: client.abort_switch(FLOW, actor="", reason=""),
     "confirm": lambda client: client.confirm_switch(FLOW, "x", actor=""),

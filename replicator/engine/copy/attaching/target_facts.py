@@ -118,19 +118,20 @@ def _our_entry(
 async def _tail(side: Side, connection: Connection, slot: Slot, start: int, end: int, producer_id: int) -> Tail | None:
     """Return the last data batch below `end`, whatever markers follow it.
 
-    Compaction leaves an empty batch to keep a producer's last sequence: the sequence is taken from that batch.
+    Compaction leaves an empty batch to keep a producer's last sequence: epoch and sequence are taken from that batch.
     """
     found = await last_data(side, connection, slot.target, start, end, compacted=slot.recorded.cleaning.possible)
     if found is None:
         return None
     header = found.header
     last = await last_offset(found.frame, header)
-    kept = [each.last_sequence for each in found.empty if each.producer_id == producer_id]
+    kept = [each for each in found.empty if each.producer_id == producer_id]
+    remembered = kept[-1] if kept else header
     return Tail(
         last,
         header.producer_id,
-        header.producer_epoch,
-        kept[-1] if kept else header.last_sequence,
+        remembered.producer_epoch,
+        remembered.last_sequence,
         header.max_timestamp,
         await content_at(found.frame, header, last),
     )

@@ -82,6 +82,24 @@ class ClusterPair:
         known = state.find_flow(records, self._flow.name, noted, self._target.cluster_id)
         return noted if known is not None else None
 
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids that the source of the flow file may have: the file's alone, else the noted one, and today's.
+
+        After a move the noted one is of an earlier source, which may never answer again.
+        """
+        if self._source.spec.cluster_id is not None:
+            return (self._source.spec.cluster_id,)
+        known = self._noted[self._source.spec.alias], self._source.cluster_id
+        return tuple(dict.fromkeys(one for one in known if one is not None))
+
+    def ran_from(self, alias: str, cluster_id: str) -> bool:
+        """Return whether this daemon has run the flow from a cluster, under that alias."""
+        try:
+            return bool(cluster_id) and self._store.noted_cluster(self._flow.name, alias) == cluster_id
+        except StoreError as error:
+            log.warning("clusters noted before are not known", flow=self._flow.name, why=str(error))
+            return False
+
     def check_source(self, records: Mapping[bytes, bytes]) -> None:
         """Return if the source that answers is the one this daemon ran the flow from before, or the file names it.
 

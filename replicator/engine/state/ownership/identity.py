@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from replicator.backoff import Backoff
 from replicator.core.copy.attach_facts import Role, Writer
 from replicator.engine.state import records as state
+from replicator.engine.state.ownership.silence import Silence
 from replicator.errors import BrokerRefused, BugError, WrongCluster
 from replicator.model.names import (
     STATE_TOPIC,
@@ -49,12 +50,14 @@ class FlowIdentity:
     """The flow's uid and writer.
 
     `fresh` says that this daemon minted them, and has held claim number 1 of each shard since monotonic `minted_at`.
+    `lineage_epoch` rises each time the flow is moved to another source.
     """
 
     uid: str
     writer: Writer
     fresh: bool
     minted_at: float
+    lineage_epoch: int = 0
 
 
 async def ensure_state_topic(target: Cluster, admin: TopicAdmin) -> None:
@@ -121,7 +124,7 @@ async def establish(flow: FlowSpec, source_id: str, target: Cluster, log: StateL
     writer = state.get_writer(log.records, known.uid)
     if writer is None:
         raise BugError(f"flow {flow.name} has no writer record")
-    return FlowIdentity(known.uid, writer, fresh=uid == known.uid, minted_at=began)
+    return FlowIdentity(known.uid, writer, fresh=uid == known.uid, minted_at=began, lineage_epoch=known.lineage_epoch)
 
 
 async def _mint(flow: FlowSpec, source_id: str, target: Cluster, log: StateLog, me: str) -> str:
@@ -192,17 +195,15 @@ async def agree_on_shards(
     Raises:
         KafkaError: The target refuses.
     """
-    now = asyncio.get_running_loop().time
-    seen: dict[bytes, tuple[bytes, float]] = {}
+    silence = Silence(uid, silence_seconds, asyncio.get_running_loop().time)
     while True:
         await log.read_to_end()
         agreed = state.shards_of(state.get_flow(log.records, uid))
         if agreed == flow.shards:
             return
-        signs = state.signs_of(log.records, uid)
-        seen = {key: seen[key] if key in seen and seen[key][0] == raw else (raw, now()) for key, raw in signs.items()}
-        if not any(now() - since < silence_seconds for _, since in seen.values()):
-            await _reshard(uid, target, log, agreed, flow.shards, signs)
+        judged = silence.judge(log.records)
+        if judged is not None:
+            await _reshard(uid, target, log, agreed, flow.shards, judged)
             continue
         tell(
             f"daemons run flow {flow.name} with {agreed} shards, this file says {flow.shards}: "
@@ -223,20 +224,9 @@ def _resharded(records: Mapping[bytes, bytes], uid: str, shards: int, judged: Ma
     record = state.get_flow(records, uid)
     if state.signs_of(records, uid) != judged or state.shards_of(record) == shards:
         return []
-    highest = max(
-        (
-            claim.number
-            for shard in range(state.shards_of(record))
-            if (claim := state.get_claim(records, uid, shard)) is not None
-        ),
-        default=0,
-    )
-    record.shards = shards
+    before, record.shards = state.shards_of(record), shards
     return [
         state.put(state.flow_key(uid), record),
         *((key, None) for key in judged if state.presence_of(key, uid) is not None),
-        *(
-            state.put(state.claim_key(uid, shard), pb.ClaimRecord(shard=shard, number=highest, released=True))
-            for shard in range(shards)
-        ),
+        *state.freed_claims(records, uid, before, shards),
     ]

@@ -7,6 +7,7 @@ file a function is in matters only in here. Start with `keys.py`, then `mirrors.
 from replicator.engine.state.records.claims import (
     claim_key,
     claim_record,
+    freed_claims,
     get_claim,
     get_renewal,
     presence_key,
@@ -23,6 +24,7 @@ from replicator.engine.state.records.flows import (
     get_flow,
     get_making,
     get_start,
+    lineage_epoch_of,
     making_key,
     shards_of,
     start_key,
@@ -41,6 +43,7 @@ from replicator.engine.state.records.mirrors import (
     names_its_topic,
     readable_mirrors_of,
     start_over,
+    take_lineage,
     uuid_text,
 )
 from replicator.engine.state.records.offsets import (
@@ -79,6 +82,7 @@ __all__ = [
     "flows_named",
     "flows_of",
     "foreign_owners",
+    "freed_claims",
     "get_claim",
     "get_flow",
     "get_making",
@@ -92,6 +96,7 @@ __all__ = [
     "has_mirrors",
     "is_copied_to",
     "key",
+    "lineage_epoch_of",
     "making_key",
     "mirror_key",
     "mirrors_of",
@@ -114,6 +119,7 @@ __all__ = [
     "start_key",
     "start_over",
     "stored_flow",
+    "take_lineage",
     "uuid_text",
     "writer_key",
     "writer_record",

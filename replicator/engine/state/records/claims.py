@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError, Message
 
 from replicator.engine.state.index import indexed, parse_key
-from replicator.engine.state.records.keys import get, key
+from replicator.engine.state.records.keys import get, key, put
 from replicator.errors import DamagedRecord
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from replicator.engine.state.chunks import Change
 
 _RENEWAL = "renewal"
 _PRESENCE = "presence/"
@@ -71,6 +73,22 @@ def _is_given_back(records: Mapping[bytes, bytes], uid: str, parsed: pb.StateKey
 def get_claim(records: Mapping[bytes, bytes], uid: str, shard: int) -> pb.ClaimRecord | None:
     """Return a shard's claim."""
     return get(records, claim_key(uid, shard), pb.ClaimRecord())
+
+
+def freed_claims(records: Mapping[bytes, bytes], uid: str, before: int, after: int) -> list[Change]:
+    """Return the changes that free the claims of all shards, above the highest number so far: markers have that epoch.
+
+    Args:
+        records: Records of the state topic.
+        uid: The flow.
+        before: How many shards it had.
+        after: How many it has from now on.
+    """
+    claims = (get_claim(records, uid, shard) for shard in range(before))
+    highest = max((claim.number for claim in claims if claim is not None), default=0)
+    return [
+        put(claim_key(uid, shard), pb.ClaimRecord(shard=shard, number=highest, released=True)) for shard in range(after)
+    ]
 
 
 def get_renewal(records: Mapping[bytes, bytes], uid: str, shard: int) -> pb.RenewalRecord | None:

@@ -80,6 +80,12 @@ def stored_flow(records: Mapping[bytes, bytes], uid: str) -> pb.FlowRecord | Non
     return get(records, flow_key(uid), pb.FlowRecord())
 
 
+def lineage_epoch_of(records: Mapping[bytes, bytes], uid: str) -> int:
+    """Return a flow's lineage epoch, 0 for a flow that was never moved to another source, or is not recorded."""
+    flow = stored_flow(records, uid)
+    return flow.lineage_epoch if flow is not None else 0
+
+
 def shards_of(flow: pb.FlowRecord) -> int:
     """Return how many shards the daemons of a flow have agreed on."""
     return flow.shards or 1

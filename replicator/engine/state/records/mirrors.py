@@ -96,6 +96,20 @@ def start_over(record: pb.MirrorRecord, doomed: bytes) -> None:
         field.clear()
 
 
+def take_lineage(record: pb.MirrorRecord, epoch: int) -> None:
+    """Clear what a mirror's record says about a source that the flow no longer has, and note the lineage epoch.
+
+    Args:
+        record: The mirror's record; it is changed.
+        epoch: The flow's lineage epoch.
+    """
+    if record.lineage_epoch != epoch:
+        record.source_topic_id = bytes(16)
+        del record.leader_epochs[:]
+        record.epochs_unproven.clear()
+        record.lineage_epoch = epoch
+
+
 def foreign_owners(records: Mapping[bytes, bytes], uid: str) -> dict[str, str]:
     """Return, for each target topic that is recorded for another flow, the uid of that flow."""
     every = indexed(records).find(pb.KIND_MIRROR)
@@ -114,19 +128,21 @@ def copied_from(
     """
     found: dict[str, MirrorOnSource] = {}
     check_writers(records)
-    names = {one.uid: one.name for one in every_flow(records) if one.source_cluster_id == cluster_id}
-    flows = {uid: writers_of(records, uid) for uid in names}
+    named = {one.uid: one for one in every_flow(records) if one.source_cluster_id == cluster_id}
+    flows = {uid: writers_of(records, uid) for uid in named}
     for raw_key, found_key, value in indexed(records).find(pb.KIND_MIRROR):
         writers = flows.get(found_key.flow_uid)
         if writers is None:
             continue
         mirror = read_record(pb.MirrorRecord, raw_key, value)
         topic_id = topics.get(mirror.source_topic)
-        meant = mirror.source_topic_id
+        flow = named[found_key.flow_uid]
+        # Until its first pass over a new source, a mirror still names the topic of the old one.
+        meant = mirror.source_topic_id if mirror.lineage_epoch == flow.lineage_epoch else b""
         if topic_id is None or (any(topic_id) and any(meant) and topic_id != meant):
             continue  # an unknown id rules nothing out: it may be this topic
         if writers.copies(mirror.target_topic):
-            found[mirror.source_topic] = MirrorOnSource(mirror.target_topic, names[found_key.flow_uid])
+            found[mirror.source_topic] = MirrorOnSource(mirror.target_topic, flow.name)
     return found
 
 

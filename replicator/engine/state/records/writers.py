@@ -66,7 +66,18 @@ def get_writer(records: Mapping[bytes, bytes], uid: str) -> Writer | None:
         filler_id=record.filler_producer_id,
         filler_epoch=record.filler_epoch,
         fill_id=record.fill_producer_id,
+        continues_from=_continues_from(record),
     )
+
+
+def _continues_from(record: pb.WriterRecord) -> int | None:
+    return record.continues_from if record.HasField("continues_from") else None
+
+
+def _own(flow: Writer, own: pb.WriterRecord) -> Writer:
+    """Return the identity for a mirror with a record of its own."""
+    role = _ROLES.get(own.role, Role.PROMOTED) if own.role else None
+    return flow.for_mirror(role, own.epoch, _continues_from(own))
 
 
 def is_copied_to(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> bool:
@@ -83,8 +94,7 @@ def writers_to(records: Mapping[bytes, bytes], uid: str, target_topic: str) -> W
     own = get(records, writer_key(uid, target_topic), pb.WriterRecord())
     if own is None:
         return Writers(flow)
-    role = _ROLES.get(own.role, Role.PROMOTED) if own.role else None
-    return Writers(flow, {target_topic: flow.for_mirror(role, own.epoch)})
+    return Writers(flow, {target_topic: _own(flow, own)})
 
 
 def writers_of(records: Mapping[bytes, bytes], uid: str) -> Writers | None:
@@ -94,10 +104,7 @@ def writers_of(records: Mapping[bytes, bytes], uid: str) -> Writers | None:
         return None
     return Writers(
         flow,
-        {
-            topic: flow.for_mirror(_ROLES.get(own.role, Role.PROMOTED) if own.role else None, own.epoch)
-            for topic, own in own_writers(records, uid).items()
-        },
+        {topic: _own(flow, own) for topic, own in own_writers(records, uid).items()},
     )
 
 
