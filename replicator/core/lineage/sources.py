@@ -141,6 +141,6 @@ def check_repoint(lineage: Lineage, to: Source, facts: RepointFacts) -> bool:
         raise PreflightFailed(
             f"flow {flow!r} cannot copy from {to.alias}: {facts.circle}",
             why="records would go in a circle",
-            next_step="end that flow first (replicator flow forget), or turn it round (replicator switchover)",
+            next_step="take that flow out of its flow file, then: replicator flow forget FLOW",
         )
     return True

@@ -14,7 +14,6 @@ Facts that only the holder of a claim writes are plain appends.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
 _ROUNDS_MAX = 20
 _PAUSE_SECONDS = 0.05
 _PAUSE_SECONDS_MAX = 5.0
+_CONFLICT_PAUSE_SECONDS = (0.1, 1.0)
 _EXPANSION_BYTES_MAX = 4 << 20
 """How far a batch opened on the event loop may expand: ours are not compressed."""
 _END_SECONDS_MAX = 60.0
@@ -247,6 +247,7 @@ class StateLog:
     async def _change(
         self, transactional_id: str, decide: Callable[[Mapping[bytes, bytes]], list[Change]]
     ) -> Mapping[bytes, bytes]:
+        backoff = Backoff(*_CONFLICT_PAUSE_SECONDS)
         for _ in range(_ROUNDS_MAX):
             identity = await init_producer_id(self._cluster, transactional_id)
             await self.read_to_end()
@@ -259,7 +260,7 @@ class StateLog:
             except Conflict:
                 if self._batch_bytes_max < limit:
                     continue
-                await asyncio.sleep(_PAUSE_SECONDS * (1 + random.random()))  # noqa: S311 - spreading, not secrecy
+                await asyncio.sleep(backoff.next_seconds())
                 continue
             await self.read_to_end()
             return self.records

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from replicator.backoff import Backoff
 from replicator.core.topics.plan import GrowTopic, SetConfigs
 from replicator.engine.state import records as state
 from replicator.errors import BrokerRefused
@@ -24,6 +25,7 @@ _INVALID_PARTITIONS = 37
 _PRODUCE_BY_ID = 13
 """Produce names topics by id from this version on: what is meant for a deleted topic never reaches its successor."""
 _LEADERS_SECONDS_MAX = 20.0
+_LEADERS_PAUSE_SECONDS = (0.02, 0.5)
 
 log = get_logger(__name__)
 
@@ -94,14 +96,14 @@ class TargetTopics:
         A broker that lags behind may still describe a deleted topic of that name: that is waited out.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _LEADERS_SECONDS_MAX
+        deadline, backoff = loop.time() + _LEADERS_SECONDS_MAX, Backoff(*_LEADERS_PAUSE_SECONDS)
         while loop.time() < deadline:
             topic = await self._cluster.describe(owned.name)
             if topic is not None and owned.is_still(topic.topic_id) and topic.partition_count >= partitions:
                 nodes = {leader.node for leader in topic.leaders.values()}
                 if nodes <= self._cluster.brokers.keys():
                     return topic
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(backoff.next_seconds())
         return None
 
     async def delete(self, topic: OwnedTopic) -> None:
@@ -123,11 +125,11 @@ class TargetTopics:
             BrokerRefused: It still exists after a while; the next pass looks again.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _LEADERS_SECONDS_MAX
+        deadline, backoff = loop.time() + _LEADERS_SECONDS_MAX, Backoff(*_LEADERS_PAUSE_SECONDS)
         while (topic := await self._cluster.describe(name)) is not None and topic.topic_id == doomed:
             if loop.time() >= deadline:
                 alias = self._cluster.spec.alias
                 raise BrokerRefused(f"{name} is not deleted yet", cluster=alias, code=0, api="Metadata", retryable=True)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(backoff.next_seconds())
         if (await self._cluster.any_connection()).versions.produce < _PRODUCE_BY_ID:
             await asyncio.sleep(self._cluster.spec.doubt_seconds)

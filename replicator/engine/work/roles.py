@@ -149,7 +149,7 @@ def moved_writers(records: Mapping[bytes, bytes], uid: str, at_least: int | None
         raise PreflightFailed(
             f"flow {uid} does not copy, or some of its mirrors do not",
             why="it was switched after it had been ordered to move",
-            next_step="replicator switch status",
+            next_step="replicator switch status FLOW",
         )
     epoch = _next_epoch(uid, writers, at_least)
     known = [

@@ -86,8 +86,29 @@ class World:
         writers = state.writers_of(self.records, UID)
         assert writers is not None
         for topic, copies in left_out.items():
-            assert writers.of(topic).producer_epoch == self.shown[topic], topic
+            self._check_epoch(writers.of(topic), topic)
             assert writers.copies(topic) or not copies, topic
+
+    def _check_epoch(self, writer: Writer, topic: str) -> None:
+        """What partitions show is the very epoch, or one from which the copy goes on since the flow was moved."""
+        shown = self.shown[topic]
+        assert writer.producer_epoch == shown or writer.may_go_on_from(shown), topic
+
+    def move(self, written: Collection[str], *, least: int | None) -> None:
+        """Move the flow to another source; of its mirrors some are written to under the new epoch."""
+        before = max(self.shown.values())
+        if self.away:
+            with pytest.raises(PreflightFailed):
+                roles.moved_writers(self.records, UID, least, 1)
+            return
+        self.apply(roles.moved_writers(self.records, UID, least, 1))
+        writers = state.writers_of(self.records, UID)
+        assert writers is not None
+        assert not writers.own, "each partition has the flow's epoch from its next batch on"
+        assert writers.flow.producer_epoch > before
+        for topic in TOPICS:
+            self._check_epoch(writers.flow, topic)
+        self.shown.update(dict.fromkeys(written, writers.flow.producer_epoch))
 
     def take_all_back(self) -> None:
         """Copy to the whole flow again, also to what had been opened alone: the other flow had it all by then."""
@@ -125,13 +146,13 @@ class World:
         for topic in TOPICS:
             assert writers.copies(topic) is (topic not in self.away), topic
             if writers.copies(topic):
-                assert writers.of(topic).producer_epoch == self.shown[topic], topic
+                self._check_epoch(writers.of(topic), topic)
         assert writers.any_copies is (self.away != set(TOPICS) or not self.flow_is_away())
 
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["switch", "back", "take_back", "take_all_back"]),
+        st.sampled_from(["switch", "back", "take_back", "take_all_back", "move"]),
         st.sets(st.sampled_from(TOPICS)),
         st.booleans(),
         st.dictionaries(st.sampled_from(TOPICS), st.booleans(), max_size=2),
@@ -142,7 +163,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_any_order_of_switches(steps: list[tuple[str, set[str], bool, dict[str, bool]]]) -> None:
-    """Whole, whole but some, and alone; there and back; with markers in bulk or by the coordinator's epochs."""
+    """Whole, whole but some, and alone; there and back; moved to another source; with markers in bulk or without."""
     world = World()
     coordinator = 0
     for verb, topics, by_coordinator, left_out in steps:
@@ -152,6 +173,8 @@ def test_any_order_of_switches(steps: list[tuple[str, set[str], bool, dict[str, 
             least = coordinator
         if verb == "take_all_back":
             world.take_all_back()
+        elif verb == "move":
+            world.move(topics, least=least)
         elif verb == "take_back":
             world.take_back(topics)
         else:
