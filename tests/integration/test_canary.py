@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,12 +65,21 @@ def everything(daemon: Daemon, flow: str, topic: str, environ: dict[str, str]) -
         yield " ".join(words), done.stdout + done.stderr
     if daemon.process.poll() is None:
         for path in ("/metrics", "/status", "/healthz", "/readyz"):
-            yield path, daemon._get(path)
+            yield path, _body(daemon, path)
         yield "command line", Path(f"/proc/{daemon.process.pid}/cmdline").read_text()
     yield "log", daemon.log_file.read_text()
     for file in daemon.state_dir.rglob("*"):
         if file.is_file():
             yield file.name, file.read_bytes().decode(errors="replace")
+
+
+def _body(daemon: Daemon, path: str) -> str:
+    """Return what is answered, whatever the status: a daemon whose flows cannot log in is not ready."""
+    try:
+        return daemon._get(path)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.read().decode()
 
 
 @pytest.mark.parametrize("password", [CANARY, WRONG], ids=["right", "wrong"])
