@@ -79,7 +79,7 @@ def append_by_a_flow(world: World, pick: Pick) -> None:
 def lie(world: World, pick: Pick) -> None:
     """Let the next answer of the source be spoiled on its way."""
     lies = LIES_SEEN_BESIDE_HOLES if world.compacted else LIES
-    world.lie = (lies[pick(len(lies))], pick(12))
+    world.current.lie = (lies[pick(len(lies))], pick(12))
 
 
 def append_too_large(world: World, pick: Pick) -> None:
@@ -94,7 +94,7 @@ def bump_source_epoch(world: World, _pick: Pick) -> None:
 
 def retain(world: World, pick: Pick) -> None:
     """Let retention move the source's start; before the first attach that would be a seed's matter."""
-    begun = world.active or world.late or world.offsets is Offsets.MAPPED
+    begun = world.current.active or world.late or world.offsets is Offsets.MAPPED
     if begun and world.source.batches:
         _keep_what_markers_hide(world, world.source.batches[pick(len(world.source.batches))].header.next_offset)
 
@@ -107,7 +107,7 @@ def _keep_what_markers_hide(world: World, offset: int) -> None:
     """
     if world.source.truncated:
         return
-    world.source.delete_records(min(offset, world.next_to_copy()) if world.haunted else offset)
+    world.source.delete_records(min(offset, world.current.next_to_copy()) if world.current.haunted else offset)
 
 
 def truncate(world: World, pick: Pick) -> None:
@@ -118,16 +118,17 @@ def truncate(world: World, pick: Pick) -> None:
     Nor does a daemon notice that has read nothing yet, and has no leader epoch that it could name; nor anybody where
     others write to the target, and retention took all that was copied: there is nothing to compare.
     """
-    if world.shared and world.active and not any(offset >= world.target.start for offset, _ in world.copied()):
+    if world.shared and world.current.active and not any(offset >= world.target.start for offset, _ in world.current.copied()):
         return
     unread = any(daemon.copy.is_copying() and daemon.copy.reading.last_epoch < 0 for daemon in up(world))
-    if world.source.batches and not _on_its_way(world) and not unread and not world.given_up:
+    if world.source.batches and not _on_its_way(world) and not unread and not world.current.given_up:
         world.source.truncate(pick(len(world.source.batches)))
 
 
 def recreate(world: World, _pick: Pick) -> None:
     """Delete the source's topic and create it again."""
-    world.source.recreate()
+    for each in world.partitions:
+        each.source.recreate()
 
 
 # -- the target -----------------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ def expire(world: World, _pick: Pick) -> None:
 
 def write_alien(world: World, _pick: Pick) -> None:
     """Let someone else write to the target."""
-    world.alien = True
+    world.current.alien = True
     world.target.append_alien(ALIEN_RECORD, world.now_ms)
 
 
@@ -175,8 +176,8 @@ def write_beside(world: World, _pick: Pick) -> None:
 
 def ghost(world: World, pick: Pick) -> None:
     """Let markers of an earlier fill land late or twice: beyond what any wait for them assumes."""
-    if world.target.fill_epoch and world.source.start <= world.next_to_copy():
-        world.haunted = True
+    if world.target.fill_epoch and world.source.start <= world.current.next_to_copy():
+        world.current.haunted = True
         world.target.fill(world.target.term, world.target.fill_epoch, 1 + pick(2), world.now_ms, lambda *_: None)
 
 
@@ -199,14 +200,14 @@ def retain_target(world: World, pick: Pick) -> None:
 
 def retain_copied(world: World, pick: Pick) -> None:
     """Let retention move both starts over what is copied, as it does where both sides keep pace."""
-    if world.active and not world.source.truncated:
-        world.source.delete_records(world.next_to_copy() - pick(3))
+    if world.current.active and not world.source.truncated:
+        world.source.delete_records(world.current.next_to_copy() - pick(3))
         world.target.retain_from(world.target.log_end - pick(3))
 
 
 def delete_records(world: World, pick: Pick) -> None:
     """Let an administrator move the source's start, into a batch perhaps."""
-    if world.active or world.late or world.offsets is Offsets.MAPPED:
+    if world.current.active or world.late or world.offsets is Offsets.MAPPED:
         _keep_what_markers_hide(world, pick(world.source.end + 1))
 
 
@@ -228,14 +229,14 @@ def give_up(world: World, pick: Pick) -> None:
         at = daemon.copy.reading.next_offset
         sizes = [batch.header for batch in source.batches if batch.header.base_offset <= at < batch.header.next_offset]
         ranges = [(header.base_offset, header.next_offset) for header in sizes]
-    elif reason is Reason.OVERTAKEN_BY_RETENTION and not daemon.lost_place and not _on_its_way(world):
-        ranges = [(min(world.next_to_copy(), source.start), source.start)]
+    elif reason is Reason.OVERTAKEN_BY_RETENTION and not daemon.noted[world.current.number].lost_place and not _on_its_way(world):
+        ranges = [(min(world.current.next_to_copy(), source.start), source.start)]
     else:
         return
-    if any(first < world.next_to_copy() for first, _ in ranges):
+    if any(first < world.current.next_to_copy() for first, _ in ranges):
         ranges = []
     for first, end in ranges:
-        world.give_up(first, end)
+        world.current.give_up(first, end)
     for each in up(world):
         if each.copy.reason is reason:
             each.resolve()
@@ -255,10 +256,10 @@ def accept(world: World, pick: Pick) -> None:
         or world.source.incarnation
     ):
         return
-    if pick(2):
-        world.begin_anew()
+    if pick(2) and world.count == 1:
+        world.current.begin_anew()
     else:
-        world.accept()
+        world.current.accept()
     for each in up(world):
         each.resolve()
 
@@ -335,12 +336,12 @@ def attend(world: World, daemon: Daemon, *purposes: str, commits: bool = False) 
     for _ in range(_ROUNDS_MAX):
         moved = False
         if commits:
-            world.target.commit()
+            world.commit()
         for pipe in daemon.pipes_for(*purposes):
             if pipe.undelivered and world.deliver(pipe):
                 moved = True
                 if commits:
-                    world.target.commit()
+                    world.commit()
             moved |= world.hear(pipe)
         if not moved:
             return
@@ -453,7 +454,7 @@ def record(world: World, pick: Pick) -> None:
     """Let a daemon record the source's leader epoch."""
     daemon = _daemon(world, pick)
     if daemon is not None and daemon.is_up:
-        world.stored_epoch = max(world.stored_epoch, daemon.copy.reading.last_epoch)
+        world.current.stored_epoch = max(world.current.stored_epoch, daemon.copy.reading.last_epoch)
 
 
 def advance(world: World, pick: Pick) -> None:

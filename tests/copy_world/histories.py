@@ -59,17 +59,17 @@ def calm(world: World) -> None:
         Violation: The target does not become equal, and nothing explains why.
     """
     _end_faults(world)
-    rounds = _CALM_ROUNDS + _CALM_ROUNDS_PER_BATCH * len(world.source.batches)
+    rounds = _CALM_ROUNDS + _CALM_ROUNDS_PER_BATCH * max(len(each.source.batches) for each in world.partitions)
     for _ in range(rounds):
         _calm_round(world)
         if _is_done(world):
             return
     states: list[object] = [
-        (daemon.name, daemon.copy.phase, daemon.copy.reason, daemon.copy.detail)
-        for daemon in world.daemons
-        if daemon.is_up
+        (each.number, each.target.high_watermark, each.source.end, daemon.name, copy.phase, copy.reason, copy.detail)
+        for each in world.each()
+        for daemon, copy in ((daemon, daemon.copy) for daemon in up(world))
     ]
-    raise Violation(f"{world.target.high_watermark} of {world.source.end} after {rounds} calm rounds: {states}")
+    raise Violation(f"not equal after {rounds} calm rounds: {states}")
 
 
 def _end_faults(world: World) -> None:
@@ -78,7 +78,8 @@ def _end_faults(world: World) -> None:
     if not world.daemons:
         begin(world)
     world.state.is_down = False
-    world.lie = None
+    for each in world.partitions:
+        each.lie = None
     for broker in world.brokers.values():
         if broker.is_down:
             world.turn_off(broker.alias)
@@ -87,20 +88,21 @@ def _end_faults(world: World) -> None:
             daemon.starve()
     for pipe in list(world.zombies):
         while world.deliver(pipe):
-            world.target.commit()
+            world.commit()
 
 
 def _calm_round(world: World) -> None:
     for daemon in world.daemons:
         daemon.take_up()
         if daemon.is_up and daemon.works:
-            daemon.unpause()
+            for _ in world.each():
+                daemon.unpause()
             daemon.step_claim()
             daemon.pump.leaders_stale()
         world.settle()
         attend(world, daemon, commits=True)
         world.check()
-    world.target.commit()
+    world.commit()
     if not world.moving:
         world.advance(_CALM_STEP_MS)
         return
@@ -109,12 +111,18 @@ def _calm_round(world: World) -> None:
 
 
 def _is_done(world: World) -> bool:
+    """Return whether every partition is: what stops one of them stops no other."""
+    done = [_is_current_done(world) for _ in world.each()]
+    return all(done)
+
+
+def _is_current_done(world: World) -> bool:
     if world.offsets is Offsets.IDENTICAL:
         if world.target.high_watermark == world.source.end and world.target.log_end == world.source.end:
             return True
     elif _is_equal(world):
         return True
-    if world.alien and world.target.log_end > world.source.end:
+    if world.current.alien and world.target.log_end > world.source.end:
         return True  # nothing of ours is left to be sent, so that nothing of ours can meet the stranger's record
     # The holder of the claim may have stopped with a reason; the other one then waits for a claim it need not get.
     copies = [daemon.copy for daemon in up(world)]
@@ -133,10 +141,10 @@ def _may_rest(world: World, copy: PartitionCopy) -> bool:
 
 def _is_equal(world: World) -> bool:
     target, end = world.target, world.source.end
-    copied = [record for _, record in world.copied() if record > 0]  # a stranger's are not
+    copied = [record for _, record in world.current.copied() if record > 0]  # a stranger's are not
     return (
         target.high_watermark == target.log_end
-        and copied == world.wanted(world.source.histories[-1])
+        and copied == world.current.wanted(world.source.histories[-1])
         and any(daemon.copy.is_copying() and daemon.copy.acked_offset == end for daemon in up(world))
     )
 
@@ -224,6 +232,7 @@ def run_history(
     moving: bool = False,
     relayed: bool = False,
     late: bool = False,
+    partitions: int = 1,
 ) -> World:
     """Run one history and the calm after it.
 
@@ -234,7 +243,7 @@ def run_history(
     kind = profile(chance, steps, backlog=backlog)
     if not seed % 2:
         kind.weights["append_odd"] = 0  # histories without fills go deeper elsewhere
-    world = World(rules=rules, one_at_a_time=kind.one_at_a_time, offsets=offsets, shared=shared, moving=moving)
+    world = World(rules, partitions, one_at_a_time=kind.one_at_a_time, offsets=offsets, shared=shared, moving=moving)
     world.log_end_shown = log_end_shown
     world.stops_on_loss = moving and chance.random() < _STOPS_ON_LOSS_SHARE
     with at_home(world, seed):
@@ -246,13 +255,14 @@ def run_history(
             _run(world, kind, chance, seed, tail_may_stay=tail_may_stay, doubtful=doubtful)
         except (Violation, BugError) as violation:
             told = f"{steps=}, {backlog=}, {tail_may_stay=}, {offsets=!s}, {shared=}, {doubtful=}, {log_end_shown=}"
-            told += f", {moving=}, {relayed=}, {late=}"
+            told += f", {moving=}, {relayed=}, {late=}, {partitions=}"
             raise Violation(f"seed {seed}: {violation}\nrun_history({seed}, {told})") from violation
     return world
 
 
 def _run(world: World, kind: Profile, chance: random.Random, seed: int, *, tail_may_stay: bool, doubtful: bool) -> None:
-    world.target.tail_may_stay = tail_may_stay
+    for each in world.partitions:
+        each.target.tail_may_stay = tail_may_stay
     _choose(world, kind.weights, chance, seed, doubtful=doubtful)
     for _ in range(kind.daemons):
         begin(world)
@@ -262,6 +272,8 @@ def _run(world: World, kind: Profile, chance: random.Random, seed: int, *, tail_
         kind.weights["start"] = 0 if not kind.weights["kill"] else 1
     names = list(kind.weights)
     for name in chance.choices(names, [kind.weights[name] for name in names], k=kind.steps):
+        if world.count > 1:
+            world.current = world.partitions[chance.randrange(world.count)]
         _EVENTS[name][1](world, chance.randrange)
         world.check()
     calm(world)
@@ -287,9 +299,10 @@ def _choose(world: World, weights: dict[str, int], chance: random.Random, seed: 
 def _begin_late(world: World, weights: dict[str, int], chance: random.Random) -> None:
     """Let retention have taken the source's first records before anything is copied, and go on taking."""
     world.late = True
-    for _ in range(1 + chance.randrange(4)):
-        world.source.append(1 + chance.randrange(3), world.now_ms)
-    world.source.delete_records(1 + chance.randrange(world.source.end))
+    for _ in world.each():
+        for _ in range(1 + chance.randrange(4)):
+            world.source.append(1 + chance.randrange(3), world.now_ms)
+        world.source.delete_records(1 + chance.randrange(world.source.end))
     world.check()
     weights["retain"] = 2
     weights["write_alien"] = 0  # retention would take what shows that a stranger has displaced a batch
@@ -299,9 +312,10 @@ def _share(world: World, weights: dict[str, int], chance: random.Random) -> None
     """Let others write to the target, some of them before us."""
     world.log_end_shown = True
     if chance.random() < _TAKEN_OVER_SHARE:
-        for _ in range(1 + chance.randrange(3)):
-            world.target.append_alien(ALIEN_RECORD, world.now_ms)
-        world.target.commit()
+        for _ in world.each():
+            for _ in range(1 + chance.randrange(3)):
+                world.target.append_alien(ALIEN_RECORD, world.now_ms)
+        world.commit()
     weights.update(_SHARED)
 
 
@@ -319,7 +333,8 @@ def _let_offsets_differ(world: World, weights: dict[str, int], chance: random.Ra
         world.fill_length_max = chance.choice((2, 5_000_000, 5_000_000))
         weights["deny_fills"] *= chance.choice((0, 0, 1))
     elif chance.random() < _TAKEN_OVER_SHARE:
-        world.take_over(1 + chance.randrange(3))
+        for each in world.partitions:
+            each.take_over(1 + chance.randrange(3))
 
 
 def first_violation(
@@ -336,6 +351,7 @@ def first_violation(
     moving: bool = False,
     relayed: bool = False,
     late: bool = False,
+    partitions: int = 1,
 ) -> str | None:
     """Return how the first of these histories that goes wrong does so, or None."""
     for seed in seeds:
@@ -353,6 +369,7 @@ def first_violation(
                 moving=moving,
                 relayed=relayed,
                 late=late,
+                partitions=partitions,
             )
         except Violation as violation:
             return str(violation)

@@ -133,10 +133,10 @@ def test_histories_copy_something() -> None:
     for offsets in Offsets:
         for seed in _SHORT:
             world = run_history(seed, offsets=offsets)
-            copied += len(world.copied())
+            copied += len(world.current.copied())
             reasons |= world.reasons
             differences += world.mirror.map_generation
-            stepped += len(world.given_up) + len(world.blocks())
+            stepped += len(world.current.given_up) + len(world.current.blocks())
 
     assert copied > 250
     assert len(reasons) >= 3
