@@ -117,7 +117,6 @@ def _put_partitions(out: bytearray, partitions: list[tuple[int, Given]]) -> None
         else:
             # Tag 0: an epoch with its end, and no tags in there.
             out += b"\x01\x00" + uvarint(_DIVERGING.size + 1) + _DIVERGING.pack(*given.diverging) + b"\x00"
-        out += b"\x00"
 
 
 class ProduceAsked(NamedTuple):
