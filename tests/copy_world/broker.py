@@ -147,7 +147,7 @@ class Broker:
         raise NotImplementedError
 
     def give(self, want: Want, *, spoils: bool) -> Given:
-        """Answer a fetch of a partition of the flow's topic; `spoils` tells whether the answer may be spoiled on its way."""
+        """Answer a fetch of a partition of the flow's topic; `spoils`: whether the answer may be spoiled on its way."""
         raise NotImplementedError
 
     def bounds(self, number: int, timestamp: int) -> int | None:
@@ -267,7 +267,9 @@ class Broker:
     def _producers(self, pipe: Pipe, request: Any) -> DescribeProducersResponse:
         topics = []
         for topic in request.topics:
-            rows = tuple(self._described_producers(pipe, str(topic.name), int(each)) for each in topic.partition_indexes)
+            rows = tuple(
+                self._described_producers(pipe, str(topic.name), int(each)) for each in topic.partition_indexes
+            )
             topics.append(ProducersTopic(name=topic.name, partitions=rows))
         return DescribeProducersResponse(throttle_time=AT_ONCE, topics=tuple(topics))
 

@@ -17,7 +17,6 @@ from tests.copy_world.source_log import FetchAnswer, SourcePartition
 from tests.copy_world.target_log import ALIEN_RECORD, TargetPartition
 
 if TYPE_CHECKING:
-    from replicator.core.copy.machine import PartitionCopy
     from tests.copy_world.lies import Lie
     from tests.copy_world.world import World
 
@@ -129,13 +128,11 @@ class CopiedPartition:
 
     # -- what the logs say --------------------------------------------------------------------------------------------
 
-    def check_place(self, name: str, copy: PartitionCopy) -> None:
+    def check_place(self, name: str, target_end: int) -> None:
         """Note if a daemon goes on behind a difference that is not recorded; `check` raises it."""
         displaced = self.displaced_from() if self.world.offsets is Offsets.AUTO and not self.alien else None
-        if displaced is not None and displaced < copy.target_end:
-            self.world.found.append(
-                f"{name} goes on at {copy.target_end} behind a difference that is not recorded"
-            )
+        if displaced is not None and displaced < target_end:
+            self.world.found.append(f"{name} goes on at {target_end} behind a difference that is not recorded")
 
     def take_over(self, records: int) -> None:
         """Begin with a target log that holds records of someone else, and go on behind them."""

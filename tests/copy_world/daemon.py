@@ -164,8 +164,13 @@ class Daemon:
 
     @property
     def copy(self) -> PartitionCopy:
-        """The partition's machine."""
+        """The machine of that partition."""
         return self.slot.copy
+
+    @property
+    def noted_here(self) -> Noted:
+        """What was noted of that partition."""
+        return self.noted[self.world.current.number]
 
     async def _run(self) -> None:
         await self._find_its_way()
@@ -283,7 +288,7 @@ class Daemon:
             noted.displaced_by_another = not told and self.world.is_unrecorded(partition.number)
             noted.place_may_be_lost = not noted.lost_place or partition.is_place_lost()
         elif copy.phase is Phase.COPYING:
-            partition.check_place(self.name, copy)
+            partition.check_place(self.name, copy.target_end)
             noted.displaced = False
 
     def activated(self, slot: PartitionView) -> None:
@@ -322,7 +327,9 @@ class Daemon:
     def persist(self) -> None:
         """Write blocks of the map, unless that is under way."""
         if self.is_up and (self._persisting is None or self._persisting.done()):
-            self._persisting = self.world.loop.create_task(quietly(self.pump.context.maps.persist(list(self._slots.values()))))
+            self._persisting = self.world.loop.create_task(
+                quietly(self.pump.context.maps.persist(list(self._slots.values())))
+            )
 
     def hand_over(self) -> None:
         """Stop working on the shard, as `Shards` does: drain, give the claim back, forget."""

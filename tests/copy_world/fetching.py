@@ -150,7 +150,6 @@ def produce_answer(topic: str | bytes, answers: dict[int, tuple[int, int]]) -> b
     """Encode an answer to a produce, from the tags of the header on: (error code, base offset) by partition."""
     name = compact_string(topic) if isinstance(topic, str) else topic
     rows = b"".join(
-        _PRODUCED.pack(partition, error, base, -1, 0) + b"\x01\x00\x00"
-        for partition, (error, base) in answers.items()
+        _PRODUCED.pack(partition, error, base, -1, 0) + b"\x01\x00\x00" for partition, (error, base) in answers.items()
     )
     return b"\x00\x02" + name + uvarint(len(answers) + 1) + rows + b"\x00" + _I32.pack(0) + b"\x00"

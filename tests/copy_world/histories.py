@@ -10,11 +10,12 @@ from replicator.core.copy.values import Phase
 from replicator.errors import BugError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
-from tests.copy_world.events import EVENTS, MORE, RARE, attend, begin, up
+from tests.copy_world.events import EVENTS, MORE, RARE
 from tests.copy_world.home import at_home
 from tests.copy_world.moves import MOVING, mend, quiet_second
 from tests.copy_world.relay import relay
 from tests.copy_world.rules import SOUND, Rules, Violation
+from tests.copy_world.steps import attend, begin, up
 from tests.copy_world.target_log import ALIEN_RECORD
 from tests.copy_world.world import World
 

@@ -98,7 +98,9 @@ class Judge:
 
     def _check_order(self) -> None:
         copied = [record for _, record in self.partition.copied()]
-        if not any(self.partition.wanted(history)[: len(copied)] == copied for history in self.partition.source.histories):
+        if not any(
+            self.partition.wanted(history)[: len(copied)] == copied for history in self.partition.source.histories
+        ):
             raise Violation(
                 f"the target is no copy of the source: {copied} is in none of {self.partition.source.histories}"
             )
@@ -147,7 +149,9 @@ class Judge:
         """
         where = {record: offset for history in self.partition.source.histories for offset, record in history.items()}
         copied = {
-            target: where.get(record) for target, record in self.partition.target.data() if target >= self.partition.judged_from
+            target: where.get(record)
+            for target, record in self.partition.target.data()
+            if target >= self.partition.judged_from
         }
         for block in self.partition.blocks():
             for run in unpack(block):

@@ -133,10 +133,7 @@ class TargetBrokers(Broker):
         if not start <= want.offset <= target.log_end:
             return Given(OUT_OF_RANGE, end, end, start)
         found = [each for each in target.log if each.next_offset > want.offset and each.base < end]
-        raws = [
-            placed(stored_bytes(each.produced), each.base, target.term)
-            for each in found[:BATCHES_MAX]
-        ]
+        raws = [placed(stored_bytes(each.produced), each.base, target.term) for each in found[:BATCHES_MAX]]
         return Given(0, end, end, start, None, (), b"".join(raws))
 
     def bounds(self, number: int, timestamp: int) -> int | None:

@@ -298,4 +298,3 @@ class World:
         """
         for judge in self._judges:
             judge.check_blocks()
-

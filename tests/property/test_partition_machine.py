@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from replicator.model.spec import Offsets
-from tests.copy_world.events import EVENTS, MORE, MORE_EVENTS, RARE, USUAL, begin
+from tests.copy_world.events import EVENTS, MORE, MORE_EVENTS, RARE, USUAL
 from tests.copy_world.histories import calm, run_history
 from tests.copy_world.home import at_home
+from tests.copy_world.steps import begin
 from tests.copy_world.world import World
 
 _SHORT = range(15)

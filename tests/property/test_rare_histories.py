@@ -34,12 +34,12 @@ from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from replicator.wire.messages.markers import WRITE_TXN_MARKERS
 from tests.copy_world.daemon import Daemon
-from tests.copy_world.events import CONTROL, FETCH, PRODUCE, attend
-from tests.copy_world.events import begin as begin_daemon
 from tests.copy_world.home import at_home
 from tests.copy_world.lies import far_beyond
 from tests.copy_world.network import Pipe
 from tests.copy_world.rules import DOUBT_MS, SOUND, Rules, Violation
+from tests.copy_world.steps import CONTROL, FETCH, PRODUCE, attend
+from tests.copy_world.steps import begin as begin_daemon
 from tests.copy_world.target_log import EXPIRY_MS
 from tests.copy_world.world import World
 
@@ -434,7 +434,7 @@ def _wait_for_the_claim(world: World, daemon: Daemon) -> None:
 
 def test_a_map_that_is_not_proven_is_not_written() -> None:
     """A block is believed by everybody, and for good."""
-    assert _written_while_an_attach_walks(SOUND).blocks() == []
+    assert _written_while_an_attach_walks(SOUND).current.blocks() == []
 
     with pytest.raises(Violation, match="a block says"):
         _written_while_an_attach_walks(Rules(maps_type=_PersistsWhatIsNotProven))
@@ -770,7 +770,7 @@ def _tail_behind_what_was_taken_over(rules: Rules) -> World:
 
 def test_a_tail_behind_what_was_taken_over_is_waited_for() -> None:
     """What was taken over is not compared; our last sequence has to be seen all the same."""
-    assert _tail_behind_what_was_taken_over(SOUND).copied() == [(2, 1)]
+    assert _tail_behind_what_was_taken_over(SOUND).current.copied() == [(2, 1)]
 
     with pytest.raises(Violation, match="no copy of the source"):
         _tail_behind_what_was_taken_over(_with(SOUND, (attacher, "decide", _sees_no_tail_taken_over)))
