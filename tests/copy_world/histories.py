@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Phase
@@ -338,40 +339,11 @@ def _let_offsets_differ(world: World, weights: dict[str, int], chance: random.Ra
             each.take_over(1 + chance.randrange(3))
 
 
-def first_violation(
-    rules: Rules,
-    seeds: range,
-    steps: int = 90,
-    *,
-    backlog: bool = False,
-    tail_may_stay: bool = False,
-    offsets: Offsets = Offsets.IDENTICAL,
-    shared: bool = False,
-    doubtful: bool = False,
-    log_end_shown: bool = False,
-    moving: bool = False,
-    relayed: bool = False,
-    late: bool = False,
-    partitions: int = 1,
-) -> str | None:
-    """Return how the first of these histories that goes wrong does so, or None."""
+def first_violation(rules: Rules, seeds: range, **kind: Any) -> str | None:
+    """Return how the first of these histories that goes wrong does so, or None; `kind` is told to `run_history`."""
     for seed in seeds:
         try:
-            run_history(
-                seed,
-                rules,
-                steps,
-                backlog=backlog,
-                tail_may_stay=tail_may_stay,
-                offsets=offsets,
-                shared=shared,
-                doubtful=doubtful,
-                log_end_shown=log_end_shown,
-                moving=moving,
-                relayed=relayed,
-                late=late,
-                partitions=partitions,
-            )
+            run_history(seed, rules, **kind)
         except Violation as violation:
             return str(violation)
     return None
