@@ -343,7 +343,7 @@ class Daemon:
             await self.claim.give_back(drained=drained)
         finally:
             for number, slot in self._slots.items():
-                if slot.copy.sending.outstanding or slot.copy.doubtful:
+                if self._is_doubtful(slot):
                     self._doubtful.add(number)
                 self.pump.remove(slot)
             self._slots.clear()
@@ -388,11 +388,15 @@ class Daemon:
         if self.works and self.copy.phase is Phase.FAULTED:
             self.pump.resume(self.slot)
 
+    def _is_doubtful(self, slot: Slot) -> bool:
+        waits = slot.copy.sending.outstanding or slot.copy.doubtful
+        return bool(waits) or slot.attach.doubt_until > self.world.loop.time()
+
     def succeed(self) -> None:
         """Forget the partition and begin with it anew, as after `mirror resolve`."""
         if not self.works or not may_be_forgotten(self.copy):
             return
-        doubtful = bool(self.copy.sending.outstanding or self.copy.doubtful)
+        doubtful = self._is_doubtful(self.slot)
         self.pump.remove(self.slot)
         self.begin(doubtful=doubtful)
 
