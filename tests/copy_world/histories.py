@@ -12,6 +12,7 @@ from replicator.errors import BugError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from tests.copy_world.events import EVENTS, MORE, RARE
+from tests.copy_world.handovers import HANDOVERS
 from tests.copy_world.home import at_home
 from tests.copy_world.moves import MOVING, mend, quiet_second
 from tests.copy_world.relay import relay
@@ -28,6 +29,7 @@ _COMPACTED_SHARE = 0.5
 _CALM_ROUNDS = 40
 _CALM_ROUNDS_PER_BATCH = 12
 _CALM_STEP_MS = 5_000
+_AGREE_SECONDS = 60
 _WAITS = frozenset({Reason.WAITING_FOR_CLAIM, Reason.WAITING_FOR_DOUBT})
 _LONG_LIVED = dict.fromkeys(("retain", "delete_records", "retain_target", "truncate", "recreate", "write_alien"), 0) | {
     "persist": 16,
@@ -45,9 +47,11 @@ _SHARED = {"write_beside": 16, "append_by_a_flow": 4, "write_alien": 0, "ghost":
 _DOUBTFUL = {"lie": 8, "succeed": 5, "work": 36, "serve": 24, "append_fresh": 16, "append_odd": 3, "pause": 2}
 """Weights where answers of the source are spoiled, and partitions begin anew while one is on its way."""
 _STOPS_ON_LOSS_SHARE = 0.2
-_EVENTS = EVENTS | MOVING | {"relay": (0, relay)}
+_EVENTS = EVENTS | MOVING | HANDOVERS | {"relay": (0, relay)}
 _RELAYED = {"relay": 20, "take_up": 8, "kill": 1, "start": 8}
 """Weights for shards that are handed over to a daemon that stood still meanwhile."""
+_OVERLAPPING = {name: weight for name, (weight, _) in HANDOVERS.items()} | {"take_up": 8, "start": 8, "kill": 1}
+"""Weights for daemons that stop while requests of theirs are on their way, or that overlap."""
 _GAPS = {"append_too_large": 2, "retain": 1, "give_up": 8}
 
 
@@ -65,6 +69,7 @@ def calm(world: World) -> None:
     for _ in range(rounds):
         _calm_round(world)
         if _is_done(world):
+            _check_one_works(world)
             return
     states: list[object] = [
         (each.number, each.target.high_watermark, each.source.end, daemon.name, copy.phase, copy.reason, copy.detail)
@@ -72,6 +77,18 @@ def calm(world: World) -> None:
         for daemon, copy in ((daemon, daemon.copy) for daemon in up(world))
     ]
     raise Violation(f"not equal after {rounds} calm rounds: {states}")
+
+
+def _check_one_works(world: World) -> None:
+    """Check that of several daemons one alone works on the shard in the end."""
+    if not world.moving:
+        return
+    for _ in range(_AGREE_SECONDS):
+        working = [daemon.name for daemon in world.daemons if daemon.works]
+        if len(working) == 1:
+            return
+        quiet_second(world)
+    raise Violation(f"{working} work on one shard, {_AGREE_SECONDS} s after all faults have ended")
 
 
 def _end_faults(world: World) -> None:
@@ -235,6 +252,7 @@ def run_history(
     relayed: bool = False,
     late: bool = False,
     partitions: int = 1,
+    overlapping: bool = False,
 ) -> World:
     """Run one history and the calm after it.
 
@@ -252,12 +270,14 @@ def run_history(
         try:
             if relayed:
                 kind.weights.update(_RELAYED)
+            if overlapping:
+                kind.weights.update(_OVERLAPPING)
             if late:
                 _begin_late(world, kind.weights, chance)
             _run(world, kind, chance, seed, tail_may_stay=tail_may_stay, doubtful=doubtful)
         except (Violation, BugError) as violation:
             told = f"{steps=}, {backlog=}, {tail_may_stay=}, {offsets=!s}, {shared=}, {doubtful=}, {log_end_shown=}"
-            told += f", {moving=}, {relayed=}, {late=}, {partitions=}"
+            told += f", {moving=}, {relayed=}, {late=}, {partitions=}, {overlapping=}"
             raise Violation(f"seed {seed}: {violation}\nrun_history({seed}, {told})") from violation
     return world
 
