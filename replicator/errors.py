@@ -149,9 +149,7 @@ class FlowMoves(ReplicatorError):
         source: Alias and id of the cluster that it copies from; None while it is being moved.
     """
 
-    def __init__(
-        self, what: str, source: tuple[str, str] | None = None, *, why: str = "", next_step: str = ""
-    ) -> None:
+    def __init__(self, what: str, source: tuple[str, str] | None = None, *, why: str = "", next_step: str = "") -> None:
         super().__init__(what, why=why, next_step=next_step)
         self.source = source
 

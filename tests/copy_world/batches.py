@@ -85,18 +85,19 @@ def produced_from(raw: bytes) -> ProducedBatch:
     """Return what a produced batch holds, whatever made it."""
     header = scan(raw, 0, len(raw))[0]
     if header.attributes & CONTROL_BIT:
-        return ProducedBatch(header, (NO_RECORD,))
+        return ProducedBatch(header, (NO_RECORD,), raw=raw)
     if crc32c(memoryview(raw)[CHECKED_AT:]) != header.crc:
-        return ProducedBatch(header, (), crc_valid=False)
+        return ProducedBatch(header, (), crc_valid=False, raw=raw)
     if header.producer_id == WRITER.filler_id:
-        return ProducedBatch(header, (FILLER,) * header.record_count)
-    return ProducedBatch(header, tuple(_IDENTITY.unpack_from(each.value or b"")[0] for each in decode(raw, header)))
+        return ProducedBatch(header, (FILLER,) * header.record_count, raw=raw)
+    records = tuple(_IDENTITY.unpack_from(each.value or b"")[0] for each in decode(raw, header))
+    return ProducedBatch(header, records, raw=raw)
 
 
-def stored_bytes(produced: ProducedBatch, raw: bytes | None) -> bytes:
+def stored_bytes(produced: ProducedBatch) -> bytes:
     """Return the bytes of a batch of the target: as they came, or what the model put there by itself."""
-    if raw is not None:
-        return raw
+    if produced.raw is not None:
+        return produced.raw
     header = produced.header
     if header.is_control:
         return _closed(header, _record(0, *_MARKER))

@@ -43,6 +43,7 @@ from tests.copy_world.fetching import (
     fetch_answer,
     fetch_asked,
 )
+from tests.copy_world.rules import TOPIC
 from tests.copy_world.target_log import NOT_LEADER_OR_FOLLOWER
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from tests.copy_world.network import Answering, Pipe
     from tests.copy_world.world import World
 
-TOPIC = "orders"
 AT_ONCE = i32Timedelta.parse(dt.timedelta(0))
 OUT_OF_RANGE = 1
 UNKNOWN_TOPIC = 3
@@ -138,8 +138,8 @@ class Broker:
 
     # -- what differs -------------------------------------------------------------------------------------------------
 
-    def leader(self) -> tuple[int, int]:
-        """Return who leads the partition of the flow, and in which epoch."""
+    def leader(self, number: int) -> tuple[int, int]:
+        """Return who leads a partition of the flow's topic, and in which epoch."""
         raise NotImplementedError
 
     def topic_id(self, topic: str) -> bytes | None:
@@ -147,18 +147,19 @@ class Broker:
         raise NotImplementedError
 
     def give(self, want: Want, *, spoils: bool) -> Given:
-        """Answer a fetch of the flow's partition; `spoils` tells whether the answer may be spoiled on its way."""
+        """Answer a fetch of a partition of the flow's topic; `spoils`: whether the answer may be spoiled on its way."""
         raise NotImplementedError
 
-    def bounds(self, timestamp: int) -> int | None:
-        """Return the start or the end of the flow's partition; None where that is not known now."""
+    def bounds(self, number: int, timestamp: int) -> int | None:
+        """Return the start or the end of a partition of the flow's topic; None where that is not known now."""
         raise NotImplementedError
 
-    def epoch_end(self, epoch: int) -> tuple[int, int]:
+    def epoch_end(self, number: int, epoch: int) -> tuple[int, int]:
         """Answer OffsetForLeaderEpoch."""
         raise NotImplementedError
 
-    def _producers_of(self) -> list[tuple[int, int, int, int]]:
+    def _producers_of(self, number: int) -> list[tuple[int, int, int, int]]:
+        del number
         return []
 
     def _produce(self, pipe: Pipe, answering: Answering) -> None:
@@ -189,21 +190,24 @@ class Broker:
             return MetadataResponseTopic(
                 error_code=ErrorCode.unknown_topic_or_partition, name=TopicName(name), topic_id=None, partitions=()
             )
-        node, epoch = (1, 0) if name == STATE_TOPIC else self.leader()
         nodes = tuple(map(BrokerId, NODES))
-        partition = MetadataResponsePartition(
-            error_code=ErrorCode.none,
-            partition_index=i32(0),
-            leader_id=BrokerId(node),
-            leader_epoch=i32(epoch),
-            replica_nodes=nodes,
-            isr_nodes=nodes,
+        leaders = [(1, 0)] if name == STATE_TOPIC else [self.leader(each.number) for each in self.world.partitions]
+        partitions = tuple(
+            MetadataResponsePartition(
+                error_code=ErrorCode.none,
+                partition_index=i32(number),
+                leader_id=BrokerId(node),
+                leader_epoch=i32(epoch),
+                replica_nodes=nodes,
+                isr_nodes=nodes,
+            )
+            for number, (node, epoch) in enumerate(leaders)
         )
         return MetadataResponseTopic(
             error_code=ErrorCode.none,
             name=TopicName(name),
             topic_id=uuid.UUID(bytes=topic_id),
-            partitions=(partition,),
+            partitions=partitions,
         )
 
     # -- offsets ------------------------------------------------------------------------------------------------------
@@ -214,9 +218,8 @@ class Broker:
         for topic in request.topics:
             rows = []
             for each in topic.partitions:
-                code, value = self._offset(
-                    pipe, str(topic.name), int(each.timestamp), committed=bool(request.isolation_level)
-                )
+                where = str(topic.name), int(each.partition_index)
+                code, value = self._offset(pipe, where, int(each.timestamp), committed=bool(request.isolation_level))
                 rows.append(
                     module.ListOffsetsPartitionResponse(
                         partition_index=each.partition_index,
@@ -229,15 +232,16 @@ class Broker:
             topics.append(module.ListOffsetsTopicResponse(name=topic.name, partitions=tuple(rows)))
         return module.ListOffsetsResponse(throttle_time=AT_ONCE, topics=tuple(topics))
 
-    def _offset(self, pipe: Pipe, topic: str, timestamp: int, *, committed: bool) -> tuple[int, int]:
+    def _offset(self, pipe: Pipe, where: tuple[str, int], timestamp: int, *, committed: bool) -> tuple[int, int]:
+        topic, number = where
         if topic == STATE_TOPIC:
             state = self.world.state
             if state.is_down:
                 return STATE_UNREACHABLE, -1
             return 0, 0 if timestamp == EARLIEST else state.stable if committed else state.end
-        if self.leader()[0] != pipe.node:
+        if self.leader(number)[0] != pipe.node:
             return NOT_LEADER_OR_FOLLOWER, -1
-        value = self.bounds(timestamp)
+        value = self.bounds(number, timestamp)
         return (OFFSET_NOT_AVAILABLE, -1) if value is None else (0, value)
 
     def _epoch_ends(self, pipe: Pipe, request: Any) -> OffsetForLeaderEpochResponse:
@@ -246,8 +250,9 @@ class Broker:
             rows = []
             for each in topic.partitions:
                 code, epoch, end = NOT_LEADER_OR_FOLLOWER, -1, -1
-                if self.leader()[0] == pipe.node:
-                    code, (epoch, end) = 0, self.epoch_end(int(each.leader_epoch))
+                number = int(each.partition)
+                if self.leader(number)[0] == pipe.node:
+                    code, (epoch, end) = 0, self.epoch_end(number, int(each.leader_epoch))
                 rows.append(
                     EpochEndOffset(
                         error_code=ErrorCode(code),
@@ -262,27 +267,32 @@ class Broker:
     def _producers(self, pipe: Pipe, request: Any) -> DescribeProducersResponse:
         topics = []
         for topic in request.topics:
-            mine = str(topic.name) == STATE_TOPIC or self.leader()[0] == pipe.node
-            code = 0 if mine else NOT_LEADER_OR_FOLLOWER
-            known = self.world.state_producers() if str(topic.name) == STATE_TOPIC else self._producers_of()
-            row = PartitionResponse(
-                partition_index=i32(0),
-                error_code=ErrorCode(code),
-                error_message=None,
-                active_producers=tuple(
-                    ProducerState(
-                        producer_id=ProducerId(producer),
-                        producer_epoch=i32(epoch),
-                        last_sequence=i32(last),
-                        last_timestamp=i64(last_ms),
-                        coordinator_epoch=i32(0),
-                        current_txn_start_offset=i64(-1),
-                    )
-                    for producer, epoch, last, last_ms in (known if mine else ())
-                ),
+            rows = tuple(
+                self._described_producers(pipe, str(topic.name), int(each)) for each in topic.partition_indexes
             )
-            topics.append(ProducersTopic(name=topic.name, partitions=(row,)))
+            topics.append(ProducersTopic(name=topic.name, partitions=rows))
         return DescribeProducersResponse(throttle_time=AT_ONCE, topics=tuple(topics))
+
+    def _described_producers(self, pipe: Pipe, topic: str, number: int) -> PartitionResponse:
+        of_state = topic == STATE_TOPIC
+        mine = of_state or self.leader(number)[0] == pipe.node
+        known = self.world.state_producers() if of_state else self._producers_of(number)
+        return PartitionResponse(
+            partition_index=i32(number),
+            error_code=ErrorCode(0 if mine else NOT_LEADER_OR_FOLLOWER),
+            error_message=None,
+            active_producers=tuple(
+                ProducerState(
+                    producer_id=ProducerId(producer),
+                    producer_epoch=i32(epoch),
+                    last_sequence=i32(last),
+                    last_timestamp=i64(last_ms),
+                    coordinator_epoch=i32(0),
+                    current_txn_start_offset=i64(-1),
+                )
+                for producer, epoch, last, last_ms in (known if mine else ())
+            ),
+        )
 
     # -- fetches ------------------------------------------------------------------------------------------------------
 
@@ -351,7 +361,7 @@ class Broker:
         name = want.topic if isinstance(want.topic, str) else None
         if name is None and want.topic != self.topic_id(TOPIC):
             return Given(UNKNOWN_TOPIC_ID)
-        node, epoch = self.leader()
+        node, epoch = self.leader(want.partition)
         if node != pipe.node:
             return Given(NOT_LEADER_OR_FOLLOWER)
         if want.leader_epoch >= 0 and want.leader_epoch != epoch:

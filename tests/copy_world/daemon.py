@@ -27,9 +27,10 @@ from replicator.model.spec import FlowSpec, Limits, LoopGuard, Offsets, Pattern,
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
-from tests.copy_world.broker import TARGET_ID, TOPIC, Broker, source_id
+from tests.copy_world.broker import TARGET_ID, Broker, source_id
 from tests.copy_world.network import ModelConnections, Pipe
-from tests.copy_world.rules import QUEUE_BYTES_MAX, REGISTERED, REQUEST_SECONDS, TIMING, UID, WHERE, WRITER
+from tests.copy_world.noted import Noted
+from tests.copy_world.rules import QUEUE_BYTES_MAX, REGISTERED, REQUEST_SECONDS, TIMING, TOPIC, UID, WRITER
 from tests.copy_world.source_log import BATCH_BYTES_MAX, FLOW_PRODUCER
 from tests.copy_world.target_log import GUARD_MS
 
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from replicator.core.copy.machine import PartitionCopy
-    from replicator.core.copy.track import Track
-    from replicator.engine.copy.attaching.facts import AttachFacts
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.producer_state import Others
     from replicator.engine.copy.view import PartitionView
@@ -79,19 +78,16 @@ class _FlowsOfSource:
 
 
 class Daemon:
-    """One daemon of the flow, as far as one partition is concerned.
+    """One daemon of the flow, as far as one topic is concerned.
+
+    What events do to it, or ask of it, is about the partition that the world is about (`World.current`).
 
     Attributes:
         name: Its own.
         flow: The flow's policy.
         pipes: Its connections that are open.
         pump: The pump.
-        slot: Its partition.
-        facts: What its last attach read.
-        displaced: Whether it was told of a batch that landed further on, and does not know why yet.
-        displaced_at: The generation of the map when it was told of that.
-        displaced_by_another, place_may_be_lost: As they were when its partition stopped.
-        mapped_before: How far its map was checked.
+        noted: What the judge has to know of each of its partitions.
         stalled: Purposes of connections on which nothing arrives, in either direction.
     """
 
@@ -99,12 +95,7 @@ class Daemon:
         self.world = world
         self.name = name
         self.pipes: list[Pipe] = []
-        self.facts: AttachFacts | None = None
-        self.displaced = False
-        self.displaced_at = 0
-        self.displaced_by_another = False
-        self.place_may_be_lost = True
-        self.mapped_before: tuple[Track, int] | None = None
+        self.noted = [Noted() for _ in world.partitions]
         self.dead = False
         self.stalled: frozenset[str] = frozenset()
         self._works = True
@@ -123,11 +114,11 @@ class Daemon:
         )
         self.claim: ClaimKeeper
         self.pump: Pump
-        self.slot: Slot
+        self._slots: dict[int, Slot] = {}
         self._stepping: asyncio.Task[None] | None = None
         self._persisting: asyncio.Task[None] | None = None
         self._moving: asyncio.Task[None] | None = None
-        self._doubtful = False
+        self._doubtful: set[int] = set()
         self._held: list[Frame] = []
         self._main = world.loop.create_task(self._run())
 
@@ -158,12 +149,28 @@ class Daemon:
     @property
     def is_up(self) -> bool:
         """Whether it has begun with its partition."""
-        return hasattr(self, "slot")
+        return self.slot_of(self.world.current.number) is not None
+
+    def slot_of(self, number: int) -> Slot | None:
+        """Return a partition of it, None if it has not begun with that."""
+        return self._slots.get(number)
+
+    @property
+    def slot(self) -> Slot:
+        """The partition that the world is about."""
+        slot = self.slot_of(self.world.current.number)
+        assert slot is not None
+        return slot
 
     @property
     def copy(self) -> PartitionCopy:
-        """The partition's machine."""
+        """The machine of that partition."""
         return self.slot.copy
+
+    @property
+    def noted_here(self) -> Noted:
+        """What was noted of that partition."""
+        return self.noted[self.world.current.number]
 
     async def _run(self) -> None:
         await self._find_its_way()
@@ -184,7 +191,8 @@ class Daemon:
         self.claim.want(1)
         shard = Shard(0, self.claim, works=True)
         self.pump = self._make_pump(cast("Shards", _OneShard(shard)), shard, _NeverAlone())
-        self.begin()
+        for _ in self.world.each():
+            self.begin()
 
     def _make_pump(self, shards: Shards, shard: Shard, others: Others) -> Pump:
         world, now = self.world, self.world.loop.time
@@ -229,8 +237,8 @@ class Daemon:
         self.pump.wake_writers()
 
     def begin(self, *, doubtful: bool = False) -> None:
-        """Begin with the partition, as `Reconciler` does."""
-        world = self.world
+        """Begin with the partition that the world is about, as `Reconciler` does."""
+        world, partition = self.world, self.world.current
         lenient = world.offsets is not Offsets.IDENTICAL
         limits = TargetLimits(
             BATCH_BYTES_MAX,
@@ -241,13 +249,16 @@ class Daemon:
             others_write=world.shared,
         )
         recorded = Recorded(
-            seeded_to=world.mirror.seeded.get(WHERE.partition, 0),
-            active=world.active,
-            stored_epoch=world.stored_epoch,
+            seeded_to=world.mirror.seeded.get(partition.number, 0),
+            active=partition.active,
+            stored_epoch=partition.stored_epoch,
             cleaning=Cleaning(certain=world.compacted),
         )
         doubt_until = world.loop.time() + _TARGET.doubt_seconds if doubtful else None
-        self.slot = self.pump.add(WHERE, WHERE, limits, recorded, doubt_until=doubt_until)
+        self.noted[partition.number].displaced = False
+        self._slots[partition.number] = self.pump.add(
+            partition.where, partition.where, limits, recorded, doubt_until=doubt_until
+        )
 
     def kill(self) -> None:
         """End without a word; what is on its way may still arrive."""
@@ -267,22 +278,22 @@ class Daemon:
     def changed(self, slot: PartitionView, before: Phase, text: str) -> None:
         """A partition changed its phase."""
         del before, text
-        copy = slot.copy
+        copy, partition = slot.copy, self.world.partitions[slot.source.partition]
+        noted = self.noted[partition.number]
         if copy.phase is Phase.FAULTED:
             if copy.reason is not None:
                 self.world.reasons.add(copy.reason)
             # The record answers what it was told of before; of a later difference nobody may have been told.
-            told = self.displaced and self.world.mirror.map_generation == self.displaced_at
-            self.displaced_by_another = not told and self.world.is_unrecorded()
-            self.place_may_be_lost = not self.lost_place or self.world.is_place_lost()
+            told = noted.displaced and partition.map_generation == noted.displaced_at
+            noted.displaced_by_another = not told and self.world.is_unrecorded(partition.number)
+            noted.place_may_be_lost = not noted.lost_place or partition.is_place_lost()
         elif copy.phase is Phase.COPYING:
-            self.world.check_place(self)
-            self.displaced = False
+            partition.check_place(self.name, copy.target_end)
+            noted.displaced = False
 
     def activated(self, slot: PartitionView) -> None:
         """A partition is copied for the first time."""
-        del slot
-        self.world.active = True
+        self.world.partitions[slot.source.partition].active = True
 
     def intact_below(self, slot: PartitionView, source_end: int) -> int:
         """Nothing is known to be whole."""
@@ -291,19 +302,20 @@ class Daemon:
 
     async def seeding(self, slot: PartitionView, offset: int) -> None:
         """A partition is going to be seeded."""
-        del slot
-        self.world.seeds(offset)
+        self.world.partitions[slot.source.partition].seeds(offset)
 
     def topics_stale(self) -> None:
         """Look whether another topic stands under the name, as `TopicSync` does with the next pass."""
         self.world.loop.call_soon(self.look_at_topic)
 
     def look_at_topic(self) -> None:
-        """Stop the partition if the source's topic was made anew."""
-        if self.dead or not self.is_up or self.world.source.incarnation == REGISTERED:
+        """Stop all partitions if the source's topic was made anew."""
+        if self.dead or self.world.source.incarnation == REGISTERED:
             return
-        if self.copy.phase is not Phase.FAULTED:
-            self.pump.fault(self.slot, Reason.SOURCE_RECREATED, "another topic stands under the name")
+        for partition in self.world.partitions:
+            slot = self.slot_of(partition.number)
+            if slot is not None and slot.copy.phase is not Phase.FAULTED:
+                self.pump.fault(slot, Reason.SOURCE_RECREATED, "another topic stands under the name")
 
     # -- what a history does ------------------------------------------------------------------------------------------
 
@@ -315,7 +327,9 @@ class Daemon:
     def persist(self) -> None:
         """Write blocks of the map, unless that is under way."""
         if self.is_up and (self._persisting is None or self._persisting.done()):
-            self._persisting = self.world.loop.create_task(quietly(self.pump.context.maps.persist([self.slot])))
+            self._persisting = self.world.loop.create_task(
+                quietly(self.pump.context.maps.persist(list(self._slots.values())))
+            )
 
     def hand_over(self) -> None:
         """Stop working on the shard, as `Shards` does: drain, give the claim back, forget."""
@@ -324,20 +338,24 @@ class Daemon:
             self._moving = self.world.loop.create_task(quietly(self._hand_over()))
 
     async def _hand_over(self) -> None:
-        drained = await self.pump.drain([self.slot], DRAIN_SECONDS, "the shard moves")
+        drained = await self.pump.drain(list(self._slots.values()), DRAIN_SECONDS, "the shard moves")
         try:
             await self.claim.give_back(drained=drained)
         finally:
-            self._doubtful = bool(self.copy.sending.outstanding or self.copy.doubtful)
-            self.pump.remove(self.slot)
-            del self.slot
+            for number, slot in self._slots.items():
+                if self._is_doubtful(slot):
+                    self._doubtful.add(number)
+                self.pump.remove(slot)
+            self._slots.clear()
 
     def take_up(self) -> None:
         """Work on the shard again."""
         if not self.works and self._moving is not None and self._moving.done():
-            self._works, self.displaced = True, False
+            self._works = True
             self.claim.want(1)
-            self.begin(doubtful=self._doubtful)
+            for partition in self.world.each():
+                self.begin(doubtful=partition.number in self._doubtful)
+            self._doubtful.clear()
 
     @property
     def is_starved(self) -> bool:
@@ -370,36 +388,17 @@ class Daemon:
         if self.works and self.copy.phase is Phase.FAULTED:
             self.pump.resume(self.slot)
 
-    @property
-    def may_be_forgotten(self) -> bool:
-        """Whether an operator may let its partition begin anew: not where it is told of what only it can look into."""
-        return self.copy.phase is not Phase.FAULTED and self.copy.reason not in DOUBTS
+    def _is_doubtful(self, slot: Slot) -> bool:
+        waits = slot.copy.sending.outstanding or slot.copy.doubtful
+        return bool(waits) or slot.attach.doubt_until > self.world.loop.time()
 
     def succeed(self) -> None:
         """Forget the partition and begin with it anew, as after `mirror resolve`."""
-        if not self.works or not self.may_be_forgotten:
+        if not self.works or not may_be_forgotten(self.copy):
             return
-        doubtful = bool(self.copy.sending.outstanding or self.copy.doubtful)
+        doubtful = self._is_doubtful(self.slot)
         self.pump.remove(self.slot)
-        self.displaced = False
         self.begin(doubtful=doubtful)
-
-    @property
-    def lost_place(self) -> bool:
-        """Whether the logs did not tell where the target's end stands."""
-        mapping = self.facts.mapping if self.facts is not None else None
-        return mapping is not None and mapping.place is None
-
-    @property
-    def seen_end(self) -> int:
-        """What the target's end was taken for, as an offset of the source."""
-        facts = self.facts
-        if facts is None:
-            return 0
-        place = facts.mapping.place if facts.mapping is not None else None
-        if facts.mapping is not None:
-            return -1 if place is None else place.source
-        return facts.target.end
 
     def pipes_for(self, *purposes: str) -> list[Pipe]:
         """Return the open connections for some purposes, each as ``cluster purpose``, that are not stalled."""
@@ -419,6 +418,11 @@ class _OneShard:
     def of(self, _where: object) -> Shard:
         """See `Shards.of`."""
         return self._shard
+
+
+def may_be_forgotten(copy: PartitionCopy) -> bool:
+    """Whether an operator may let a partition begin anew: not where it is told of what only it can look into."""
+    return copy.phase is not Phase.FAULTED and copy.reason not in DOUBTS
 
 
 async def quietly(work: Any) -> None:

@@ -87,13 +87,24 @@ def fetch_asked(body: bytes, version: int) -> FetchAsked:
 
 
 def fetch_answer(session_id: int, rows: list[tuple[str | bytes, int, Given]], error: int = 0) -> bytes:
-    """Encode an answer to a fetch, from the tags of the header on; one topic for each partition."""
+    """Encode an answer to a fetch, from the tags of the header on; partitions of one topic stand together."""
+    topics: dict[str | bytes, list[tuple[int, Given]]] = {}
+    for topic, partition, given in rows:
+        topics.setdefault(topic, []).append((partition, given))
     out = bytearray(b"\x00")
     out += _ANSWER_HEAD.pack(0, error, session_id)
-    out += uvarint(len(rows) + 1)
-    for topic, partition, given in rows:
+    out += uvarint(len(topics) + 1)
+    for topic, partitions in topics.items():
         out += compact_string(topic) if isinstance(topic, str) else topic
-        out += b"\x02"
+        out += uvarint(len(partitions) + 1)
+        _put_partitions(out, partitions)
+        out += b"\x00"
+    out += b"\x00"
+    return bytes(out)
+
+
+def _put_partitions(out: bytearray, partitions: list[tuple[int, Given]]) -> None:
+    for partition, given in partitions:
         out += _ANSWER_PARTITION.pack(partition, given.error, given.high_watermark, given.stable, given.log_start)
         out += uvarint(len(given.aborted) + 1)
         for each in given.aborted:
@@ -106,22 +117,18 @@ def fetch_answer(session_id: int, rows: list[tuple[str | bytes, int, Given]], er
         else:
             # Tag 0: an epoch with its end, and no tags in there.
             out += b"\x01\x00" + uvarint(_DIVERGING.size + 1) + _DIVERGING.pack(*given.diverging) + b"\x00"
-        out += b"\x00"
-    out += b"\x00"
-    return bytes(out)
 
 
 class ProduceAsked(NamedTuple):
-    """One batch of a produce."""
+    """A produce to partitions of one topic: the batch of each."""
 
     topic: str | bytes
-    partition: int
-    raw: bytes
+    batches: dict[int, bytes]
     transactional_id: str | None
 
 
 def produce_asked(body: bytes, version: int) -> ProduceAsked:
-    """Decode a produce of one batch."""
+    """Decode a produce to one topic."""
     buffer, by_id = bytearray(body), version >= PRODUCE_BY_ID
     length, at = read_length(buffer, 0, len(body)) if body[0] else (-1, 1)
     transactional_id = body[at : at + length].decode() if length >= 0 else None
@@ -129,14 +136,20 @@ def produce_asked(body: bytes, version: int) -> ProduceAsked:
     topics, at = read_length(buffer, at, len(body))
     topic, at = _topic(body, at, by_id=by_id)
     partitions, at = read_length(buffer, at, len(body))
-    assert (topics, partitions) == (1, 1), "one partition is all there is"
-    (partition,) = _I32.unpack_from(body, at)
-    size, at = read_uvarint(buffer, at + 4)
-    return ProduceAsked(topic, partition, body[at : at + size - 1], transactional_id)
+    assert topics == 1, "one topic is all there is"
+    batches: dict[int, bytes] = {}
+    for _ in range(partitions):
+        (partition,) = _I32.unpack_from(body, at)
+        size, at = read_uvarint(buffer, at + 4)
+        batches[partition] = body[at : at + size - 1]
+        at = skip_tags(buffer, at + size - 1)
+    return ProduceAsked(topic, batches, transactional_id)
 
 
-def produce_answer(topic: str | bytes, partition: int, error: int, base: int) -> bytes:
-    """Encode an answer to a produce, from the tags of the header on."""
+def produce_answer(topic: str | bytes, answers: dict[int, tuple[int, int]]) -> bytes:
+    """Encode an answer to a produce, from the tags of the header on: (error code, base offset) by partition."""
     name = compact_string(topic) if isinstance(topic, str) else topic
-    row = _PRODUCED.pack(partition, error, base, -1, 0)
-    return b"\x00\x02" + name + b"\x02" + row + b"\x01\x00\x00" + b"\x00" + _I32.pack(0) + b"\x00"
+    rows = b"".join(
+        _PRODUCED.pack(partition, error, base, -1, 0) + b"\x01\x00\x00" for partition, (error, base) in answers.items()
+    )
+    return b"\x00\x02" + name + uvarint(len(answers) + 1) + rows + b"\x00" + _I32.pack(0) + b"\x00"

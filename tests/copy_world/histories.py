@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Phase
 from replicator.errors import BugError
 from replicator.model.spec import Offsets
 from replicator.model.states import Reason
-from tests.copy_world.events import EVENTS, MORE, RARE, attend, begin, up
+from tests.copy_world.events import EVENTS, MORE, RARE
+from tests.copy_world.handovers import HANDOVERS
 from tests.copy_world.home import at_home
 from tests.copy_world.moves import MOVING, mend, quiet_second
 from tests.copy_world.relay import relay
 from tests.copy_world.rules import SOUND, Rules, Violation
+from tests.copy_world.steps import attend, begin, up
 from tests.copy_world.target_log import ALIEN_RECORD
 from tests.copy_world.world import World
 
@@ -26,6 +29,7 @@ _COMPACTED_SHARE = 0.5
 _CALM_ROUNDS = 40
 _CALM_ROUNDS_PER_BATCH = 12
 _CALM_STEP_MS = 5_000
+_AGREE_SECONDS = 60
 _WAITS = frozenset({Reason.WAITING_FOR_CLAIM, Reason.WAITING_FOR_DOUBT})
 _LONG_LIVED = dict.fromkeys(("retain", "delete_records", "retain_target", "truncate", "recreate", "write_alien"), 0) | {
     "persist": 16,
@@ -43,9 +47,11 @@ _SHARED = {"write_beside": 16, "append_by_a_flow": 4, "write_alien": 0, "ghost":
 _DOUBTFUL = {"lie": 8, "succeed": 5, "work": 36, "serve": 24, "append_fresh": 16, "append_odd": 3, "pause": 2}
 """Weights where answers of the source are spoiled, and partitions begin anew while one is on its way."""
 _STOPS_ON_LOSS_SHARE = 0.2
-_EVENTS = EVENTS | MOVING | {"relay": (0, relay)}
+_EVENTS = EVENTS | MOVING | HANDOVERS | {"relay": (0, relay)}
 _RELAYED = {"relay": 20, "take_up": 8, "kill": 1, "start": 8}
 """Weights for shards that are handed over to a daemon that stood still meanwhile."""
+_OVERLAPPING = {name: weight for name, (weight, _) in HANDOVERS.items()} | {"take_up": 8, "start": 8, "kill": 1}
+"""Weights for daemons that stop while requests of theirs are on their way, or that overlap."""
 _GAPS = {"append_too_large": 2, "retain": 1, "give_up": 8}
 
 
@@ -59,17 +65,30 @@ def calm(world: World) -> None:
         Violation: The target does not become equal, and nothing explains why.
     """
     _end_faults(world)
-    rounds = _CALM_ROUNDS + _CALM_ROUNDS_PER_BATCH * len(world.source.batches)
+    rounds = _CALM_ROUNDS + _CALM_ROUNDS_PER_BATCH * max(len(each.source.batches) for each in world.partitions)
     for _ in range(rounds):
         _calm_round(world)
         if _is_done(world):
+            _check_one_works(world)
             return
     states: list[object] = [
-        (daemon.name, daemon.copy.phase, daemon.copy.reason, daemon.copy.detail)
-        for daemon in world.daemons
-        if daemon.is_up
+        (each.number, each.target.high_watermark, each.source.end, daemon.name, copy.phase, copy.reason, copy.detail)
+        for each in world.each()
+        for daemon, copy in ((daemon, daemon.copy) for daemon in up(world))
     ]
-    raise Violation(f"{world.target.high_watermark} of {world.source.end} after {rounds} calm rounds: {states}")
+    raise Violation(f"not equal after {rounds} calm rounds: {states}")
+
+
+def _check_one_works(world: World) -> None:
+    """Check that of several daemons one alone works on the shard in the end."""
+    if not world.moving:
+        return
+    for _ in range(_AGREE_SECONDS):
+        working = [daemon.name for daemon in world.daemons if daemon.works]
+        if len(working) == 1:
+            return
+        quiet_second(world)
+    raise Violation(f"{working} work on one shard, {_AGREE_SECONDS} s after all faults have ended")
 
 
 def _end_faults(world: World) -> None:
@@ -78,7 +97,8 @@ def _end_faults(world: World) -> None:
     if not world.daemons:
         begin(world)
     world.state.is_down = False
-    world.lie = None
+    for each in world.partitions:
+        each.lie = None
     for broker in world.brokers.values():
         if broker.is_down:
             world.turn_off(broker.alias)
@@ -87,20 +107,21 @@ def _end_faults(world: World) -> None:
             daemon.starve()
     for pipe in list(world.zombies):
         while world.deliver(pipe):
-            world.target.commit()
+            world.commit()
 
 
 def _calm_round(world: World) -> None:
     for daemon in world.daemons:
         daemon.take_up()
         if daemon.is_up and daemon.works:
-            daemon.unpause()
+            for _ in world.each():
+                daemon.unpause()
             daemon.step_claim()
             daemon.pump.leaders_stale()
         world.settle()
         attend(world, daemon, commits=True)
         world.check()
-    world.target.commit()
+    world.commit()
     if not world.moving:
         world.advance(_CALM_STEP_MS)
         return
@@ -109,12 +130,18 @@ def _calm_round(world: World) -> None:
 
 
 def _is_done(world: World) -> bool:
+    """Return whether every partition is: what stops one of them stops no other."""
+    done = [_is_current_done(world) for _ in world.each()]
+    return all(done)
+
+
+def _is_current_done(world: World) -> bool:
     if world.offsets is Offsets.IDENTICAL:
         if world.target.high_watermark == world.source.end and world.target.log_end == world.source.end:
             return True
     elif _is_equal(world):
         return True
-    if world.alien and world.target.log_end > world.source.end:
+    if world.current.alien and world.target.log_end > world.source.end:
         return True  # nothing of ours is left to be sent, so that nothing of ours can meet the stranger's record
     # The holder of the claim may have stopped with a reason; the other one then waits for a claim it need not get.
     copies = [daemon.copy for daemon in up(world)]
@@ -133,10 +160,10 @@ def _may_rest(world: World, copy: PartitionCopy) -> bool:
 
 def _is_equal(world: World) -> bool:
     target, end = world.target, world.source.end
-    copied = [record for _, record in world.copied() if record > 0]  # a stranger's are not
+    copied = [record for _, record in world.current.copied() if record > 0]  # a stranger's are not
     return (
         target.high_watermark == target.log_end
-        and copied == world.wanted(world.source.histories[-1])
+        and copied == world.current.wanted(world.source.histories[-1])
         and any(daemon.copy.is_copying() and daemon.copy.acked_offset == end for daemon in up(world))
     )
 
@@ -224,6 +251,8 @@ def run_history(
     moving: bool = False,
     relayed: bool = False,
     late: bool = False,
+    partitions: int = 1,
+    overlapping: bool = False,
 ) -> World:
     """Run one history and the calm after it.
 
@@ -234,25 +263,28 @@ def run_history(
     kind = profile(chance, steps, backlog=backlog)
     if not seed % 2:
         kind.weights["append_odd"] = 0  # histories without fills go deeper elsewhere
-    world = World(rules=rules, one_at_a_time=kind.one_at_a_time, offsets=offsets, shared=shared, moving=moving)
+    world = World(rules, partitions, one_at_a_time=kind.one_at_a_time, offsets=offsets, shared=shared, moving=moving)
     world.log_end_shown = log_end_shown
     world.stops_on_loss = moving and chance.random() < _STOPS_ON_LOSS_SHARE
     with at_home(world, seed):
         try:
             if relayed:
                 kind.weights.update(_RELAYED)
+            if overlapping:
+                kind.weights.update(_OVERLAPPING)
             if late:
                 _begin_late(world, kind.weights, chance)
             _run(world, kind, chance, seed, tail_may_stay=tail_may_stay, doubtful=doubtful)
         except (Violation, BugError) as violation:
             told = f"{steps=}, {backlog=}, {tail_may_stay=}, {offsets=!s}, {shared=}, {doubtful=}, {log_end_shown=}"
-            told += f", {moving=}, {relayed=}, {late=}"
+            told += f", {moving=}, {relayed=}, {late=}, {partitions=}, {overlapping=}"
             raise Violation(f"seed {seed}: {violation}\nrun_history({seed}, {told})") from violation
     return world
 
 
 def _run(world: World, kind: Profile, chance: random.Random, seed: int, *, tail_may_stay: bool, doubtful: bool) -> None:
-    world.target.tail_may_stay = tail_may_stay
+    for each in world.partitions:
+        each.target.tail_may_stay = tail_may_stay
     _choose(world, kind.weights, chance, seed, doubtful=doubtful)
     for _ in range(kind.daemons):
         begin(world)
@@ -262,6 +294,8 @@ def _run(world: World, kind: Profile, chance: random.Random, seed: int, *, tail_
         kind.weights["start"] = 0 if not kind.weights["kill"] else 1
     names = list(kind.weights)
     for name in chance.choices(names, [kind.weights[name] for name in names], k=kind.steps):
+        if world.count > 1:
+            world.current = world.partitions[chance.randrange(world.count)]
         _EVENTS[name][1](world, chance.randrange)
         world.check()
     calm(world)
@@ -287,9 +321,10 @@ def _choose(world: World, weights: dict[str, int], chance: random.Random, seed: 
 def _begin_late(world: World, weights: dict[str, int], chance: random.Random) -> None:
     """Let retention have taken the source's first records before anything is copied, and go on taking."""
     world.late = True
-    for _ in range(1 + chance.randrange(4)):
-        world.source.append(1 + chance.randrange(3), world.now_ms)
-    world.source.delete_records(1 + chance.randrange(world.source.end))
+    for _ in world.each():
+        for _ in range(1 + chance.randrange(4)):
+            world.source.append(1 + chance.randrange(3), world.now_ms)
+        world.source.delete_records(1 + chance.randrange(world.source.end))
     world.check()
     weights["retain"] = 2
     weights["write_alien"] = 0  # retention would take what shows that a stranger has displaced a batch
@@ -299,9 +334,10 @@ def _share(world: World, weights: dict[str, int], chance: random.Random) -> None
     """Let others write to the target, some of them before us."""
     world.log_end_shown = True
     if chance.random() < _TAKEN_OVER_SHARE:
-        for _ in range(1 + chance.randrange(3)):
-            world.target.append_alien(ALIEN_RECORD, world.now_ms)
-        world.target.commit()
+        for _ in world.each():
+            for _ in range(1 + chance.randrange(3)):
+                world.target.append_alien(ALIEN_RECORD, world.now_ms)
+        world.commit()
     weights.update(_SHARED)
 
 
@@ -319,41 +355,15 @@ def _let_offsets_differ(world: World, weights: dict[str, int], chance: random.Ra
         world.fill_length_max = chance.choice((2, 5_000_000, 5_000_000))
         weights["deny_fills"] *= chance.choice((0, 0, 1))
     elif chance.random() < _TAKEN_OVER_SHARE:
-        world.take_over(1 + chance.randrange(3))
+        for each in world.partitions:
+            each.take_over(1 + chance.randrange(3))
 
 
-def first_violation(
-    rules: Rules,
-    seeds: range,
-    steps: int = 90,
-    *,
-    backlog: bool = False,
-    tail_may_stay: bool = False,
-    offsets: Offsets = Offsets.IDENTICAL,
-    shared: bool = False,
-    doubtful: bool = False,
-    log_end_shown: bool = False,
-    moving: bool = False,
-    relayed: bool = False,
-    late: bool = False,
-) -> str | None:
-    """Return how the first of these histories that goes wrong does so, or None."""
+def first_violation(rules: Rules, seeds: range, **kind: Any) -> str | None:
+    """Return how the first of these histories that goes wrong does so, or None; `kind` is told to `run_history`."""
     for seed in seeds:
         try:
-            run_history(
-                seed,
-                rules,
-                steps,
-                backlog=backlog,
-                tail_may_stay=tail_may_stay,
-                offsets=offsets,
-                shared=shared,
-                doubtful=doubtful,
-                log_end_shown=log_end_shown,
-                moving=moving,
-                relayed=relayed,
-                late=late,
-            )
+            run_history(seed, rules, **kind)
         except Violation as violation:
             return str(violation)
     return None

@@ -96,7 +96,7 @@ def _noting(self: attacher.AttachLoop, slot: Slot, found: AttachFacts, began: fl
     """Let each daemon know what its attach has read: the judge asks what a stop was decided from."""
     watcher = self._supervisor._watcher  # type: ignore[attr-defined]
     if isinstance(watcher, Daemon):
-        watcher.facts = found
+        watcher.noted[slot.source.partition].facts = found
     _take_facts(self, slot, found, began)
 
 
@@ -106,9 +106,12 @@ def _telling(world: World) -> Callable[..., bool]:
     def told(self: PartitionCopy, batch: Batch, base_offset: int) -> bool:
         noted = _note_displaced(self, batch, base_offset)
         if noted:
-            for daemon in world.daemons:
-                if daemon.is_up and daemon.copy is self:
-                    daemon.displaced, daemon.displaced_at = True, world.mirror.map_generation
+            for partition in world.partitions:
+                for daemon in world.daemons:
+                    slot = daemon.slot_of(partition.number)
+                    if slot is not None and slot.copy is self:
+                        mine = daemon.noted[partition.number]
+                        mine.displaced, mine.displaced_at = True, partition.map_generation
         return noted
 
     return told

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.copy_world.events import CONTROL, EVENTS, FETCH, PRODUCE, attend, begin
+from tests.copy_world.events import EVENTS
 from tests.copy_world.moving import MovingDaemon
+from tests.copy_world.steps import CONTROL, FETCH, PRODUCE, attend, begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.copy_world.events import Pick
+    from tests.copy_world.steps import Pick
     from tests.copy_world.world import World
 
 _QUIET_SECONDS_MAX = 12

@@ -17,9 +17,9 @@ from replicator.engine.work.shards import OnShard, Shard, Shards
 from replicator.model.lease import LeaseCaller
 from replicator.model.spec import CoordinatorSpec
 from replicator.store.memory_leases import MemoryLeases
-from tests.copy_world.broker import TARGET_ID, TOPIC, source_id
-from tests.copy_world.daemon import DRAIN_SECONDS, SIDES, Daemon, quietly
-from tests.copy_world.rules import REGISTERED, TIMING, UID, WHERE
+from tests.copy_world.broker import TARGET_ID, source_id
+from tests.copy_world.daemon import DRAIN_SECONDS, SIDES, Daemon, may_be_forgotten, quietly
+from tests.copy_world.rules import REGISTERED, TIMING, TOPIC, UID
 from tests.copy_world.source_log import BATCH_BYTES_MAX
 from tests.copy_world.target_log import GUARD_MS
 from tests.lease_wire import Wire
@@ -101,12 +101,11 @@ class MovingDaemon(Daemon):
     @property
     def is_up(self) -> bool:
         """See `Daemon.is_up`."""
-        return self._shard is not None and WHERE in self.pump.slots
+        return self._shard is not None and self.world.current.where in self.pump.slots
 
-    @property
-    def slot(self) -> Slot:  # type: ignore[override] # of the pump, which has another one after each move
-        """Its partition."""
-        return self.pump.slots[WHERE]
+    def slot_of(self, number: int) -> Slot | None:
+        """See `Daemon.slot_of`: of the pump, which has another one after each move."""
+        return self.pump.slots.get(self.world.partitions[number].where) if self._shard is not None else None
 
     @property
     def is_ending(self) -> bool:
@@ -176,8 +175,9 @@ class MovingDaemon(Daemon):
         self.pump.start(self._reconcile())
 
     async def _reconcile(self) -> None:
-        if not self.is_up:
-            self.displaced = False
+        for partition in self.world.partitions:
+            if partition.where not in self.pump.slots:
+                self.noted[partition.number].displaced = False
         await self._reconciler.apply([self._mirror()], GUARD_MS, lambda: False)
 
     def _mirror(self) -> Mirror:
@@ -187,11 +187,10 @@ class MovingDaemon(Daemon):
         if record is not None:
             mirror.take(record)
         mirror.source_id, mirror.target_id = source_id(REGISTERED), TARGET_ID
-        mirror.partitions, mirror.batch_bytes_max, mirror.recorded = 1, BATCH_BYTES_MAX, True
+        mirror.partitions, mirror.batch_bytes_max, mirror.recorded = world.count, BATCH_BYTES_MAX, True
         mirror.surely_compacted = world.compacted
-        if world.active:
-            mirror.active = {WHERE.partition}
-        mirror.epochs = {WHERE.partition: world.stored_epoch}
+        mirror.active = {each.number for each in world.partitions if each.active}
+        mirror.epochs = {each.number: each.stored_epoch for each in world.partitions}
         return mirror
 
     # -- what a history does ------------------------------------------------------------------------------------------
@@ -212,6 +211,7 @@ class MovingDaemon(Daemon):
 
     def succeed(self) -> None:
         """See `Daemon.succeed`: every daemon forgets the mirror's partitions once its record has changed."""
-        if self.works and self.is_up and self.may_be_forgotten:
+        slots = list(self.pump.slots.values()) if self.works else []
+        if slots and all(may_be_forgotten(slot.copy) for slot in slots):
             self._reconciler.start_over(TOPIC)
             self._shards_changed()

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.copy_world.events import (
-    CONTROL,
-    FETCH,
-    PRODUCE,
-    append_fresh,
-    append_odd,
-    append_old,
-    attend,
-    begin,
-    expire,
-    up,
-)
+from tests.copy_world.log_events import append_fresh, append_odd, append_old, expire
+from tests.copy_world.steps import CONTROL, FETCH, PRODUCE, attend, begin, up
 
 if TYPE_CHECKING:
     from tests.copy_world.daemon import Daemon
-    from tests.copy_world.events import Pick
+    from tests.copy_world.steps import Pick
     from tests.copy_world.world import World
 
 _APPENDS = (append_fresh, append_fresh, append_odd, append_old)

@@ -18,9 +18,11 @@ REGISTERED = 0
 REQUEST_SECONDS = 10.0
 """A request takes effect within this time, or never; what it appended is committed as long after it, or lost."""
 DOUBT_MS = round(2 * REQUEST_SECONDS * 1000)
-WHERE = TopicPartition("orders", 0)
+TOPIC = "orders"
+WHERE = TopicPartition(TOPIC, 0)
+"""The partition of histories that have one."""
 UID = "flow"
-MIRROR_KEY = state.mirror_key(UID, WHERE.topic)
+MIRROR_KEY = state.mirror_key(UID, TOPIC)
 
 
 class Violation(AssertionError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kio.schema.delete_records.v2.response import (
@@ -35,14 +37,14 @@ from tests.copy_world.broker import (
     STATE_ID,
     STATE_UNREACHABLE,
     TARGET_ID,
-    TOPIC,
     UNKNOWN_TOPIC,
     Broker,
     source_id,
 )
 from tests.copy_world.fetching import Given, Want, produce_answer, produce_asked
+from tests.copy_world.rules import TOPIC
 from tests.copy_world.source_log import BATCH_BYTES_MAX, SourceBatch
-from tests.copy_world.target_log import CLUSTER_AUTHORIZATION_FAILED
+from tests.copy_world.target_log import CLUSTER_AUTHORIZATION_FAILED, TargetPartition
 
 if TYPE_CHECKING:
     from tests.copy_world.network import Answering, Pipe
@@ -52,10 +54,10 @@ if TYPE_CHECKING:
 class SourceBrokers(Broker):
     """The cluster that is copied from."""
 
-    def leader(self) -> tuple[int, int]:
+    def leader(self, number: int) -> tuple[int, int]:
         """See `Broker.leader`."""
-        epoch = self.world.source.epochs[-1][0]
-        return NODES[epoch % len(NODES)], epoch
+        epoch = self.world.partitions[number].source.epochs[-1][0]
+        return _leader(number, epoch), epoch
 
     def topic_id(self, topic: str) -> bytes | None:
         """See `Broker.topic_id`."""
@@ -63,25 +65,31 @@ class SourceBrokers(Broker):
 
     def give(self, want: Want, *, spoils: bool) -> Given:
         """See `Broker.give`."""
-        source = self.world.source
+        partition = self.world.partitions[want.partition]
+        source = partition.source
         end, start = source.end, source.start
         answer = source.fetch(source.incarnation, want.offset, want.last_epoch, BATCHES_MAX)
         if answer.refusal is not None:
             return Given(OUT_OF_RANGE, end, end, start)
         if answer.diverging is not None:
             return Given(0, end, end, start, answer.diverging)
-        given = self.world.spoiled(answer) if spoils else answer
+        given = partition.spoiled(answer) if spoils else answer
         raws = [_stored(batch, answer.batches) for batch in given.batches]
         return Given(0, end, end, start, None, answer.aborted, b"".join(raws))
 
-    def bounds(self, timestamp: int) -> int | None:
+    def bounds(self, number: int, timestamp: int) -> int | None:
         """See `Broker.bounds`."""
-        source = self.world.source
+        source = self.world.partitions[number].source
         return source.start if timestamp in {EARLIEST, EARLIEST_LOCAL} else source.end
 
-    def epoch_end(self, epoch: int) -> tuple[int, int]:
+    def epoch_end(self, number: int, epoch: int) -> tuple[int, int]:
         """See `Broker.epoch_end`."""
-        return self.world.source.epoch_end(epoch)
+        return self.world.partitions[number].source.epoch_end(epoch)
+
+
+def _leader(number: int, term: int) -> int:
+    """Return the node that leads a partition: one leads two of three, until that changes."""
+    return NODES[(number // 2 + term) % len(NODES)]
 
 
 def _stored(batch: SourceBatch, honest: tuple[SourceBatch, ...]) -> bytes:
@@ -103,10 +111,15 @@ class TargetBrokers(Broker):
         super().__init__(world, alias)
         self._typed[21] = self._delete
 
-    def leader(self) -> tuple[int, int]:
+    def leader(self, number: int) -> tuple[int, int]:
         """See `Broker.leader`."""
-        term = self.world.target.term
-        return NODES[term % len(NODES)], term
+        term = self.world.partitions[number].target.term
+        return _leader(number, term), term
+
+    def _log(self, number: int, pipe: Pipe) -> tuple[TargetPartition, int]:
+        """Return a partition's log, and the term of the leader that a connection leads to; -1 for another broker."""
+        target = self.world.partitions[number].target
+        return target, target.term if self.leader(number)[0] == pipe.node else -1
 
     def topic_id(self, topic: str) -> bytes | None:
         """See `Broker.topic_id`."""
@@ -115,29 +128,26 @@ class TargetBrokers(Broker):
     def give(self, want: Want, *, spoils: bool) -> Given:
         """See `Broker.give`."""
         del spoils
-        target = self.world.target
+        target = self.world.partitions[want.partition].target
         end, start = target.high_watermark, target.start
         if not start <= want.offset <= target.log_end:
             return Given(OUT_OF_RANGE, end, end, start)
         found = [each for each in target.log if each.next_offset > want.offset and each.base < end]
-        raws = [
-            placed(stored_bytes(each.produced, self.world.raw_of(each.produced)), each.base, target.term)
-            for each in found[:BATCHES_MAX]
-        ]
+        raws = [placed(stored_bytes(each.produced), each.base, target.term) for each in found[:BATCHES_MAX]]
         return Given(0, end, end, start, None, (), b"".join(raws))
 
-    def bounds(self, timestamp: int) -> int | None:
+    def bounds(self, number: int, timestamp: int) -> int | None:
         """See `Broker.bounds`."""
-        target = self.world.target
+        target = self.world.partitions[number].target
         return target.start if timestamp in {EARLIEST, EARLIEST_LOCAL} else target.visible_end()
 
-    def epoch_end(self, epoch: int) -> tuple[int, int]:
+    def epoch_end(self, number: int, epoch: int) -> tuple[int, int]:
         """See `Broker.epoch_end`; of the present epoch that is the leader's own log end."""
-        target = self.world.target
+        target = self.world.partitions[number].target
         return (epoch, target.log_end) if epoch == target.term and self.world.log_end_shown else (-1, -1)
 
-    def _producers_of(self) -> list[tuple[int, int, int, int]]:
-        target = self.world.target
+    def _producers_of(self, number: int) -> list[tuple[int, int, int, int]]:
+        target = self.world.partitions[number].target
         return [
             (producer, state.epoch, state.batches[-1][1] if state.batches else -1, state.last_timestamp)
             for producer, state in target.states.items()
@@ -146,31 +156,38 @@ class TargetBrokers(Broker):
     def _produce(self, pipe: Pipe, answering: Answering) -> None:
         asked = produce_asked(answering.request.body, answering.request.version)
 
-        def on_answer(code: int, base: int) -> None:
-            answering.give(produce_answer(asked.topic, asked.partition, code, base))
+        answers: dict[int, tuple[int, int]] = {}
 
-        if asked.topic == STATE_TOPIC:
-            on_answer(*self._append_state(asked.raw))
-            return
-        if asked.topic not in {TOPIC, TARGET_ID}:
-            on_answer(UNKNOWN_TOPIC, -1)
-            return
-        target = self.world.target
-        term = target.term if self.leader()[0] == pipe.node else -1
-        produced = produced_from(asked.raw)
-        self.world.keep_raw(produced, asked.raw)
-        target.produce(term, produced, self.world.now_ms, on_answer)
+        def on_answer(number: int, code: int, base: int) -> None:
+            """Answer once all partitions are: the slowest of them holds up the others of its request."""
+            answers[number] = code, base
+            if len(answers) == len(asked.batches):
+                answering.give(produce_answer(asked.topic, answers))
+
+        for number, raw in asked.batches.items():
+            if asked.topic == STATE_TOPIC:
+                on_answer(number, *self._append_state(raw))
+            elif asked.topic not in {TOPIC, TARGET_ID}:
+                on_answer(number, UNKNOWN_TOPIC, -1)
+            else:
+                target, term = self._log(number, pipe)
+                target.produce(term, produced_from(raw), self.world.now_ms, partial(on_answer, number))
 
     def _delete(self, pipe: Pipe, request: Any) -> DeleteRecordsResponse:
         (topic,) = request.topics
-        (partition,) = topic.partitions
-        target = self.world.target
-        code = target.delete_records(target.term if self.leader()[0] == pipe.node else -1, int(partition.offset))
-        result = DeleteRecordsPartitionResult(
-            partition_index=partition.partition_index, low_watermark=i64(target.start), error_code=ErrorCode(code)
-        )
+        rows = []
+        for partition in topic.partitions:
+            target, term = self._log(int(partition.partition_index), pipe)
+            code = target.delete_records(term, int(partition.offset))
+            rows.append(
+                DeleteRecordsPartitionResult(
+                    partition_index=partition.partition_index,
+                    low_watermark=i64(target.start),
+                    error_code=ErrorCode(code),
+                )
+            )
         return DeleteRecordsResponse(
-            throttle_time=AT_ONCE, topics=(DeleteRecordsTopicResult(name=topic.name, partitions=(result,)),)
+            throttle_time=AT_ONCE, topics=(DeleteRecordsTopicResult(name=topic.name, partitions=tuple(rows)),)
         )
 
     def _append_state(self, raw: bytes) -> tuple[int, int]:
@@ -186,11 +203,18 @@ class TargetBrokers(Broker):
     def _markers(self, pipe: Pipe, answering: Answering) -> None:
         request, _ = entity_reader(WriteTxnMarkersRequest)(answering.request.body, 0)
         first = request.markers[0]
-        target = self.world.target
+        lengths = Counter(int(number) for each in request.markers for number in each.topics[0].partition_indexes)
+        codes: dict[int, int] = {}
 
-        def on_answer(code: int, _base: int) -> None:
-            result = WritableTxnMarkerPartitionResult(partition_index=i32(0), error_code=ErrorCode(code))
-            topic = WritableTxnMarkerTopicResult(name=first.topics[0].name, partitions=(result,))
+        def on_answer(number: int, code: int, _base: int) -> None:
+            codes[number] = code
+            if len(codes) < len(lengths):
+                return
+            rows = tuple(
+                WritableTxnMarkerPartitionResult(partition_index=i32(number), error_code=ErrorCode(code))
+                for number, code in codes.items()
+            )
+            topic = WritableTxnMarkerTopicResult(name=first.topics[0].name, partitions=rows)
             answer = WriteTxnMarkersResponse(
                 markers=(WritableTxnMarkerResult(producer_id=first.producer_id, topics=(topic,)),)
             )
@@ -199,12 +223,13 @@ class TargetBrokers(Broker):
             entity_writer(WriteTxnMarkersResponse)(encoded, answer)
             answering.give(encoded.getvalue())
 
-        if self.world.markers_denied:
-            on_answer(CLUSTER_AUTHORIZATION_FAILED, -1)
-            return
-        term = target.term if self.leader()[0] == pipe.node else -1
-        count, now_ms = len(request.markers), self.world.now_ms
-        target.fill(term, int(first.producer_epoch), count, now_ms, on_answer, int(first.producer_id))
+        epoch, producer_id, now_ms = int(first.producer_epoch), int(first.producer_id), self.world.now_ms
+        for number, length in lengths.items():
+            if self.world.markers_denied:
+                on_answer(number, CLUSTER_AUTHORIZATION_FAILED, -1)
+            else:
+                target, term = self._log(number, pipe)
+                target.fill(term, epoch, length, now_ms, partial(on_answer, number), producer_id)
 
 
 def produced_header(raw: bytes) -> Any:

@@ -64,6 +64,10 @@ class SourcePartition:
     odd_offsets: set[int] = field(default_factory=set)
     _next_record: int = 1
 
+    def first_record(self, record: int) -> None:
+        """Number its records from that one on."""
+        self._next_record = record
+
     def append(self, count: int, max_timestamp: int, odd: str = "") -> None:
         """Append one batch; `odd` names what is unusual about it."""
         if odd in {"gap", "end"}:

@@ -43,11 +43,15 @@ INVALID_RECORD = 87
 
 @dataclass(frozen=True, slots=True)
 class ProducedBatch:
-    """A batch as it reaches the target: a rewritten header, and its records' identities in order."""
+    """A batch as it reaches the target: a rewritten header, and its records' identities in order.
+
+    `raw` holds its bytes, None for what the model puts there by itself.
+    """
 
     header: BatchHeader
     records: tuple[int, ...]
     crc_valid: bool = True
+    raw: bytes | None = None
 
 
 @dataclass(slots=True)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from replicator.model.spec import Offsets
-from tests.copy_world.events import EVENTS, MORE, MORE_EVENTS, RARE, USUAL, begin
+from tests.copy_world.events import EVENTS, MORE, MORE_EVENTS, RARE, USUAL
 from tests.copy_world.histories import calm, run_history
 from tests.copy_world.home import at_home
+from tests.copy_world.steps import begin
 from tests.copy_world.world import World
 
 _SHORT = range(15)
@@ -133,10 +134,10 @@ def test_histories_copy_something() -> None:
     for offsets in Offsets:
         for seed in _SHORT:
             world = run_history(seed, offsets=offsets)
-            copied += len(world.copied())
+            copied += len(world.current.copied())
             reasons |= world.reasons
             differences += world.mirror.map_generation
-            stepped += len(world.given_up) + len(world.blocks())
+            stepped += len(world.current.given_up) + len(world.current.blocks())
 
     assert copied > 250
     assert len(reasons) >= 3

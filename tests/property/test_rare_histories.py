@@ -34,12 +34,12 @@ from replicator.model.spec import Offsets
 from replicator.model.states import Reason
 from replicator.wire.messages.markers import WRITE_TXN_MARKERS
 from tests.copy_world.daemon import Daemon
-from tests.copy_world.events import CONTROL, FETCH, PRODUCE, attend
-from tests.copy_world.events import begin as begin_daemon
 from tests.copy_world.home import at_home
 from tests.copy_world.lies import far_beyond
 from tests.copy_world.network import Pipe
 from tests.copy_world.rules import DOUBT_MS, SOUND, Rules, Violation
+from tests.copy_world.steps import CONTROL, FETCH, PRODUCE, attend
+from tests.copy_world.steps import begin as begin_daemon
 from tests.copy_world.target_log import EXPIRY_MS
 from tests.copy_world.world import World
 
@@ -204,7 +204,7 @@ def test_a_marker_where_the_source_has_a_record_is_no_copy() -> None:
 
 def _ghost(world: World, markers: int = 1) -> None:
     """Let markers of an earlier fill land late."""
-    world.haunted = True
+    world.current.haunted = True
     world.target.fill(world.target.term, world.target.fill_epoch, markers, world.now_ms, lambda *_: None)
 
 
@@ -289,7 +289,7 @@ def _two_daemons_record_a_difference(rules: Rules) -> World:
         world.advance(1_000)
         _work(world, quick)
         assert world.target.data() == [(1, 2), (3, 3), (4, 4), (6, 5), (7, 6)]
-        assert world.displaced_from() is None
+        assert world.current.displaced_from() is None
         for daemon in (slow, quick):
             for _ in range(4):
                 _work(world, daemon)
@@ -326,7 +326,7 @@ class _DecidesByWhatItKnew(OffsetMaps):
 def test_a_difference_is_recorded_by_compare_and_set() -> None:
     """Else the one who comes late takes back what the other one recorded, and copied behind."""
     world = _two_daemons_record_a_difference(SOUND)
-    assert world.displaced_from() is None
+    assert world.current.displaced_from() is None
     assert len(world.target.data()) == 5
 
     with pytest.raises(Violation, match="stopped without cause"):
@@ -434,7 +434,7 @@ def _wait_for_the_claim(world: World, daemon: Daemon) -> None:
 
 def test_a_map_that_is_not_proven_is_not_written() -> None:
     """A block is believed by everybody, and for good."""
-    assert _written_while_an_attach_walks(SOUND).blocks() == []
+    assert _written_while_an_attach_walks(SOUND).current.blocks() == []
 
     with pytest.raises(Violation, match="a block says"):
         _written_while_an_attach_walks(Rules(maps_type=_PersistsWhatIsNotProven))
@@ -499,7 +499,7 @@ def _given_up_before_what_cannot_be_taken() -> World:
         world.advance(5_000)
         _work(world, daemon)
         assert daemon.copy.reason is Reason.OVERTAKEN_BY_RETENTION
-        world.give_up(1, 3)
+        world.current.give_up(1, 3)
         daemon.resolve()
         for _ in range(12):
             world.advance(5_000)
@@ -611,12 +611,12 @@ def _batch_beyond_the_end(rules: Rules) -> World:
         _work_rounds(world, daemon, 3)  # one fill, so that the next needs no look of its own
         world.source.append(1, world.now_ms)
         world.source.append(1, world.now_ms)
-        world.lie = (far_beyond, 0)
+        world.current.lie = (far_beyond, 0)
         (pipe,) = daemon.pipes_for(*FETCH)
         world.hear(pipe)  # an empty answer, from before
         world.deliver(pipe)
         world.hear(pipe)
-        assert world.lies == 1
+        assert world.current.lies == 1
         for _ in range(3):
             attend(world, daemon, *CONTROL, *PRODUCE, commits=True)
             world.check()
@@ -733,7 +733,7 @@ def test_a_batch_of_a_paused_partition_that_landed_further_on_is_its_own() -> No
     """The difference is recorded before the copy goes on, as if it had not been paused."""
     world = _displaced_while_paused(SOUND)
     assert world.target.data() == [(2, 2), (3, 3)]
-    assert world.displaced_from() is None
+    assert world.current.displaced_from() is None
 
     with pytest.raises(Violation, match="stopped without cause"):
         _displaced_while_paused(_with(SOUND, (pump, "PartitionCopy", _OnlyWhileCopying)))
@@ -751,7 +751,7 @@ def _tail_behind_what_was_taken_over(rules: Rules) -> World:
     """Let the first batch behind a log that was taken over be appended, and stay uncommitted."""
     world = World(rules=rules, offsets=MAPPED)
     with at_home(world, 0):
-        world.take_over(2)
+        world.current.take_over(2)
         world.source.append(1, world.now_ms)
         first = _started(world)
         _work_rounds(world, first, 2, answers=False)
@@ -774,7 +774,7 @@ def _tail_behind_what_was_taken_over(rules: Rules) -> World:
 
 def test_a_tail_behind_what_was_taken_over_is_waited_for() -> None:
     """What was taken over is not compared; our last sequence has to be seen all the same."""
-    assert _tail_behind_what_was_taken_over(SOUND).copied() == [(2, 1)]
+    assert _tail_behind_what_was_taken_over(SOUND).current.copied() == [(2, 1)]
 
     with pytest.raises(Violation, match="no copy of the source"):
         _tail_behind_what_was_taken_over(_with(SOUND, (attacher, "decide", _sees_no_tail_taken_over)))

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.copy_world.events import CONTROL, FETCH, PRODUCE, attend, begin
 from tests.copy_world.home import at_home
 from tests.copy_world.relay import MOMENT_MS, work_on
 from tests.copy_world.rules import DOUBT_MS, SOUND, Rules, Violation
+from tests.copy_world.steps import CONTROL, FETCH, PRODUCE, attend, begin
 from tests.copy_world.target_log import EXPIRY_MS
 from tests.copy_world.world import World
 from tests.property.test_shards_move import BELIEVES_REPEATS, KEEPS_ANY_PLACE

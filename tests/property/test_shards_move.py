@@ -61,7 +61,7 @@ def test_shards_change_hands_in_these_histories(monkeypatch: pytest.MonkeyPatch)
     copied = 0
     for seed in _SHORT:
         world = run_history(seed, moving=True, relayed=True)
-        copied += len(world.copied())
+        copied += len(world.current.copied())
 
     assert len(begun) > 2 * len(_SHORT)
     assert copied > 5 * len(_SHORT)

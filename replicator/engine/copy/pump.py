@@ -342,7 +342,12 @@ class Pump:
             part.close()
 
     async def drain(self, views: Collection[PartitionView], seconds: float, text: str) -> bool:
-        """Send nothing new for some partitions and wait for outstanding responses; return whether all have arrived."""
+        """Send nothing new for some partitions and wait for outstanding responses.
+
+        Returns:
+            Whether nothing that was sent can still take effect: every response has arrived, and no request whose
+            response was lost is still in doubt.
+        """
         for view in views:
             self.pause(view, text)
         deadline = self.context.now() + seconds
@@ -350,7 +355,7 @@ class Pump:
             if self.context.now() >= deadline:
                 return False
             await asyncio.sleep(0.005)
-        return True
+        return not any(view.attach.doubt_until > self.context.now() for view in views)
 
     def start(self, work: Coroutine[None, None, None], *slots: Slot) -> asyncio.Task[None]:
         """Run a coroutine as a task; an unexpected error stops the partitions it works for, with a named reason."""

@@ -142,9 +142,11 @@ class Reconciler:
         """Remove partitions; if they are added again, they wait out their unanswered requests."""
         pump = self._pump
         for slot in slots:
+            now, doubt_until = pump.context.now(), slot.attach.doubt_until
             if slot.copy.sending.outstanding or slot.copy.doubtful:
-                doubt_seconds = pump.target.cluster.spec.doubt_seconds
-                self._doubts[slot.source] = max(slot.attach.doubt_until, pump.context.now() + doubt_seconds)
+                self._doubts[slot.source] = max(doubt_until, now + pump.target.cluster.spec.doubt_seconds)
+            elif doubt_until > now:  # it was attached since, under the target's guard; the doubt is not over
+                self._doubts[slot.source] = doubt_until
             self._stopped.discard(slot)
             pump.remove(slot)
 

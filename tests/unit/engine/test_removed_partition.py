@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.copy_world.events import CONTROL, FETCH, PRODUCE, attend, begin
 from tests.copy_world.home import at_home
+from tests.copy_world.steps import CONTROL, FETCH, PRODUCE, attend, begin
 from tests.copy_world.world import World
 
 

@@ -36,6 +36,7 @@ class ReadPlan:
         self._context = context
         self._supervisor = supervisor
         self._look_at: dict[TopicPartition, None] = {}
+        self._listed: set[TopicPartition] = set()
         self._bytes_needed: dict[Slot, int] = {}
         self._alone: dict[Slot, None] = {}
 
@@ -59,6 +60,14 @@ class ReadPlan:
     def look_at(self, *partitions: TopicPartition) -> None:
         """Check with the next request whether to read these, and from which offset."""
         self._look_at.update(dict.fromkeys(partitions))
+
+    def forget_later(self, *partitions: TopicPartition) -> None:
+        """Have the session forget these with the next request: the one that should have said so was not sent.
+
+        The broker still lists them, from old offsets: it would answer every request with what nobody takes, at once.
+        """
+        self._listed.update(partitions)
+        self.look_at(*partitions)
 
     def ask_alone(self, *slots: Slot) -> None:
         """Fetch each of these alone, after those that already wait for that."""
@@ -97,7 +106,7 @@ class ReadPlan:
             wants = slot is not None and self._supervisor.wants_more(slot) and self.may_be_read(slot)
             known = leader(where) if wants else None
             if slot is None or known is None:
-                if self.wanted.pop(where, None) is not None or slot is None:
+                if self.wanted.pop(where, None) is not None or slot is None or where in self._listed:
                     gone.append(where)
                 if slot is not None:
                     blocked[where] = None  # examined again with every request, until it wants more
@@ -108,6 +117,7 @@ class ReadPlan:
                 reading.next_offset, known.epoch, reading.last_epoch, share_bytes
             )
         self._look_at = blocked
+        self._listed.clear()
         return changed, gone
 
     def may_be_read(self, slot: Slot) -> bool:

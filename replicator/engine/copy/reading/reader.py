@@ -127,7 +127,7 @@ class SourceReader:
             self._ask(connection, changed, gone, frame)
             return True
         # Nothing to read, so no poll. What the session has to forget is kept for the next request.
-        self._plan.look_at(*gone)
+        self._plan.forget_later(*gone)
         return False
 
     def _ask(
@@ -155,7 +155,8 @@ class SourceReader:
         except Exception:
             self._stop_who_cannot_be_asked_for(session, everything)
             # None of it was sent. The session continues with what it knows, so the next request has to carry it.
-            self._plan.look_at(*changed, *gone)
+            self._plan.look_at(*changed)
+            self._plan.forget_later(*gone)
             raise
         for where in gone:
             self._asked_of.pop(where, None)
