@@ -437,7 +437,7 @@ async def test_whoever_compares_records_is_lied_to(lie: Lie, kind: type[Replicat
 
 def test_a_fetch_answer_is_not_read_on_into_the_one_before() -> None:
     """Both are the same but for their last bytes, which the first one left in the frame."""
-    session = FetchSession(FETCH_BY_NAME, 0, {})
+    session = FetchSession(FETCH_BY_NAME, Isolation.READ_UNCOMMITTED, {})
     whole = bytearray(bytes(4) + b"\x00" + ONE_PARTITION + b"\x01" + struct.pack(">i", -1) + b"\x01" + bytes(3))
     assert [one.where for one in session.answer(whole, len(whole) - 1)[1]] == [WHERE]
     for size in range(5, len(whole) - 1):
@@ -496,7 +496,9 @@ async def test_what_an_answer_says_of_others_is_not_looked_at() -> None:
         try:
             await cluster.refresh([TOPIC])
             connection = await cluster.leader_connection(WHERE)
-            answers = await control.list_offsets(connection, [WHERE], control.LATEST, committed=False)
+            answers = await control.list_offsets(
+                connection, [WHERE], control.LATEST, isolation=Isolation.READ_UNCOMMITTED
+            )
             assert answers == {}
             with pytest.raises(ProtocolError, match="that leaves out orders-0") as caught:
                 control.answer_for(answers, WHERE, connection.cluster, "ListOffsets")

@@ -36,6 +36,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 )
 
 from replicator.devkit import free_base_port
+from replicator.model.spec import Isolation
 
 REPLICATOR = Path(sys.executable).with_name("replicator")
 _LOG_TAIL_BYTES = 12_000
@@ -173,7 +174,7 @@ def leader(cluster: Kafka, topic: str, partition: int = 0) -> int:
 
 
 @contextlib.contextmanager
-def consumer(cluster: Kafka, *, committed: bool = False) -> Iterator[Consumer]:
+def consumer(cluster: Kafka, *, isolation: Isolation = Isolation.READ_UNCOMMITTED) -> Iterator[Consumer]:
     """Open a consumer that never begins anywhere by itself."""
     made = Consumer(
         {
@@ -183,7 +184,7 @@ def consumer(cluster: Kafka, *, committed: bool = False) -> Iterator[Consumer]:
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
-            "isolation.level": "read_committed" if committed else "read_uncommitted",
+            "isolation.level": isolation.value,
             "fetch.wait.max.ms": 50,
             "check.crcs": True,
             **QUIET,
@@ -202,10 +203,10 @@ def bounds(cluster: Kafka, topic: str) -> dict[int, tuple[int, int]]:
 
 
 def bounds_of(
-    cluster: Kafka, topics: Iterable[str], *, committed: bool = False
+    cluster: Kafka, topics: Iterable[str], *, isolation: Isolation = Isolation.READ_UNCOMMITTED
 ) -> dict[str, dict[int, tuple[int, int]]]:
-    """Return what `bounds` does of those topics that exist; with `committed` the last stable offset is the end."""
-    with consumer(cluster, committed=committed) as reader:
+    """Return what `bounds` does of those topics that exist; with `read_committed` the last stable offset is the end."""
+    with consumer(cluster, isolation=isolation) as reader:
         there = reader.list_topics(timeout=_KAFKA_SECONDS).topics
         return {topic: _bounds(reader, topic) for topic in topics if topic in there}
 
@@ -218,17 +219,19 @@ def _bounds(reader: Consumer, topic: str) -> dict[int, tuple[int, int]]:
     }
 
 
-def read_all(cluster: Kafka, topic: str, *, committed: bool = False, seconds: float = 120.0) -> dict[int, list[Record]]:
+def read_all(
+    cluster: Kafka, topic: str, *, isolation: Isolation = Isolation.READ_UNCOMMITTED, seconds: float = 120.0
+) -> dict[int, list[Record]]:
     """Read every partition from its start to its end."""
-    return read_many(cluster, [topic], committed=committed, seconds=seconds)[topic]
+    return read_many(cluster, [topic], isolation=isolation, seconds=seconds)[topic]
 
 
 def read_many(
-    cluster: Kafka, topics: Iterable[str], *, committed: bool = False, seconds: float = 120.0
+    cluster: Kafka, topics: Iterable[str], *, isolation: Isolation = Isolation.READ_UNCOMMITTED, seconds: float = 120.0
 ) -> dict[str, dict[int, list[Record]]]:
     """Read every partition of several topics from its start to its end."""
     deadline = time.monotonic() + seconds
-    with consumer(cluster, committed=committed) as reader:
+    with consumer(cluster, isolation=isolation) as reader:
         starts = {(topic, number): start for topic in topics for number, (start, _) in _bounds(reader, topic).items()}
         found: dict[str, dict[int, list[Record]]] = {topic: {} for topic, _ in starts}
         for topic, number in starts:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import pytest
 from confluent_kafka import Producer
 
+from replicator.model.spec import Isolation
 from tests.integration.corpus.raw import write_as_only_producer
 from tests.integration.corpus.transactional import transactional
 from tests.integration.harness import (
@@ -178,7 +179,7 @@ def test_transactions_of_both_sides_cross(east: Kafka, west: Kafka, topic_name: 
                 daemons[turn // 70].start(ready_seconds=0)
 
     def by_side(cluster: Kafka) -> dict[tuple[int, bytes | None], list[tuple[object, ...]]]:
-        logs = read_all(cluster, topic_name, committed=True)
+        logs = read_all(cluster, topic_name, isolation=Isolation.READ_COMMITTED)
         return {
             (number, name): contents([each for each in records if each.key == name])
             for number, records in logs.items()

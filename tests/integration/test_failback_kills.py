@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from replicator.devkit import Cluster, start_clusters
+from replicator.model.spec import Isolation
 from replicator.model.switch.terms import StepName
 from tests.integration.conftest import MakeCluster
 from tests.integration.harness import (
@@ -142,7 +143,7 @@ def test_somebody_dies_at_every_step(scene: Scene, victim: str, lost: int) -> No
         scene.source.start()
         scene.fail_back(back_step, dies, asks=lost > 0)
         if lost:
-            exported = read_all(scene.target, f"{scene.topic}.divergent.{epoch}", committed=True)
+            exported = read_all(scene.target, f"{scene.topic}.divergent.{epoch}", isolation=Isolation.READ_COMMITTED)
             assert sorted(map(len, exported.values())) == [0, LOST // 2, LOST - LOST // 2], back_step
         assert_equal(scene.source, scene.target, scene.topic)
     wanted = [at + 1000 * turn for turn in range(len(FAILBACK)) for at in (*range(30), *range(100, 130))]

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from replicator.devkit import Cluster
+from replicator.model.spec import Isolation
 from replicator.model.switch.terms import StepName
 from tests.integration.conftest import MakeCluster
 from tests.integration.harness import (
@@ -64,7 +65,7 @@ def came_back_once(daemon: Daemon, source: Kafka, west: Kafka, topic: str, lab: 
 
 def exported_once(west: Kafka, topic: str, epoch: int, before: dict[int, list[Record]]) -> None:
     """What the old source held too many stands aside, each record once."""
-    exported = read_all(west, f"{topic}.divergent.{epoch}", committed=True)
+    exported = read_all(west, f"{topic}.divergent.{epoch}", isolation=Isolation.READ_COMMITTED)
     tail = [one.value for one in before[0] if (one.value or b"").startswith(b"lost")]
     assert {part: [one.value for one in some] for part, some in exported.items()} == {0: tail, 1: [], 2: []}
 

@@ -17,6 +17,7 @@ from replicator.devkit import ensure_distribution
 from replicator.model.groups import Committed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
+from replicator.model.spec import Isolation
 from replicator.model.units import parse_address
 from replicator.wire.cluster import Cluster
 from replicator.wire.messages.groups import Groups
@@ -202,7 +203,7 @@ def test_groups_of_every_protocol_follow_both_ways(east: Kafka, west: Kafka, top
     """Through markers and aborted records, under another name; new members go on at the copy of the next record."""
     create(east, topic_name, 2)
     transactions(east, topic_name, 40, 2, f"{topic_name}-a")
-    there = read_all(east, topic_name, committed=True)
+    there = read_all(east, topic_name, isolation=Isolation.READ_COMMITTED)
     here = f"east.{topic_name}"
     places = [there[0][3].offset, there[1][5].offset]
     classic, modern, streams = (f"{topic_name}-{kind}" for kind in ("classic", "modern", "streams"))
@@ -260,7 +261,7 @@ def test_mapped_offsets_and_log_starts(east: Kafka, west: Kafka, topic_name: str
     """Commits are written where the copy of the next record stands, and never below the target's log start."""
     create(east, topic_name)
     transactions(east, topic_name, 30, 1, f"{topic_name}-a")
-    there = read_all(east, topic_name, committed=True)[0]
+    there = read_all(east, topic_name, isolation=Isolation.READ_COMMITTED)[0]
     group, low = f"{topic_name}-group", f"{topic_name}-low"
     commit(east, group, topic_name, {0: there[7].offset})
     daemon = lab.daemon(

@@ -16,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 
 from replicator.devkit import Cluster, ListenerSecurity, start_clusters
 from replicator.model.security import Mechanism, Protocol
+from replicator.model.spec import Isolation
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.transactional import transactional
 from tests.integration.harness import (
@@ -110,7 +111,11 @@ def aborted(cluster: Cluster, topic: str) -> None:
 def assert_same_committed(source: Cluster, target: Cluster, topic: str) -> None:
     """Compare what readers of committed records see: what was aborted before a cut stays on the old source."""
     wait_copied(source, target, topic)
-    assert_same(topic, read_all(source, topic, committed=True), read_all(target, topic, committed=True))
+    assert_same(
+        topic,
+        read_all(source, topic, isolation=Isolation.READ_COMMITTED),
+        read_all(target, topic, isolation=Isolation.READ_COMMITTED),
+    )
 
 
 def app_writes(cluster: Cluster, topic: str, first: int) -> None:

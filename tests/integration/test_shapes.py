@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import Producer
 
 from replicator.devkit import Cluster, ensure_distribution
+from replicator.model.spec import Isolation
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.judge import Log, same_records
 from tests.integration.corpus.transactional import transactional, transactions
@@ -97,7 +98,9 @@ def test_uncommitted_records_are_copied_if_asked_for(east: Kafka, west: Kafka, t
         producer.abort_transaction(30)
 
     assert b"open" in {record.value for record in found[0]}
-    assert sum(map(len, found.values())) > sum(map(len, read_all(east, topic_name, committed=True).values()))
+    assert sum(map(len, found.values())) > sum(
+        map(len, read_all(east, topic_name, isolation=Isolation.READ_COMMITTED).values())
+    )
     wait_copied(east, west, topic_name)
     assert daemon.mirror(topic_name)["state"] == "ACTIVE"
 

@@ -29,7 +29,6 @@ from replicator.engine.copy.writing.seeder import Seeder
 from replicator.engine.logs.leaders import LeaderWatch
 from replicator.engine.logs.opening import Opener
 from replicator.engine.logs.side import Side
-from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
@@ -92,7 +91,7 @@ class Pump:
             source=source,
             target=target,
             writers=writers,
-            committed_only=flow.isolation is Isolation.READ_COMMITTED,
+            isolation=flow.isolation,
             offsets=flow.offsets,
             producers=producers,
             maps=maps,

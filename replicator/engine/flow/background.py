@@ -12,6 +12,7 @@ from replicator.core.status.progress import CatchingUp, Progress
 from replicator.engine.offsets.source_end_reader import SourceEndReader
 from replicator.engine.work.fence import keep_data_id_alive
 from replicator.errors import ReplicatorError
+from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 
@@ -160,8 +161,8 @@ class BackgroundWork:
 
     async def _watch_open_transactions(self) -> None:
         parts = self._parts
-        if not parts.pump.context.committed_only:  # a copy of uncommitted records waits for no transaction
-            return
+        if parts.pump.context.isolation is Isolation.READ_UNCOMMITTED:
+            return  # a copy of uncommitted records waits for no transaction
         while True:
             await asyncio.sleep(_OPEN_TRANSACTIONS_EVERY_SECONDS)
             await parts.looks.open_transactions.look()

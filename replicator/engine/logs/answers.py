@@ -120,7 +120,7 @@ class Answers:
         room_seconds_bounded: bool,
     ) -> None:
         self._spec = cluster
-        self._committed = isolation is Isolation.READ_COMMITTED
+        self._isolation = isolation
         self._fetch_bytes = fetch_bytes
         self._usual_bytes = fetch_bytes + _ANSWER_HEAD_BYTES
         self._looks_ahead = looks_ahead
@@ -204,7 +204,7 @@ class Answers:
                 connection,
                 where,
                 position,
-                committed=self._committed,
+                isolation=self._isolation,
                 wait_ms=_WAIT_MS,
                 read_bytes=self._fetch_bytes,
                 into=self._frame(connection),
@@ -212,7 +212,7 @@ class Answers:
             answer = Answer(frame, fetched, position, is_large=frame.size > self._usual_bytes)
             if answer.next_offset > position:
                 return answer
-            if not await ends_in_hole(side, where, position, end, committed=self._committed):
+            if not await ends_in_hole(side, where, position, end, isolation=self._isolation):
                 raise nothing_returned(connection, where, position, end)
             answer.next_offset = end
             return answer

@@ -171,14 +171,14 @@ class Resolver:
     async def _set_aside(self, mirror: Mirror, step: GiveUp, before: bytes | None) -> bytes | None:
         """Set aside the records that are given up; return the mirror's record, which names the dead-letter topic."""
         origin = TopicPartition(mirror.topic, step.partition)
-        there = await open_log(self._pump.source, origin, committed=self._pump.context.committed_only)
+        there = await open_log(self._pump.source, origin, isolation=self._pump.context.isolation)
         if there is None:
             return before
-        committed, compacted = there.committed, mirror.compacted
+        isolation, compacted = there.isolation, mirror.compacted
         records = [
             record
             async for record in records_between(
-                there.side, there.connection, origin, step.first, step.end, committed=committed, compacted=compacted
+                there.side, there.connection, origin, step.first, step.end, isolation=isolation, compacted=compacted
             )
         ]
         if not records:

@@ -51,7 +51,7 @@ class SourceEndReader:
         found, unseen = await ends_of(
             pump.source.cluster,
             [slot.source for slot in slots],
-            committed=pump.context.committed_only,
+            isolation=pump.context.isolation,
             timeout_seconds=_ANSWER_SECONDS_MAX,
             silent=silent,
         )

@@ -30,6 +30,7 @@ from replicator.engine.state.view import Read, StateView
 from replicator.errors import BrokerRefused, Conflict, CorruptRecords, KafkaError, TimedOut
 from replicator.model.batch import TRANSACTIONAL_BIT
 from replicator.model.names import STATE_TOPIC, state_transactional_id
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.wire.batches.inflate import RECORD_BYTES
 from replicator.wire.batches.records import NewRecord, decode, encode
@@ -154,7 +155,7 @@ class StateLog:
 
     async def _read_to_end(self) -> None:
         connection = await self.topic.connection(Purpose.CONTROL)
-        answer = await self.topic.listed(connection, control.LATEST, committed=False)
+        answer = await self.topic.listed(connection, control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
         if answer.error:
             raise await self.topic.refused("ListOffsets", answer.error)
         while self.position < answer.value:
@@ -179,7 +180,13 @@ class StateLog:
         position = self.position
         try:
             frame, fetched = await read_once(
-                self._side, connection, WHERE, position, committed=True, wait_ms=wait_ms, read_bytes=BATCH_BYTES_MAX
+                self._side,
+                connection,
+                WHERE,
+                position,
+                isolation=Isolation.READ_COMMITTED,
+                wait_ms=wait_ms,
+                read_bytes=BATCH_BYTES_MAX,
             )
         except BrokerRefused as error:
             if error.code == ErrorCode.offset_out_of_range:
@@ -200,8 +207,8 @@ class StateLog:
 
         Records that do not reappear by the log's current end were deleted meanwhile.
         """
-        start = await self.topic.listed(connection, control.EARLIEST, committed=False)
-        end = await self.topic.listed(connection, control.LATEST, committed=True)
+        start = await self.topic.listed(connection, control.EARLIEST, isolation=Isolation.READ_UNCOMMITTED)
+        end = await self.topic.listed(connection, control.LATEST, isolation=Isolation.READ_COMMITTED)
         for answer in (start, end):
             if answer.error:
                 raise await self.topic.refused("ListOffsets", answer.error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from replicator.errors import BrokerRefused, KafkaError, StateLost
 from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.codes import ErrorCode
@@ -104,13 +105,13 @@ class StateTopic:
         self.lost = text
         return error
 
-    async def listed(self, connection: Connection, timestamp: int, *, committed: bool) -> control.Answer:
+    async def listed(self, connection: Connection, timestamp: int, *, isolation: Isolation) -> control.Answer:
         """Return the log's start or end.
 
         Raises:
             KafkaError: The leader does not say.
         """
-        answers = await control.list_offsets(connection, [WHERE], timestamp, committed=committed)
+        answers = await control.list_offsets(connection, [WHERE], timestamp, isolation=isolation)
         return control.answer_for(answers, WHERE, self._cluster.spec, "ListOffsets")
 
     async def refused(self, api: str, code: int, message: str = "") -> KafkaError:

@@ -23,6 +23,7 @@ from replicator.errors import (
     WrongCluster,
 )
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.model.switch.journal import Journal, by_place
 from replicator.model.switch.terms import Away, Cut, End, GroupsNote, LeftOut, Scope, Verb, away_text
 from replicator.wire.messages.rights_probe import Verdict, may_write_markers
@@ -253,7 +254,7 @@ class CloseSource:
 
     async def _open(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the partitions whose last stable offset is below their end."""
-        stable = await log_ends(self._site.source, ends, committed=True)
+        stable = await log_ends(self._site.source, ends, isolation=Isolation.READ_COMMITTED)
         return {where: end for where, end in stable.items() if end < ends[where]}
 
     def _unwanted(self, mirrors: Iterable[str]) -> list[str]:

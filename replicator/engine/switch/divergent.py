@@ -27,6 +27,7 @@ from replicator.engine.switch.places import log_ends, log_starts
 from replicator.engine.verify.compare import compacted_topics
 from replicator.errors import BrokerRefused, Conflict, PreflightFailed, Unequal
 from replicator.model.names import TopicPartition, export_transactional_id
+from replicator.model.spec import Isolation
 from replicator.model.switch.journal import Journal, by_topic
 from replicator.model.switch.terms import Cut
 from replicator.obs.logs import get_logger
@@ -227,7 +228,7 @@ class Divergent:
         """Return the original offset and digest of each record exported from an offset on, and where they end."""
         target = self._site.target
         await target.refresh([where.topic])
-        end = (await log_ends(target, [where], committed=True))[where]
+        end = (await log_ends(target, [where], isolation=Isolation.READ_COMMITTED))[where]
         return [_origin_of(record) async for record in _records(target, where, begin, end)], end
 
     async def _compare(self, cut: Cut, where: TopicPartition, end: int) -> int:
@@ -258,7 +259,9 @@ async def _records(
     """
     connection = await patiently(partial(cluster.leader_connection, where), f"reading {where}")
     side = Side(cluster, cluster.topic_ids)
-    async for record in records_between(side, connection, where, begin, end, committed=True, compacted=compacted):
+    async for record in records_between(
+        side, connection, where, begin, end, isolation=Isolation.READ_COMMITTED, compacted=compacted
+    ):
         yield record
 
 

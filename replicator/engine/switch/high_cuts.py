@@ -23,6 +23,7 @@ from replicator.engine.switch.places import log_starts
 from replicator.engine.switch.takeover import taken_by
 from replicator.engine.verify.compare import compacted_topics
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.model.switch.terms import Direction, StepName, Verb
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -108,7 +109,9 @@ async def _high_in(site: Site, record: pb.CutRecord) -> list[High]:
             connection = await target.leader_connection(where)
             below, compacted = cut.target, where.topic in cleaned
             while below > starts[where]:
-                found = batches_between(side, connection, where, below - 1, below, committed=False, compacted=compacted)
+                found = batches_between(
+                    side, connection, where, below - 1, below, isolation=Isolation.READ_UNCOMMITTED, compacted=compacted
+                )
                 header = await anext(((each) async for _, each, _ in found), None)
                 if header is None or not ours.is_fence(header) or header.next_offset != below:
                     break

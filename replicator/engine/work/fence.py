@@ -22,6 +22,7 @@ from replicator.engine.state import records as state
 from replicator.engine.state.ownership.shown_markers import empty_transaction, known_to_coordinator
 from replicator.errors import KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition, data_transactional_id
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster, Purpose
@@ -166,7 +167,7 @@ class Fence:
 
     async def _last_marker(self, connection: Connection, where: TopicPartition) -> int | None:
         """Return the epoch of our marker at the end of a log, for brokers that cannot describe producers."""
-        ends = await control.list_offsets(connection, [where], control.LATEST, committed=False)
+        ends = await control.list_offsets(connection, [where], control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
         if ends[where].error or not ends[where].value:
             return None
         side = Side(self._target, self._target.topic_ids)
@@ -196,7 +197,7 @@ class Fence:
 
     async def _ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         async def ask(connection: Connection, some: list[TopicPartition]) -> dict[TopicPartition, int]:
-            answers = await control.list_offsets(connection, some, control.LATEST, committed=False)
+            answers = await control.list_offsets(connection, some, control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
             return {where: answer.value for where, answer in answers.items() if not answer.error}
 
         ends: dict[TopicPartition, int] = {}

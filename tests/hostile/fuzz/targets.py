@@ -44,6 +44,7 @@ from replicator.model.access_rules import AccessRole, AccessRule
 from replicator.model.batch import BatchHeader
 from replicator.model.lease import LeaseTable, Versioned
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.model.text import printable, said
 from replicator.model.units import parse_address, parse_duration, parse_size
 from replicator.rpc import convert as convert_rpc
@@ -112,7 +113,7 @@ def answers(raw: bytes) -> None:
 def fetch(raw: bytes) -> None:
     """A fetch answer, in a frame that held a longer one before, and the batches in it."""
     version = FETCH_BY_ID if raw[:1] > b"\x7f" else FETCH_BY_NAME
-    session = FetchSession(version, 0, _TOPIC_IDS)
+    session = FetchSession(version, Isolation.READ_UNCOMMITTED, _TOPIC_IDS)
     session._topic("orders")
     buffer = bytearray(b"\x00\x00\x00\x01" + raw[1:])
     size = len(buffer)

@@ -30,7 +30,7 @@ from replicator.errors import (
     TooLargeToOpen,
 )
 from replicator.model.names import TopicPartition
-from replicator.model.spec import Offsets
+from replicator.model.spec import Isolation, Offsets
 from replicator.model.states import Reason
 from tests.shards import shard_with
 
@@ -60,7 +60,7 @@ class World:
             source=None,
             target=None,
             writers=SimpleNamespace(flow=None),
-            committed_only=True,
+            isolation=Isolation.READ_COMMITTED,
             offsets=Offsets.IDENTICAL,
             start=lambda work, *_: self.tasks.append(asyncio.create_task(work)),
             ended=nothing,

@@ -21,6 +21,7 @@ from replicator.engine.logs.side import Side
 from replicator.engine.offsets.source_end_reader import SourceEndReader
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
+from replicator.model.spec import Isolation
 from replicator.wire.cluster import Cluster, Purpose
 from tests.pumps import pump_with
 from tests.unit.engine.log_broker import Log, LogBroker
@@ -57,7 +58,7 @@ class World:
             slots=slots,
             source=side,
             target=side,
-            committed_only=False,
+            isolation=Isolation.READ_UNCOMMITTED,
             take_silence=lambda _: None,
             problems=Problems("east", "west"),
             settle=lambda slot, _: self.settled.append(slot),

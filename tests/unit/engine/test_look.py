@@ -16,6 +16,7 @@ from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.frames import Frame
 from replicator.wire.messages import control
@@ -56,7 +57,7 @@ class Broker:
 
 async def values(end: int, *, compacted: bool = False) -> list[bytes | None]:
     """Return what stands up to an offset."""
-    records = records_between(SIDE, CONNECTION, WHERE, 0, end, committed=True, compacted=compacted)
+    records = records_between(SIDE, CONNECTION, WHERE, 0, end, isolation=Isolation.READ_COMMITTED, compacted=compacted)
     return [record.value async for record in records]
 
 
@@ -90,11 +91,13 @@ def test_looks_that_rest_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
         return await last_data(SIDE, CONNECTION, WHERE, 0, 4, compacted=False)
 
     async def compared() -> object:
-        log = Log(SIDE, CONNECTION, WHERE, 0, 4, committed=False)
+        log = Log(SIDE, CONNECTION, WHERE, 0, 4, isolation=Isolation.READ_UNCOMMITTED)
         return await common_end(log, log, lambda offset: offset)
 
     async def passed() -> object:
-        return [one async for one in batches_between(SIDE, CONNECTION, WHERE, 0, 4, committed=False)]
+        return [
+            one async for one in batches_between(SIDE, CONNECTION, WHERE, 0, 4, isolation=Isolation.READ_UNCOMMITTED)
+        ]
 
     for ask in (tail, compared, passed):
         Broker(monkeypatch)

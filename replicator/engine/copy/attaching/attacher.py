@@ -243,7 +243,7 @@ class AttachLoop:
             self._context.target,
             self._context.writers.flow,
             group,
-            committed=self._context.committed_only,
+            isolation=self._context.isolation,
         )
         if self._context.offsets is Offsets.IDENTICAL and not any(slot.mapping.record for slot in group):
             return facts, set()

@@ -12,6 +12,7 @@ from replicator.engine.logs.opening import content_at, last_offset
 from replicator.engine.logs.reading import batches_between, last_data
 from replicator.engine.logs.refusals import refused
 from replicator.engine.logs.side import Side
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.wire.messages import control
 
@@ -150,7 +151,9 @@ async def own_tail(
     last = recorded if last_walked < 0 else last_walked
     if last < log.start:
         return None
-    async for frame, header, _ in batches_between(side, connection, slot.target, last, last + 1, committed=False):
+    async for frame, header, _ in batches_between(
+        side, connection, slot.target, last, last + 1, isolation=Isolation.READ_UNCOMMITTED
+    ):
         if header.is_control or not header.base_offset <= last < header.next_offset:
             continue
         content = await content_at(frame, header, last)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.engine.logs.reading import ends_in_hole, read_once
 from replicator.errors import CorruptRecords, KafkaError
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.wire.cluster import Purpose
 from replicator.wire.messages import control
@@ -152,21 +153,22 @@ class EndLooks:
             connection,
             where,
             position,
-            committed=self._context.committed_only,
+            isolation=self._context.isolation,
             leader_epoch=leader.epoch,
             read_bytes=1,  # at least one batch is returned anyway, and we only want to know whether there is one
         )
-        end = fetched.last_stable_offset if self._context.committed_only else fetched.high_watermark
+        committed = self._context.isolation is Isolation.READ_COMMITTED
+        end = fetched.last_stable_offset if committed else fetched.high_watermark
         if fetched.start != fetched.end or end <= position:
             return None
         # Where no cleaner is known to work, a slow remote tier may be the cause: the leader has to prove the hole.
         if not slot.recorded.cleaning.certain and not await ends_in_hole(
-            self._context.source, where, position, end, committed=self._context.committed_only
+            self._context.source, where, position, end, isolation=self._context.isolation
         ):
             return None
         # So far only the log end in a fetch response speaks for this hole: the same leader has to confirm it in another
         # request. That request comes last, because ends only rise.
-        ends = await control.list_offsets(connection, [where], control.LATEST, committed=self._context.committed_only)
+        ends = await control.list_offsets(connection, [where], control.LATEST, isolation=self._context.isolation)
         listed = ends.get(where)
         if listed is None or listed.error or listed.value < 0:
             return None

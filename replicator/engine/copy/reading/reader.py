@@ -140,7 +140,7 @@ class SourceReader:
         session = self._session
         if session is None:
             session = self._session = FetchSession(
-                connection.versions.fetch, int(self._context.committed_only), self._context.source.topic_ids
+                connection.versions.fetch, self._context.isolation, self._context.source.topic_ids
             )
         if not session.is_new and session.is_outdated(where.topic for where in changed):
             session.reset()
@@ -184,7 +184,7 @@ class SourceReader:
         bytes_max = frame_payload_bytes(self._context.line.frames.frame_bytes)
         session = FetchSession(
             connection.versions.fetch,
-            int(self._context.committed_only),
+            self._context.isolation,
             self._context.source.topic_ids,
             sessionless=True,
         )

@@ -13,6 +13,7 @@ from replicator.engine.copy.waiting import waits_for
 from replicator.engine.logs.refusals import describe_refusal
 from replicator.errors import BugError, CorruptRecords, ReplicatorError, TooLargeToOpen
 from replicator.model.batch import LENGTH_PREFIX_BYTES, MAGIC_V2
+from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.wire.batches.batch import prove, scan
 from replicator.wire.faults import error_name
@@ -100,7 +101,7 @@ class Taking:
         copy = slot.copy
         slot.seen.source_start = fetched.log_start
         end, now = fetched.high_watermark, self._context.now()
-        if self._context.committed_only:
+        if self._context.isolation is Isolation.READ_COMMITTED:
             slot.seen.observe_stable(fetched.last_stable_offset, end, now)
             end = fetched.last_stable_offset
         slot.lag.reach(copy.acked_offset)

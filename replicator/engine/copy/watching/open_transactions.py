@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from replicator.engine.copy.partition import OpenTransaction
 from replicator.errors import ReplicatorError
+from replicator.model.spec import Isolation
 from replicator.model.text import command
 from replicator.model.units import format_bootstrap
 from replicator.obs.logs import get_logger
@@ -96,8 +97,8 @@ class OpenTransactions:
         """
         asked = {slot: slot.seen.stable_offset for slot in slots}
         wanted = [slot.source for slot in slots]
-        stable = await control.list_offsets(connection, wanted, control.LATEST, committed=True)
-        ends = await control.list_offsets(connection, wanted, control.LATEST, committed=False)
+        stable = await control.list_offsets(connection, wanted, control.LATEST, isolation=Isolation.READ_COMMITTED)
+        ends = await control.list_offsets(connection, wanted, control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
         not_moved: list[Slot] = []
         for slot, before in asked.items():
             here, end = stable.get(slot.source), ends.get(slot.source)

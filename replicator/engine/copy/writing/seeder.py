@@ -21,6 +21,7 @@ from replicator.engine.logs.opening import beside
 from replicator.engine.state.ownership.ours import confirm
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BugError, KafkaError, ReplicatorError
 from replicator.model.batch import SEQUENCE_MODULUS
+from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.wire.batches.batch import rewrite, scan
@@ -140,7 +141,7 @@ class Seeder:
         if leader is None:
             return
         connection = await self._context.target.cluster.connection(leader.node, Purpose.CONTROL)
-        answers = await control.list_offsets(connection, [where], control.LATEST, committed=False)
+        answers = await control.list_offsets(connection, [where], control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
         answer = control.answer_for(answers, where, self._context.target.cluster.spec, "ListOffsets")
         if answer.error:
             return

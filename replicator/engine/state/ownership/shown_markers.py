@@ -16,6 +16,7 @@ from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.errors import Conflict, KafkaError, MarkersNotShown, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition, data_transactional_id
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.wire.faults import refused
 from replicator.wire.messages import control
@@ -197,7 +198,9 @@ async def marker_stands(target: Cluster, producer_id: int, begin: int | None = N
     if begin is None:
         begin = (await offsets_of(connection, [_WHERE], control.EARLIEST))[_WHERE]
     side = Side(target, target.topic_ids)
-    async for _, header, _ in batches_between(side, connection, _WHERE, begin, end, committed=False, compacted=True):
+    async for _, header, _ in batches_between(
+        side, connection, _WHERE, begin, end, isolation=Isolation.READ_UNCOMMITTED, compacted=True
+    ):
         if header.is_control and header.producer_id == producer_id:
             return True
     return False
