@@ -64,7 +64,9 @@ class LoopWatch:
         self._tasks = len(asyncio.all_tasks())
         self._running = True
         _watches.append(self)
-        threading.Thread(target=self._look, args=(threading.get_ident(),), name="loop watch", daemon=True).start()
+        threading.Thread(
+            target=self._log_overdue, args=(threading.get_ident(),), name="loop watch", daemon=True
+        ).start()
         try:
             while True:
                 await asyncio.sleep(max(0.0, self._due - time.monotonic()))
@@ -85,7 +87,7 @@ class LoopWatch:
             # The thread could not look either: the interpreter was held up, or the whole process was frozen.
             log.warning("the event loop was held up", seconds=round(late, 1))
 
-    def _look(self, loop_thread: int) -> None:
+    def _log_overdue(self, loop_thread: int) -> None:
         """Log the stack of the loop's thread while a beat is overdue."""
         reported_at, looked_at = 0.0, time.monotonic()
         while not self._ended.wait(_BEAT_SECONDS):

@@ -60,7 +60,7 @@ class StatePartition:
     log: list[Stored] = field(default_factory=list)
     aborted: list[tuple[int, int, int]] = field(default_factory=list)
     _open: dict[int, int] = field(default_factory=dict)
-    _view: StateView = field(default_factory=lambda: StateView(tells_offsets=False))
+    _view: StateView = field(default_factory=lambda: StateView(keeps_offsets=False))
 
     @property
     def end(self) -> int:

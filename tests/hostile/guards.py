@@ -279,8 +279,8 @@ GUARDS = (
         "settings that are not told",
         "those that keep records are left alone",
         "replicator/core/topics/configs.py",
-        "untouched=(excluded | denied | missing | untold | DENIED.keys())",
-        "untouched=(excluded | denied | untold | DENIED.keys())",
+        "untouched=(excluded | denied | missing | unreported | DENIED.keys())",
+        "untouched=(excluded | denied | unreported | DENIED.keys())",
         ("tests/unit/core/test_topic_plan.py", "what_the_source_does_not_tell"),
     ),
     Guard(
@@ -343,7 +343,7 @@ GUARDS = (
         "settings without a value, or of a strange source",
         "what the source may have set itself stays on the mirror",
         "replicator/core/topics/configs.py",
-        "untouched=(excluded | denied | missing | untold | DENIED.keys())",
+        "untouched=(excluded | denied | missing | unreported | DENIED.keys())",
         "untouched=(excluded | denied | missing | DENIED.keys())",
         ("tests/unit/core/test_topic_plan.py", "names_and_does_not_tell"),
     ),
@@ -410,7 +410,7 @@ GUARDS = (
     Guard(
         "an end of a source log that only fetches claim",
         "ListOffsets has to tell the same",
-        "replicator/engine/copy/reading/end_looks.py",
+        "replicator/engine/copy/reading/end_checks.py",
         "if listed.value < end:",
         "if False:",
         ("tests/hostile/test_middle_fetch.py", "lies_about_partitions"),

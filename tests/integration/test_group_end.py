@@ -73,8 +73,8 @@ async def until(
     """
     seen = None
     for _ in range(600):
-        if by_hand and runner._run_state.parts is not None:
-            await runner._run_state.parts.groups.round()
+        if by_hand and runner._run_state.assembly is not None:
+            await runner._run_state.assembly.groups.round()
         seen = next((one for one in runner.operations.known_groups()[0] if one.group == group), None)
         if seen is not None and seen.state is state and seen.partitions[0].source_offset == source_offset:
             return

@@ -35,7 +35,7 @@ _BULK_AGAIN_SECONDS = 600.0
 _CLUSTER_AUTHORIZATION_FAILED = 31
 _EPOCHS = 1 << 15
 _LANDED_SECONDS_MAX = 10.0
-_LOOK_SECONDS = 0.01
+_POLL_SECONDS = 0.01
 _NOT_LANDED = -1
 _PROVE_AGAIN_SECONDS = 600.0
 
@@ -184,7 +184,7 @@ class FillRoute:
                     waiting.discard(where)
                     codes[where] = 0
             if waiting:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
         if any(codes.values()):
             self._prepared_for = 0
         return codes

@@ -21,7 +21,7 @@ from replicator.engine.copy.partition import Slot, release
 from replicator.engine.copy.partition_tasks import PartitionTasks
 from replicator.engine.copy.problems import Problems
 from replicator.engine.copy.producer_state import ShardProducer
-from replicator.engine.copy.reading.end_looks import EndLooks
+from replicator.engine.copy.reading.end_checks import EndChecks
 from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.routes import Routes
 from replicator.engine.copy.sightings import Sightings
@@ -66,7 +66,7 @@ class Pump:
     Attributes:
         context: What its parts share.
         shards: The flow's shards.
-        end_looks: Looks for holes at the ends of the source's logs.
+        end_checks: Checks for holes at the ends of the source's logs.
         routes: The reader and the writer that each partition is routed through.
         sightings: Accepts what other rooms have seen.
         overview: All partitions at a glance.
@@ -106,7 +106,7 @@ class Pump:
         self.routes = Routes(self.context, self)
         self._watcher = watcher
         self._attach_loop = AttachLoop(self.context, self)
-        self.end_looks = EndLooks(self.context, self)
+        self.end_checks = EndChecks(self.context, self)
         self._tasks = PartitionTasks(self.context, self.stop_over_bug)
         self._seeder = Seeder(self.context, self)
         self.sightings = Sightings(self.context, self.routes)
@@ -273,9 +273,9 @@ class Pump:
         """Let writers send what has become ready."""
         self.routes.writers_kick()
 
-    def look_around(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """Do what is due about once a second, at monotonic time `now`."""
-        self.end_looks.look()
+        self.end_checks.check()
         self.routes.note_who_owes(now)
         self.context.line.frames.give_up_spare(now)
 
@@ -285,7 +285,7 @@ class Pump:
 
     def answered_empty(self, slot: Slot) -> None:
         """Note that a response held nothing of a partition that should have more."""
-        self.end_looks.answered_empty(slot)
+        self.end_checks.answered_empty(slot)
 
     def answered(self, slot: Slot, outcome: ProduceOutcome, ending: Ending | None = None) -> None:
         """Act on a response of the target, beyond what the state machine made of it."""

@@ -1,4 +1,4 @@
-"""The parts that exist once a flow is up in one daemon, and how they are put together."""
+"""What exists once a flow is up in one daemon, and how it is put together."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class PeriodicChecks:
     """What this way of copying checks from time to time, beside the copy."""
 
     log_starts: LogStarts
@@ -60,7 +60,7 @@ class Looks:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Assembly:
     """The parts of one flow."""
 
     identity: Identity
@@ -70,7 +70,7 @@ class Parts:
     leases: LeaseKeeper
     sync: TopicSync
     pump: Copier
-    looks: Looks
+    checks: PeriodicChecks
     source_ends: SourceEnds
     reconciler: Reconciler
     groups: GroupSync
@@ -92,7 +92,7 @@ def assemble(
     drain: Callable[[Shard], Awaitable[bool]],
     on_change: Callable[[], None],
     during: Callable[[Shard], Iterable[Callable[[], Awaitable[None]]]],
-) -> Parts:
+) -> Assembly:
     """Return the parts of a flow, not running yet.
 
     Args:
@@ -127,7 +127,7 @@ def assemble(
     positions = PumpPositions(pump, sync, state_log, uid, flow.shards)
     may_write = partial(_lets_groups_follow, state_log, uid, shards.shards[0])
     asking = inputs.leases, _caller(inputs, uid), timing
-    return Parts(
+    return Assembly(
         identity=identity,
         state_log=state_log,
         presence=presence,
@@ -135,7 +135,9 @@ def assemble(
         leases=LeaseKeeper(*asking, shards.floors, shards.busy, shards.kick, now=now),
         sync=sync,
         pump=pump,
-        looks=Looks(LogStarts(flow, pump), TargetEnds(pump, inputs.me.instance), OpenTransactions(flow.name, pump)),
+        checks=PeriodicChecks(
+            LogStarts(flow, pump), TargetEnds(pump, inputs.me.instance), OpenTransactions(flow.name, pump)
+        ),
         source_ends=source_ends,
         reconciler=Reconciler(flow, pump, source_ends),
         groups=GroupSync(flow, uid, *sides, positions, state_log=state_log, may_write=may_write),

@@ -47,18 +47,18 @@ class StartFindings:
         self.wrong_cluster = text if isinstance(error, WrongCluster) else None
         return text
 
-    async def look_at_role(self, site: Site) -> None:
+    async def check_role(self, site: Site) -> None:
         """Make a flow stand by again if its role was taken; whatever copies to an open side is refused anyway."""
-        await self._look(give_back_role, site, "not known whether the flow's role was taken")
+        await self._check(give_back_role, site, "not known whether the flow's role was taken")
 
-    async def look_at_switches(self, site: Site) -> None:
+    async def check_switches(self, site: Site) -> None:
         """Undo what switches of another flow did here, and cuts that are too high; copying does not depend on it."""
-        await self._look(undo_mix_ups, site, "not known whether switches of another flow were carried out here")
-        await self._look(lower_high_cuts, site, "not known whether an earlier version cut too high")
+        await self._check(undo_mix_ups, site, "not known whether switches of another flow were carried out here")
+        await self._check(lower_high_cuts, site, "not known whether an earlier version cut too high")
 
-    async def _look(self, look: Callable[[Site], Awaitable[str | None]], site: Site, unknown: str) -> None:
+    async def _check(self, check: Callable[[Site], Awaitable[str | None]], site: Site, unknown: str) -> None:
         try:
-            found = await look(site)
+            found = await check(site)
         except ReplicatorError as error:
             log.warning(unknown, flow=self._flow, why=str(error))
             return

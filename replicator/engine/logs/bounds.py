@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.refusals import broker_error
 from replicator.engine.logs.side import Side
 from replicator.errors import ConnectionFailed, KafkaError, ProtocolError
 from replicator.model.spec import Isolation
@@ -41,7 +41,7 @@ async def offsets_of(
         if answer is None:
             raise ProtocolError(f"no offset of {where} in the response", cluster=connection.cluster.alias)
         if answer.error:
-            raise refused(connection.cluster, "ListOffsets", answer.error, where.topic)
+            raise broker_error(connection.cluster, "ListOffsets", answer.error, where.topic)
         out[where] = answer.value
     return out
 

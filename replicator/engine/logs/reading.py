@@ -11,7 +11,7 @@ from replicator.core.copy.doubt import Edges, Gaps, Impossible, Unseen, Verdict,
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.holes import holds_nothing
 from replicator.engine.logs.opening import records_of
-from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.refusals import broker_error
 from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused, CorruptRecords, KafkaError
 from replicator.model.batch import MAGIC_V2
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection
 
 _READ_BYTES = 1 << 20
-_LOOK_BYTES_MAX = 32 << 20
+_REREAD_BYTES_MAX = 32 << 20
 """The most that one response may hold when a doubted batch is read again together with its neighbours."""
-_LOOK_ANSWERS_MAX = 4
+_REREAD_ANSWERS_MAX = 4
 _READ_WAIT_MS = 500
 """What is below the end is returned at once, except for what a broker has to fetch from a remote tier."""
 _THROTTLED_MAX = 10
@@ -224,8 +224,8 @@ def batches_of(frame: Frame, fetched: Fetched) -> list[BatchHeader]:
     return headers
 
 
-async def look_again(
-    side: Side, where: TopicPartition, offset: int, looks: int = 0, epochs_unproven: int = 0
+async def reread(
+    side: Side, where: TopicPartition, offset: int, rereads: int = 0, epochs_unproven: int = 0
 ) -> Verdict | None:
     """Read a doubted offset again; None if the log starts above it or ends at or below it by now.
 
@@ -235,14 +235,14 @@ async def look_again(
         side: Whose log.
         where: Which partition.
         offset: The doubted offset.
-        looks: How often such a read has proven offsets without a batch: where there are many, more is read at once.
+        rereads: How often such a read has proven offsets without a batch: where there are many, more is read at once.
         epochs_unproven: Offset below which batch leader epochs above the leader's are ignored.
 
     Raises:
         KafkaError: The broker refuses, or does not return what is there; retry later.
         CorruptRecords: What it returns cannot be read.
     """
-    read_bytes = min(_LOOK_BYTES_MAX, _READ_BYTES << min(looks, 10))
+    read_bytes = min(_REREAD_BYTES_MAX, _READ_BYTES << min(rereads, 10))
     connection = await side.cluster.leader_connection(where)
     start, end = [(await offsets_of(connection, [where], at))[where] for at in (control.EARLIEST, control.LATEST)]
     if not start <= offset < end:
@@ -250,7 +250,7 @@ async def look_again(
     headers: list[BatchHeader] = []
     position = max(start, offset - 1)
     # One response covers one segment only: the batch before the offset, the one at it and the next may be in three.
-    for _ in range(_LOOK_ANSWERS_MAX):
+    for _ in range(_REREAD_ANSWERS_MAX):
         frame, fetched = await read_once(
             side, connection, where, position, wait_ms=_READ_WAIT_MS, read_bytes=read_bytes
         )
@@ -358,7 +358,7 @@ async def read_once(
 
 def _read_refused(connection: Connection, code: int, where: TopicPartition) -> KafkaError:
     if code:
-        return refused(connection.cluster, "Fetch", code, where.topic)
+        return broker_error(connection.cluster, "Fetch", code, where.topic)
     return BrokerRefused(
         f"no response for {where}", cluster=connection.cluster.alias, code=0, api="Fetch", retryable=True
     )

@@ -172,7 +172,7 @@ class FactFinder:
           is in the log up to that offset may do so.
         """
         if slot is None or there is None or slot.copy.reason is Reason.BATCH_TOO_LARGE:
-            return slot.refused.too_large if slot is not None else None
+            return slot.blocking_batch.too_large if slot is not None else None
         position = max(slot.copy.acked_offset, there.start)
         leader = there.side.cluster.leader(there.where)
         edges = Edges(there.end, leader.epoch if leader is not None else -1, slot.recorded.epochs_unproven)
@@ -205,7 +205,7 @@ async def _first_unsound(
 ) -> tuple[int, int] | None:
     """Return the first batch of a response that cannot be copied, as `FactFinder._batch` does; None for none."""
     large = slot.copy.reason is Reason.RECORD_TOO_LARGE
-    bytes_max = min(slot.copy.limits.batch_bytes_max, (slot.refused.request_bytes or sys.maxsize) - 1)
+    bytes_max = min(slot.copy.limits.batch_bytes_max, (slot.blocking_batch.request_bytes or sys.maxsize) - 1)
     for header in headers:
         if not _is_meant(slot, header, position):
             continue

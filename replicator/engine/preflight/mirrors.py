@@ -234,7 +234,7 @@ def _plan(flow: Flow, name: str, target_configs: Mapping[str, TopicConfig], know
         here.replication_factor,
         config.dynamic if config else {},
         {key: found.value for key in EFFECTIVE if config and (found := config.effective.get(key)) and found.value},
-        config.untold if config else frozenset(),
+        config.unreported if config else frozenset(),
     )
     target = None
     if there is not None:

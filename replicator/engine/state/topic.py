@@ -8,7 +8,7 @@ from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.codes import ErrorCode
-from replicator.wire.faults import refused
+from replicator.wire.faults import broker_error
 from replicator.wire.messages import control
 from replicator.wire.topology import NO_TOPIC_ID
 from replicator.wire.transport.connection import Connection
@@ -114,7 +114,7 @@ class StateTopic:
         answers = await control.list_offsets(connection, [WHERE], timestamp, isolation=isolation)
         return control.answer_for(answers, WHERE, self._cluster.spec, "ListOffsets")
 
-    async def refused(self, api: str, code: int, message: str = "") -> KafkaError:
+    async def broker_error(self, api: str, code: int, message: str = "") -> KafkaError:
         """Return the error for a refusal; a retryable one refreshes the leader.
 
         Args:
@@ -122,7 +122,7 @@ class StateTopic:
             code: Kafka's error code.
             message: The broker's message, if there was one.
         """
-        error = refused(self._cluster.spec, api, code, STATE_TOPIC, message)
+        error = broker_error(self._cluster.spec, api, code, STATE_TOPIC, message)
         if error.retryable:
             await self._cluster.refresh([STATE_TOPIC])
         return error

@@ -48,13 +48,15 @@ class CloseSource:
     Args:
         site: What the switch works on.
         locks: How writers are kept off the source.
-        look: Returns where a switch would cut now.
+        preview: Returns where a switch would cut now.
     """
 
-    def __init__(self, site: Site, locks: SourceLocks, look: Callable[[Journal], Awaitable[tuple[Cut, ...]]]) -> None:
+    def __init__(
+        self, site: Site, locks: SourceLocks, preview: Callable[[Journal], Awaitable[tuple[Cut, ...]]]
+    ) -> None:
         self._site = site
         self._locks = locks
-        self._look = look
+        self._preview = preview
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -150,7 +152,7 @@ class CloseSource:
     async def _foreign_problems(self, journal: Journal) -> list[str]:
         """Return where someone else has written to the target: a mirror that is not open must have only one writer."""
         name, target = self._site.flow.name, self._site.flow.target
-        written = [cut for cut in await self._look(journal) if cut.foreign]
+        written = [cut for cut in await self._preview(journal) if cut.foreign]
         return [
             f"someone else wrote {cut.foreign:,} offsets to {cut.target_topic}-{cut.partition} on {target}, "
             f"from {cut.target} on: `replicator mirror describe {name} {cut.topic}` says what helps"

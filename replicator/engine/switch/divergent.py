@@ -17,7 +17,7 @@ from replicator.core.switch import steps as do
 from replicator.engine.logs.bounds import ends_of
 from replicator.engine.logs.dead_letter import OFFSET_HEADER, origin_headers, payload_bytes
 from replicator.engine.logs.reading import records_between
-from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.refusals import broker_error
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.cuts import cuts_of
@@ -222,7 +222,7 @@ class Divergent:
         answer = await produce_by_name(await target.leader_connection(where), where, batch, transactional_id)
         await transaction.end(commit=not answer.error)
         if answer.error:
-            raise refused(target.spec, "Produce", answer.error, where.topic)
+            raise broker_error(target.spec, "Produce", answer.error, where.topic)
 
     async def _exported(self, where: TopicPartition, begin: int = 0) -> tuple[list[tuple[int, bytes]], int]:
         """Return the original offset and digest of each record exported from an offset on, and where they end."""

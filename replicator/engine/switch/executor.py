@@ -55,7 +55,7 @@ class Executor:
     def __init__(self, site: Site) -> None:
         self.locks = SourceLocks(site)
         self.fencing = Fencing(site)
-        self.close_source = CloseSource(site, self.locks, self.fencing.look)
+        self.close_source = CloseSource(site, self.locks, self.fencing.preview)
         self.reverse = Reverse(site)
         self._opening = Opening(site)
         self._divergent = Divergent(site)

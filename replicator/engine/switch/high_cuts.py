@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from replicator.model.switch.terms import Cut
 
 _NAMED_MAX = 10
-_LOOKS_AT_ONCE = 32
+_READS_AT_ONCE = 32
 
 log = get_logger(__name__)
 
@@ -102,7 +102,7 @@ async def _high_in(site: Site, record: pb.CutRecord) -> list[High]:
     producer_id = state.get_writer_record(site.log.records, site.uid).producer_id
     ours = OurBatches(producer_id, fence_epoch=record.epoch)
     cleaned = await compacted_topics(site.admins[1], topics)
-    room = asyncio.Semaphore(_LOOKS_AT_ONCE)
+    room = asyncio.Semaphore(_READS_AT_ONCE)
 
     async def one(where: TopicPartition, cut: Cut) -> High:
         async with room:

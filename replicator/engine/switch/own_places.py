@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
     from replicator.wire.transport.connection import Connection
 
-_LOOKS_AT_ONCE = 32
+_READS_AT_ONCE = 32
 _STEP_FIRST, _STEP_FACTOR, _STEP_MAX = 64, 16, 1 << 20
 """Offsets by which a search steps back from the end of a log."""
 _REST = 1024
@@ -66,7 +66,7 @@ class OwnPlaces:
         self._admin = admin
         self._ours = ours
         self._side = Side(cluster, cluster.topic_ids)
-        self._room = asyncio.Semaphore(_LOOKS_AT_ONCE)
+        self._room = asyncio.Semaphore(_READS_AT_ONCE)
 
     async def find(self, stretches: Mapping[TopicPartition, Stretch]) -> dict[TopicPartition, OwnPlace]:
         """Return where our own part of each log ends.

@@ -42,8 +42,8 @@ COPIES_WITH_THE_FLOW = frozenset({pb.WRITER_ROLE_UNSPECIFIED, pb.WRITER_ROLE_COP
 EPOCH_MAX = 32_766
 """Kafka reserves the last one; a producer whose epochs are used up gets a new id."""
 _PARTITIONS_PER_REQUEST = 500
-_LOOK_SECONDS = 0.05
-_LOOK_SECONDS_MAX = 1.0
+_POLL_SECONDS = 0.05
+_POLL_SECONDS_MAX = 1.0
 _ALIVE_EVERY_MS = 24 * 3_600_000
 R = TypeVar("R")
 
@@ -112,7 +112,7 @@ class Fence:
             KafkaError: The target refuses.
         """
         deadline = self._now() + seconds
-        pause = _LOOK_SECONDS
+        pause = _POLL_SECONDS
         while True:
             missing, unseen = await self.missing(partitions)
             if not missing and not unseen:
@@ -131,7 +131,7 @@ class Fence:
                     raise
                 log.warning("fence not complete yet", why=str(error))
             await asyncio.sleep(pause)
-            pause = min(_LOOK_SECONDS_MAX, pause * 2)
+            pause = min(_POLL_SECONDS_MAX, pause * 2)
 
     async def missing(
         self, partitions: Collection[TopicPartition]

@@ -26,7 +26,7 @@ from kio.static.primitive import i8, i32, i32Timedelta, i64
 
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
-from replicator.wire.faults import first_of, missing_answer, refused
+from replicator.wire.faults import broker_error, first_of, missing_answer
 from replicator.wire.versions import DESCRIBE_PRODUCERS, LIST_OFFSETS, LIST_OFFSETS_LOCAL
 
 if TYPE_CHECKING:
@@ -304,4 +304,4 @@ async def delete_records(connection: Connection, topic: OwnedTopic, number: int,
     if code is not ErrorCode.none:
         denied = code is ErrorCode.topic_authorization_failed
         what = str(topic.name) if denied else f"{topic.name}-{number}"
-        raise refused(connection.cluster, "DeleteRecords", int(code), what)
+        raise broker_error(connection.cluster, "DeleteRecords", int(code), what)

@@ -143,11 +143,11 @@ def test_offsets_without_a_batch_end_the_episode_and_are_passed_once_they_are_pr
     assert copy.reading.trust.doubted is not None
     assert (copy.reading.trust.doubted.offset, copy.reading.trust.doubted.times) == (10, 1)
     copy.attach_again()
-    assert copy.reading.trust.looked(Gaps(((10, 15),))) is None
+    assert copy.reading.trust.reread(Gaps(((10, 15),))) is None
     copy.resume(Resume(10, 10, NOW), 0)
 
     fill, passes = offer(copy, header(15))
-    assert (fill, copy.reading.next_offset, copy.reading.trust.looks) == (Fill(10, 5), 20, 1)
+    assert (fill, copy.reading.next_offset, copy.reading.trust.rereads) == (Fill(10, 5), 20, 1)
     assert isinstance(passes, list)
     assert offer(copy, header(22)) == []
     assert copy.reading.trust.detail.startswith("the source's response at offset 20 is suspect")
@@ -174,7 +174,7 @@ def test_a_doubt_that_the_log_refutes_again_and_again_stops_the_partition() -> N
     for _ in range(DOUBTS_MAX):
         offer(copy, header(15))
         copy.attach_again()
-        whys.append(copy.reading.trust.looked(Sound()))
+        whys.append(copy.reading.trust.reread(Sound()))
         copy.resume(Resume(10, 10, NOW), 0)
 
     assert whys[:-1] == [None] * (DOUBTS_MAX - 1)
@@ -187,9 +187,9 @@ def test_what_the_log_itself_cannot_hold_stops_the_partition() -> None:
     offer(copy, header(15))
     copy.attach_again()
 
-    assert copy.reading.trust.looked(Impossible("it cannot be")) == "it cannot be"
+    assert copy.reading.trust.reread(Impossible("it cannot be")) == "it cannot be"
     assert copy.reading.trust.doubted is None
-    assert copy.reading.trust.looked(Sound()) is None
+    assert copy.reading.trust.reread(Sound()) is None
 
 
 def test_a_batch_that_begins_below_the_end_of_the_one_before_is_doubted() -> None:
@@ -203,7 +203,7 @@ def test_a_batch_that_begins_below_the_end_of_the_one_before_is_doubted() -> Non
     assert copy.reading.trust.detail.endswith("its first batch begins at 14, below the end of the batch before it")
 
     copy.attach_again()
-    assert copy.reading.trust.looked(Sound()) is None
+    assert copy.reading.trust.reread(Sound()) is None
     copy.resume(Resume(15, 15, NOW), 0)
     assert offer(copy, header(14)) == [], "what the log showed is known at the next attach"
     assert copy.phase is Phase.SETTLING
@@ -217,7 +217,7 @@ def test_a_broker_that_cuts_batches_anew_is_believed_once_its_log_shows_it() -> 
     answer(copy, batch, ProduceOutcome.ACCEPTED)
     assert offer(copy, header(12)) == []
     copy.attach_again()
-    assert copy.reading.trust.looked(Sound(begins_below=True)) is None
+    assert copy.reading.trust.reread(Sound(begins_below=True)) is None
     copy.resume(Resume(15, 15, NOW), 0)
     for base, end in ((12, 17), (17, 22), (20, 25)):
         pieces, ending = copy.offer([header(base)], (), ANY, opened, unproven)

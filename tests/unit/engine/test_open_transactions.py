@@ -120,7 +120,7 @@ class Source:
     async def look_after(self, seconds: float) -> None:
         """Let time pass, and look."""
         self.time += seconds
-        await self.watch.look()
+        await self.watch.check()
 
     @property
     def detail(self) -> str:

@@ -192,7 +192,7 @@ async def test_what_needs_the_source_is_refused_by_name(
     """With what works: for a failback a new flow from the open side."""
     await region.rebuild()
     await refused(region.source.refresh([]))
-    closing = CloseSource(region.site, SourceLocks(region.site), Fencing(region.site).look)
+    closing = CloseSource(region.site, SourceLocks(region.site), Fencing(region.site).preview)
 
     async def none() -> list[str]:
         return []

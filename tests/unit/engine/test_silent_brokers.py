@@ -79,7 +79,7 @@ class World:
 async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """An idle flow, all of it copied."""
     monkeypatch.setattr(observations, "SILENT_SECONDS", _SILENT_SECONDS)
-    for name, seconds in (("_LOOK_EVERY_SECONDS", 0.02), ("_QUIET_SECONDS", 0.05), ("_ANSWER_SECONDS_MAX", 0.1)):
+    for name, seconds in (("_PROBE_EVERY_SECONDS", 0.02), ("_QUIET_SECONDS", 0.05), ("_ANSWER_SECONDS_MAX", 0.1)):
         monkeypatch.setattr(cluster_watch, name, seconds)
     monkeypatch.setattr(leaders, "_ANSWER_SECONDS_MAX", 0.1)
     bench = Bench(SourceBroker(1, nothing), SourceBroker(2, nothing))

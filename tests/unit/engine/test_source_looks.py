@@ -65,7 +65,7 @@ async def test_what_nothing_tells_of_is_asked_for(monkeypatch: pytest.MonkeyPatc
         return dict.fromkeys(wanted, 25), {}
 
     monkeypatch.setattr(source_end_reader, "ends_of", ends_of)
-    await SourceEndReader(cast("Pump", pump)).look()
+    await SourceEndReader(cast("Pump", pump)).refresh()
     assert asked == [paused.source, gone.source]
     assert (paused.lag.observed_end, paused.lag.observed_at, paused.lag.lag_records()) == (25, 100.0, 25)
     assert (seen.lag.observed_end, gone.lag.observed_end, recreated.lag.observed_end) == (10, None, None)

@@ -116,7 +116,7 @@ async def test_only_the_partition_with_the_batch_stops(*, tells: bool) -> None:
         assert "socket.request.max.bytes" in (large.copy.detail or "")
         assert (f"{LIMIT_BYTES} bytes at most" in (large.copy.detail or "")) is tells
         assert bench.broker.closed == (1 if tells else 3)
-        assert large.refused.request_bytes > LIMIT_BYTES
+        assert large.blocking_batch.request_bytes > LIMIT_BYTES
     finally:
         bench.close()
 

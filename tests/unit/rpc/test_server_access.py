@@ -367,7 +367,7 @@ async def test_questions_of_others_never_keep_out_those_of_an_operator(tmp_path:
 
         async def rehearse(self, flow: str) -> Any:
             self.began += 1
-            if self.began == Kind.LOOK.calls_max:
+            if self.began == Kind.QUESTION.calls_max:
                 self.full.set()
             await self.over.wait()
             return await super().rehearse(flow)
@@ -379,10 +379,10 @@ async def test_questions_of_others_never_keep_out_those_of_an_operator(tmp_path:
     world.may("email:ann@ops.example", AccessRole.OPERATE)
     channels, asked = [], []
     try:
-        for number in range(Kind.LOOK.calls_max // Kind.LOOK.caller_calls_max):
+        for number in range(Kind.QUESTION.calls_max // Kind.QUESTION.caller_calls_max):
             channels.append(world.of(x509.DNSName(f"o{number}.example")).channel())
             stub: Any = control_pb2_grpc.ControlStub(channels[-1])
-            asked += [stub.Rehearse(pb.RehearseRequest(flow=FLOW)) for _ in range(Kind.LOOK.caller_calls_max)]
+            asked += [stub.Rehearse(pb.RehearseRequest(flow=FLOW)) for _ in range(Kind.QUESTION.caller_calls_max)]
         async with asyncio.timeout(20):
             await daemon.full.wait()
         with pytest.raises(Busy, match="questions of others"):

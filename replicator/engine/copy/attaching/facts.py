@@ -15,7 +15,7 @@ from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import Unopened, content_at, spans_in
 from replicator.engine.logs.reading import batches_between
-from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.refusals import broker_error
 from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log, Walked, walk
 from replicator.errors import TooLargeToOpen
@@ -233,7 +233,7 @@ async def _source_ends(connection: Connection, slots: Sequence[Slot]) -> dict[Sl
     for slot in slots:
         code, _, end = epochs.get(slot.source, (0, -1, -1))
         if code:
-            raise refused(connection.cluster, "OffsetForLeaderEpoch", code, slot.source.topic)
+            raise broker_error(connection.cluster, "OffsetForLeaderEpoch", code, slot.source.topic)
         out[slot] = (stable[slot.source], ends[slot.source], end if end >= 0 else None)
     return out
 

@@ -10,7 +10,7 @@ from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import content_at, last_offset
 from replicator.engine.logs.reading import batches_between, last_data
-from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.refusals import broker_error
 from replicator.engine.logs.side import Side
 from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-_COMMIT_LOOKS, _COMMIT_PAUSE_SECONDS = 10, 0.05
+_COMMIT_POLLS, _COMMIT_PAUSE_SECONDS = 10, 0.05
 
 
 async def target_logs(
@@ -92,7 +92,7 @@ async def _ends_beyond(
     While anybody writes, the leader's log end is ahead of the high watermark. Any batch of ours above the high
     watermark was already in the log when the leader was asked for its end.
     """
-    for _ in range(_COMMIT_LOOKS):
+    for _ in range(_COMMIT_POLLS):
         ends = await offsets_of(connection, wanted, control.LATEST)
         if all(end >= log_ends.get(where, end) for where, end in ends.items()):
             break
@@ -108,7 +108,7 @@ def _our_entry(
 ) -> Entry | None:
     code, entries = answer
     if code:
-        raise refused(connection.cluster, "DescribeProducers", code, where.topic)
+        raise broker_error(connection.cluster, "DescribeProducers", code, where.topic)
     for entry in entries:
         # A fence is a marker: it has no sequence, and batches under its epoch start at sequence 0 (ProducerAppendInfo).
         if entry.producer_id == writer.producer_id:

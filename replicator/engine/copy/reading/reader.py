@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from replicator.wire.frames import Frame
     from replicator.wire.transport.connection import Connection
 
-_OVERSIZED_LOOKS = 2
+_OVERSIZED_READS = 2
 """A partition stops after this many responses that are too large to be read, each to a request for it alone."""
 _SESSION_ERRORS = frozenset({70, 71})
 
@@ -75,9 +75,9 @@ class SourceReader:
         self._asked_of.pop(slot.source, None)
         self._oversized.pop(slot, None)
 
-    def look_at(self, slot: Slot) -> None:
+    def recheck(self, slot: Slot) -> None:
         """Check with the next request whether to read this partition."""
-        self._plan.look_at(slot.source)
+        self._plan.recheck(slot.source)
 
     @property
     def slots(self) -> list[Slot]:
@@ -127,7 +127,7 @@ class SourceReader:
             self._ask(connection, changed, gone, frame)
             return True
         # Nothing to read, so no poll. What the session has to forget is kept for the next request.
-        self._plan.look_at(*gone)
+        self._plan.recheck(*gone)
         return False
 
     def _ask(
@@ -155,7 +155,7 @@ class SourceReader:
         except Exception:
             self._stop_who_cannot_be_asked_for(session, everything)
             # None of it was sent. The session continues with what it knows, so the next request has to carry it.
-            self._plan.look_at(*changed, *gone)
+            self._plan.recheck(*changed, *gone)
             raise
         for where in gone:
             self._asked_of.pop(where, None)
@@ -258,7 +258,7 @@ class SourceReader:
             if error is not None and not (self._asked_on is not None and self._asked_on.closed_by_us):
                 self._report(error)
             if isinstance(error, AnswerTooLarge):
-                self._look_for_oversized(error, session, asked_of)
+                self._find_oversized(error, session, asked_of)
             self._session = None
             self.kick()
             return
@@ -286,7 +286,7 @@ class SourceReader:
         self._context.line.kick()
         self._supervisor.wake_writers()
 
-    def _look_for_oversized(
+    def _find_oversized(
         self, error: AnswerTooLarge, session: FetchSession, asked_of: dict[TopicPartition, Asked]
     ) -> None:
         """Find the partition whose next batch makes any response too large to be read: only that partition stops.
@@ -301,10 +301,10 @@ class SourceReader:
             return
         for slot in slots:
             looks = self._oversized[slot] = self._oversized.get(slot, 0) + 1
-            if looks < _OVERSIZED_LOOKS:
+            if looks < _OVERSIZED_READS:
                 self._plan.ask_alone(slot)
                 continue
-            slot.refused.too_large = None  # its end offset was not read
+            slot.blocking_batch.too_large = None  # its end offset was not read
             self._supervisor.ended(
                 slot,
                 slot.copy.fault(
@@ -346,7 +346,7 @@ class SourceReader:
             if pieces:
                 accepted.append((slot, pieces))
             if fetched.start != fetched.end:
-                self._plan.look_at(where)
+                self._plan.recheck(where)
         # Only now, because for a partition that stopped with this response, the response is no proof that nothing has
         # changed. Neither is a response that is empty because of a quota (KIP-219).
         if not alone and not session.throttled:

@@ -199,7 +199,7 @@ class Taking:
         finally:
             self._context.opener.end_turn()
             self._plan.opening.discard(slot)
-            self._plan.look_at(slot.source)
+            self._plan.recheck(slot.source)
             frame.release()
             self._supervisor.wake_writers()
             self._supervisor.wake_readers()
@@ -209,7 +209,7 @@ class Taking:
         if isinstance(error, CorruptRecords):
             self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, str(error)))
             return
-        slot.refused.too_large = (header.base_offset, header.next_offset) if header.magic == MAGIC_V2 else None
+        slot.blocking_batch.too_large = (header.base_offset, header.next_offset) if header.magic == MAGIC_V2 else None
         self._supervisor.ended(
             slot,
             slot.copy.fault(
@@ -265,7 +265,7 @@ class Taking:
                 self._rest(slot, why, waits_for(error))
         finally:
             self._plan.asking_whose.discard(slot)
-            self._plan.look_at(slot.source)
+            self._plan.recheck(slot.source)
             self._kick()
 
     def _rest(self, slot: Slot, why: str, reason: Reason) -> None:

@@ -37,7 +37,7 @@ _Producers = tuple[int, tuple[control.ProducerEntry, ...]]
 
 
 class OpenTransactions:
-    """Checks the partitions of one pump; call `look` every few seconds.
+    """Checks the partitions of one pump; call `check` every few seconds.
 
     Args:
         flow: The flow's name, for the log.
@@ -48,7 +48,7 @@ class OpenTransactions:
         self._flow = flow
         self._pump = pump
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Note on each slot what holds it up, and clear what has ended; takes at most `_ANSWER_SECONDS_MAX`.
 
         A broker that cannot be asked changes nothing: what was known about its partitions stays.

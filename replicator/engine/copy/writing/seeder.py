@@ -27,7 +27,7 @@ from replicator.obs.logs import get_logger
 from replicator.wire.batches.batch import rewrite, scan
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import error_name, refused
+from replicator.wire.faults import broker_error, error_name
 from replicator.wire.messages import control
 from replicator.wire.messages.produce import ProduceCodec
 from replicator.wire.versions import PRODUCE
@@ -180,7 +180,7 @@ class Seeder:
             answer = codec.answer(frame.buffer, frame.size)[0]
             outcome = classify_produce(answer.error)
             if outcome in _FINAL:
-                raise refused(connection.cluster, "Produce", answer.error, slot.target.topic, answer.message)
+                raise broker_error(connection.cluster, "Produce", answer.error, slot.target.topic, answer.message)
             if outcome is not ProduceOutcome.ACCEPTED or answer.base_offset != end:
                 log.info("seed starts again", partition=str(slot.target), why=error_name(answer.error))
                 await asyncio.gather(*waiting, return_exceptions=True)

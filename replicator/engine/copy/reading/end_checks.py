@@ -18,9 +18,9 @@ from replicator.wire.messages import control
 if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.ports import LookSupervisor
+    from replicator.engine.copy.ports import EndCheckSupervisor
 
-_LOOKS_AT_ONCE = 8
+_READS_AT_ONCE = 8
 _IN_VAIN_MAX = 8
 """Looks per second that may turn out to find records, because the partition was only waiting for its turn."""
 _STALLED_SECONDS = 1.0
@@ -40,20 +40,20 @@ class _Stall(NamedTuple):
     since: float
 
 
-class EndLooks:
-    """Looks at the ends of the source's logs, for one pump.
+class EndChecks:
+    """Checks the ends of the source's logs, for one pump.
 
     Args:
         context: What the parts of the pump share.
         supervisor: The pump.
     """
 
-    def __init__(self, context: CopyContext, supervisor: LookSupervisor) -> None:
+    def __init__(self, context: CopyContext, supervisor: EndCheckSupervisor) -> None:
         self._context = context
         self._supervisor = supervisor
         self._stalls: dict[Slot, _Stall] = {}
         self._due: dict[Slot, None] = {}
-        self._looking: set[Slot] = set()
+        self._checking: set[Slot] = set()
         self._in_vain = 0
         self._rests_until: dict[int, float] = {}
 
@@ -67,8 +67,8 @@ class EndLooks:
             self._due[slot] = None
             self._begin()
 
-    def look(self) -> None:
-        """Look at partitions that make no progress below their end; call it every second."""
+    def check(self) -> None:
+        """Check partitions that make no progress below their end; call it every second."""
         now, stalls = self._context.now(), self._stalls
         stalled: dict[Slot, _Stall] = {}
         for slot in self._context.slots.values():
@@ -115,14 +115,14 @@ class EndLooks:
         return spared
 
     def _begin(self) -> None:
-        while self._due and len(self._looking) < _LOOKS_AT_ONCE and self._in_vain < _IN_VAIN_MAX:
+        while self._due and len(self._checking) < _READS_AT_ONCE and self._in_vain < _IN_VAIN_MAX:
             slot = next(iter(self._due))
             del self._due[slot]
-            if slot not in self._looking and slot.copy.is_copying() and slot.copy.sending.idle:
-                self._looking.add(slot)
-                self._supervisor.start(self._look(slot, slot.copy.episode, slot.copy.reading.next_offset), slot)
+            if slot not in self._checking and slot.copy.is_copying() and slot.copy.sending.idle:
+                self._checking.add(slot)
+                self._supervisor.start(self._check(slot, slot.copy.episode, slot.copy.reading.next_offset), slot)
 
-    async def _look(self, slot: Slot, episode: int, position: int) -> None:
+    async def _check(self, slot: Slot, episode: int, position: int) -> None:
         self._stalls[slot] = _Stall(episode, position, self._context.now())
         try:
             hole = await self._hole(slot, position)
@@ -130,7 +130,7 @@ class EndLooks:
             hole = None
             log.debug("the end of a log not looked at", partition=str(slot.source), why=str(error))
         finally:
-            self._looking.discard(slot)
+            self._checking.discard(slot)
         copy = slot.copy
         if hole is None:
             self._in_vain += 1
