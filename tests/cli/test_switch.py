@@ -16,7 +16,8 @@ from replicator.model.switch.status import BothSides, CutStatus, StepStatus, Swi
 from replicator.model.switch.terms import Close, Outcome, Verb
 from replicator.model.switch.terms import Order as SwitchOrder
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import SIDES, SWITCH, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import SIDES, SWITCH
 
 FLOW = "east-to-west"
 

@@ -66,7 +66,7 @@ from replicator.wire.versions import FETCH_BY_ID, FETCH_BY_NAME, PRODUCE_BY_ID, 
 from tests.hostile.broker import HostileBroker
 from tests.hostile.fuzz.keeping import CORPUS
 from tests.hostile.middle import with_checksum
-from tests.unit.rpc.samples import FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
 
 Decoder = Callable[[bytes], None]
 

@@ -21,8 +21,8 @@ from replicator.wire.batches.records import NewRecord, encode
 from tests.unit.engine.log_broker import Log
 from tests.unit.engine.log_world import World
 from tests.unit.engine.log_world import opened as opened_world
+from tests.unit.engine.reader_bench import FIVE, ONE, ZERO, Answered, Bench, asked_offsets, opened, taken
 from tests.unit.engine.source_broker import SourceBroker, batch, partition
-from tests.unit.engine.test_reader import FIVE, ONE, ZERO, Answered, Bench, asked_offsets, opened, taken
 
 ZSTD = 4
 MIB = 1 << 20

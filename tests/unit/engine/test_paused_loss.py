@@ -12,7 +12,7 @@ from replicator.engine.offsets.source_end_reader import SourceEndReader
 from replicator.engine.switch.places import Observed
 from replicator.model.names import TopicPartition
 from tests.unit.engine.log_broker import Log, LogBroker
-from tests.unit.engine.test_reader import Bench
+from tests.unit.engine.reader_bench import Bench
 from tests.unit.engine.test_source_seen import FakeLog
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from replicator.model.states import FlowState, PartitionPhase, Reason
 from replicator.model.status import BrokerStatus, FlowStatus, PartitionStatus
 from replicator.wire.cluster import Cluster, Purpose
 from tests.at_once import at_once
+from tests.unit.engine.reader_bench import FLOW, Bench, nothing
 from tests.unit.engine.source_broker import SourceBroker
-from tests.unit.engine.test_reader import FLOW, Bench, nothing
 
 ONE, TWO = TopicPartition("orders-1", 0), TopicPartition("orders-2", 0)
 _SILENT_SECONDS = 1.5

@@ -23,8 +23,8 @@ from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Cluster
 from replicator.wire.frames import FramePool
 from tests.shards import shard_with
+from tests.unit.engine.reader_bench import FLOW, WRITER
 from tests.unit.engine.target_broker import TargetBroker
-from tests.unit.engine.test_reader import FLOW, WRITER
 
 LARGE, SMALL = TopicPartition("orders-1", 0), TopicPartition("orders-1", 1)
 LIMIT_BYTES = 200_000

@@ -40,7 +40,8 @@ from replicator.rpc.shares import Kind, Shares
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 from replicator.store.memory_leases import MemoryLeases
-from tests.unit.rpc.samples import SKIPPED, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import SKIPPED
 
 _T = TypeVar("_T")
 FLOW = "east-to-west"

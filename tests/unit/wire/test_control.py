@@ -22,7 +22,7 @@ from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.messages import control, questions
 from replicator.wire.topology import Leader as Led
 from replicator.wire.transport.connection import Connection
-from tests.unit.wire.test_connection import Peer, frame_of, next_request
+from tests.unit.wire.peer import Peer, frame_of, next_request
 
 AT_ONCE = i32Timedelta.parse(timedelta())
 PARTITIONS = [TopicPartition(f"t{number // 10}", number % 10) for number in range(2500)]
