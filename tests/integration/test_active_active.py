@@ -14,20 +14,9 @@ from confluent_kafka import Producer
 from replicator.model.spec import Isolation
 from tests.integration.corpus.raw import write_as_only_producer
 from tests.integration.corpus.transactional import transactional
-from tests.integration.harness import (
-    REPLICATOR,
-    Daemon,
-    Kafka,
-    Lab,
-    Load,
-    Record,
-    configure,
-    create,
-    numbered,
-    produce,
-    read_all,
-    wait_until,
-)
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import Kafka, Record, configure, create, read_all, wait_until
+from tests.integration.load import Load, numbered, produce
 
 _PARTITIONS = 3
 

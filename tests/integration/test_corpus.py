@@ -17,7 +17,8 @@ from tests.integration.corpus import SHAPES, begin, write
 from tests.integration.corpus.judge import same_shapes
 from tests.integration.corpus.segments import LZ4_OF_FORMAT_0_AT
 from tests.integration.corpus.shape import Shape
-from tests.integration.harness import REPLICATOR, Daemon, Kafka, Lab, bounds, wait_until
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import Kafka, bounds, wait_until
 
 QUICK = {name: shape for name, shape in SHAPES.items() if not shape.slow and not shape.stops}
 STOPS = {name: shape for name, shape in SHAPES.items() if shape.stops}

@@ -23,7 +23,8 @@ from replicator.model.units import parse_bootstrap
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Cluster
 from replicator.wire.messages.produce import produce_by_name
-from tests.integration.harness import Kafka, create, numbered, produce, read_all
+from tests.integration.kafka_client import Kafka, create, read_all
+from tests.integration.load import numbered, produce
 
 if TYPE_CHECKING:
     from replicator.engine.switch.context import Site

@@ -11,16 +11,9 @@ from replicator.devkit import Cluster, start_clusters
 from replicator.model.spec import Isolation
 from replicator.model.switch.terms import StepName
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import (
-    Daemon,
-    Lab,
-    assert_equal,
-    create,
-    produce,
-    read_all,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import assert_equal, create, read_all, wait_copied, wait_until
+from tests.integration.load import produce
 from tests.integration.test_failback_twice import failback
 from tests.integration.test_switch_kills import again, answers, copies, steps_told, wait_step
 from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread

@@ -10,16 +10,9 @@ from replicator.devkit import Cluster
 from replicator.model.spec import Isolation
 from replicator.model.switch.terms import StepName
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import (
-    Daemon,
-    Kafka,
-    Lab,
-    Record,
-    assert_equal,
-    produce,
-    read_all,
-    wait_until,
-)
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, Record, assert_equal, read_all, wait_until
+from tests.integration.load import produce
 from tests.integration.test_failover import LOST, failed_over, lost_source, tail_of
 from tests.integration.test_switch_kills import wait_step
 from tests.integration.test_switchover import PARTITIONS, at_once, beside, flow_of, last_switch, order, spread, switches

@@ -24,8 +24,9 @@ from replicator.store.event_store import MemoryStore
 from replicator.store.memory_leases import MemoryLeases
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.transactional import transactional
-from tests.integration.harness import Kafka, commit, create, numbered, produce
-from tests.integration.test_groups import member, positions
+from tests.integration.group_tools import member, positions
+from tests.integration.kafka_client import Kafka, commit, create
+from tests.integration.load import numbered, produce
 
 _SECONDS = 30.0
 

@@ -16,7 +16,8 @@ from replicator.model.spec import Isolation
 from replicator.wire.cluster import Cluster
 from replicator.wire.messages import control
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import create, produce
+from tests.integration.kafka_client import create
+from tests.integration.load import produce
 
 
 @pytest.mark.long

@@ -19,10 +19,9 @@ from replicator.model.security import Mechanism, Protocol
 from replicator.model.spec import Isolation
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.transactional import transactional
-from tests.integration.harness import (
-    REPLICATOR,
-    Daemon,
-    Lab,
+from tests.integration.group_tools import positions
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import (
     admin,
     assert_same,
     commit,
@@ -30,15 +29,14 @@ from tests.integration.harness import (
     delete_below,
     grow,
     partition_count,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
-from tests.integration.test_groups import positions
+from tests.integration.load import produce
 from tests.integration.test_switch_locks import PASSWORD, REFUSED, allow, as_replicator, login, write
 from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread
-from tests.integration.test_validate import bindings
+from tests.integration.validate_tools import bindings
 
 SHORT_OF = {"everything": "", "no ClusterAction": "ClusterAction"}
 

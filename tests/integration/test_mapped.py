@@ -9,18 +9,9 @@ import pytest
 
 from replicator.model.spec import Isolation
 from tests.integration.corpus.transactional import transactions
-from tests.integration.harness import (
-    REPLICATOR,
-    Daemon,
-    Kafka,
-    Lab,
-    Record,
-    create,
-    numbered,
-    produce,
-    read_all,
-    wait_until,
-)
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import Kafka, Record, create, read_all, wait_until
+from tests.integration.load import numbered, produce
 
 
 def same_order(

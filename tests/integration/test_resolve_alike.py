@@ -13,20 +13,18 @@ from replicator.model.spec import Isolation
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.plain import T0_MS
 from tests.integration.corpus.transactional import transactional
-from tests.integration.harness import (
-    REPLICATOR,
-    Daemon,
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
     assert_equal,
     bounds,
     create,
     delete,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
+from tests.integration.load import produce
 from tests.integration.test_resolve import ranges, resolve, values
 from tests.integration.test_translation import of_one, rows
 

@@ -16,10 +16,9 @@ from replicator.model.spec import Isolation
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.judge import Log, same_records
 from tests.integration.corpus.transactional import transactional, transactions
-from tests.integration.harness import (
-    Daemon,
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
     assert_equal,
     bounds,
     config_of,
@@ -27,12 +26,11 @@ from tests.integration.harness import (
     create,
     delete_below,
     leader,
-    numbered,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
+from tests.integration.load import numbered, produce
 
 
 def quiet_and_equal(source: Kafka, target: Kafka, topic: str, daemon: Daemon) -> Log:

@@ -13,18 +13,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 
 from replicator.model.spec import Isolation
-from tests.integration.harness import (
-    QUIET,
-    Daemon,
-    Kafka,
-    Lab,
-    assert_same,
-    create,
-    produce,
-    read_all,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import QUIET, Kafka, assert_same, create, read_all, wait_copied, wait_until
+from tests.integration.load import produce
 from tests.integration.streams.job import StreamsJob
 from tests.integration.test_switch_kills import answers
 from tests.integration.test_switchover import PARTITIONS, both_ways, last_switch, order

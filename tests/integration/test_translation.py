@@ -24,10 +24,9 @@ from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.messages.markers import write_markers
 from tests.integration.corpus.compaction import cleaned, compacted
 from tests.integration.corpus.transactional import transactional, transactions
-from tests.integration.harness import (
-    Daemon,
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
     Record,
     bounds,
     commit,
@@ -35,12 +34,11 @@ from tests.integration.harness import (
     consumer,
     create,
     delete_below,
-    numbered,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
+from tests.integration.load import numbered, produce
 
 PROBES = 100_000
 PARTITIONS = 4

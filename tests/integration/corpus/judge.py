@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from replicator.model.spec import Isolation
 from tests.integration.corpus.compaction import last_values
 from tests.integration.corpus.shape import Shape
-from tests.integration.harness import Kafka, Record, assert_same, bounds_of, read_many, wait_until
+from tests.integration.kafka_client import Kafka, Record, assert_same, bounds_of, read_many, wait_until
 
 _NO_TIME, _CREATE_TIME = 0, 1
 Log = dict[int, list[Record]]
