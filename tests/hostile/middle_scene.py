@@ -34,10 +34,6 @@ from tests.integration.proxy import FaultProxy
 LOCALHOST = "127.0.0.1"
 BEFORE, CHANGED = "1234567", "7654321"
 PARTITIONS = 2
-_RATE_MAX = 60.0
-"""Answers a second to one flow: one without a pause between its questions gets thousands."""
-_LOG_LINES_PER_SECOND_MAX = 5.0
-_TEXT_CHARS_MAX = 3_000
 _STACKS = frozenset({"exception", "stack"})
 """What an error of ours, and a held up event loop, are logged with: of many lines."""
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import trustme
 from cryptography import x509
@@ -23,7 +20,6 @@ from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.server import RpcServer
 from tests.unit.rpc.fake_daemon import FakeDaemon
 
-_T = TypeVar("_T")
 FLOW = "east-to-west"
 
 
@@ -88,16 +84,6 @@ class World:
     def may(self, identity: str, *roles: AccessRole, flows: tuple[str, ...] = ("*",)) -> None:
         """Add a rule."""
         self.server.access.rules = (*self.server.access.rules, AccessRule(identity, roles, flows))
-
-
-async def call(endpoint: Endpoint, use: Callable[[ControlClient], _T]) -> _T:
-    """Use the synchronous client in a thread, since the server runs on this loop."""
-
-    def run() -> _T:
-        with ControlClient(endpoint) as client:
-            return use(client)
-
-    return await asyncio.to_thread(run)
 
 
 def pause(client: ControlClient) -> bool:

@@ -22,9 +22,10 @@ from replicator.model.switch.terms import Order as SwitchOrder
 from replicator.rpc.client import ControlClient
 from replicator.rpc.lease_client import RemoteLeases
 from replicator.rpc.server import RpcServer
-from tests.unit.rpc.access_world import ANN, DAEMON_1, FLOW, SPIFFE, World, call, pause
+from tests.unit.rpc.access_world import ANN, DAEMON_1, FLOW, SPIFFE, World, pause
 from tests.unit.rpc.fake_daemon import FakeDaemon
 from tests.unit.rpc.samples import SKIPPED
+from tests.unit.rpc.serving import call
 
 
 async def test_a_uri_is_no_address(world: World) -> None:

@@ -22,8 +22,9 @@ from replicator.rpc.server import RpcServer
 from replicator.rpc.shares import Kind, Shares
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
-from tests.unit.rpc.access_world import ANN, DAEMON_1, FLOW, Files, World, call, pause
+from tests.unit.rpc.access_world import ANN, DAEMON_1, FLOW, Files, World, pause
 from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.serving import call
 
 
 async def test_idle_watches_never_keep_out_an_order(world: World) -> None:
