@@ -34,6 +34,7 @@ from tests.integration.proxy import FaultProxy
 LOCALHOST = "127.0.0.1"
 BEFORE, CHANGED = "1234567", "7654321"
 PARTITIONS = 2
+TEXT_CHARS_MAX = 3_000
 _STACKS = frozenset({"exception", "stack"})
 """What an error of ours, and a held up event loop, are logged with: of many lines."""
 
@@ -181,7 +182,7 @@ class Scene:
         for line in self.daemon.log_file.read_text().splitlines():
             told: dict[str, Any] = json.loads(line)
             words = [value for key, value in told.items() if isinstance(value, str) and key not in _STACKS]
-            assert all(one.isprintable() and len(one) < _TEXT_CHARS_MAX for one in words), line
+            assert all(one.isprintable() and len(one) < TEXT_CHARS_MAX for one in words), line
             lines[of_flow.get(told.get("flow", ""), "")] += 1
         return lines
 

@@ -44,6 +44,7 @@ from tests.hostile.middle_scene import (
     CHANGED,
     LOCALHOST,
     PARTITIONS,
+    TEXT_CHARS_MAX,
     Mouth,
     Scene,
     Stage,
@@ -56,7 +57,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.long]
 _RATE_MAX = 60.0
 """Answers a second to one flow: one without a pause between its questions gets thousands."""
 _LOG_LINES_PER_SECOND_MAX = 5.0
-_TEXT_CHARS_MAX = 3_000
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def _unbounded(scene: Scene, lines: Counter[str], seconds: float) -> list[str]:
         asked, told = (sum(counted.values()) for counted in (mouth.seen, mouth.told))
         state = "behind" if name in behind else "copied"
         print(f"{name}: told {told}, {asked / seconds:.1f}/s, {state}; {[one[:250] for one in reasons[name]]}")  # noqa: T201
-        strange = (one for one in reasons[name] if not one.isprintable() or len(one) > _TEXT_CHARS_MAX)
+        strange = (one for one in reasons[name] if not one.isprintable() or len(one) > TEXT_CHARS_MAX)
         problems += [f"{name}: {one[:500]!r}" for one in strange]
         if asked / seconds > _RATE_MAX:
             problems.append(f"{name}: asks too often: {mouth.seen}")
@@ -260,4 +260,4 @@ async def test_a_refusal_of_any_length_is_told_in_a_few_words(
         await asked.close()
     assert mouth.told[kind]
     assert caught.value.with_next_step().isprintable()
-    assert len(caught.value.with_next_step()) < _TEXT_CHARS_MAX
+    assert len(caught.value.with_next_step()) < TEXT_CHARS_MAX

@@ -101,15 +101,15 @@ class AttachLoop:
 
     async def run(self) -> None:
         """Attach what is due, until cancelled."""
-        looked_at = 0.0
+        ticked_at = 0.0
         while True:
             self._wake.clear()
             began = time.perf_counter()
             soonest = await self._attach_due()
-            if self._context.now() - looked_at >= _TICK_SECONDS:
-                looked_at = self._context.now()
+            if self._context.now() - ticked_at >= _TICK_SECONDS:
+                ticked_at = self._context.now()
                 await self.note_waiting()
-                self._supervisor.tick(looked_at)
+                self._supervisor.tick(ticked_at)
                 self._prove_idle()
             self._supervisor.wake_readers()
             self._supervisor.wake_writers()

@@ -53,9 +53,9 @@ async def target_logs(
         start, end = starts[where], ends[where]
         entry = _our_entry(connection, producers[where], where, writer) if producers is not None else None
         unreported = producers is None or is_unreported(slot, entry)
-        looked_for = end > start and not others_write
+        wants_tail = end > start and not others_write
         with target_read(side, where):
-            tail = await _tail(side, connection, slot, start, end, writer.producer_id) if looked_for else None
+            tail = await _tail(side, connection, slot, start, end, writer.producer_id) if wants_tail else None
         entry = None if unreported else entry
         logs[slot] = TargetLog(start, end, entry, tail, entry_known=not unreported, log_end=log_ends.get(where))
     return logs

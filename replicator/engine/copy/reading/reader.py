@@ -300,8 +300,8 @@ class SourceReader:
             self._plan.ask_alone(*slots)
             return
         for slot in slots:
-            looks = self._oversized[slot] = self._oversized.get(slot, 0) + 1
-            if looks < _OVERSIZED_READS:
+            reads = self._oversized[slot] = self._oversized.get(slot, 0) + 1
+            if reads < _OVERSIZED_READS:
                 self._plan.ask_alone(slot)
                 continue
             slot.blocking_batch.too_large = None  # its end offset was not read
