@@ -38,7 +38,7 @@ class Purpose(enum.StrEnum):
     STATE = "state"
     FETCH = "fetch"
     PRODUCE = "produce"
-    RECHECK = "recheck"
+    LOOK = "look"
     """A second opinion on a response that came over another connection."""
 
 

@@ -47,7 +47,7 @@ async def test_an_empty_fetch_answer_for_a_quota_is_asked_for_again() -> None:
         broker.lie = only(FETCH, throttled_once)
         cluster = Cluster(broker.spec())
         await cluster.refresh([TOPIC])
-        connection = await cluster.connection(1, Purpose.RECHECK)
+        connection = await cluster.connection(1, Purpose.LOOK)
         began = time.monotonic()
         _, fetched = await read_once(Side(cluster, cluster.topic_ids), connection, WHERE, 0)
         took = time.monotonic() - began
@@ -80,7 +80,7 @@ async def test_a_fetch_answer_that_lies_is_refused(raw: bytes) -> None:
     async with HostileBroker(body(FETCH, raw)) as broker:
         cluster = Cluster(broker.spec())
         await cluster.refresh([TOPIC])
-        connection = await cluster.connection(1, Purpose.RECHECK)
+        connection = await cluster.connection(1, Purpose.LOOK)
         with pytest.raises(CorruptRecords):
             await read_once(Side(cluster, cluster.topic_ids), connection, WHERE, 0)
         cluster.close()

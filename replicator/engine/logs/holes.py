@@ -55,7 +55,7 @@ async def holds_nothing(
     leader = side.cluster.leader(where)
     if leader is None:
         return False
-    connection = await side.cluster.connection(leader.node, Purpose.RECHECK)
+    connection = await side.cluster.connection(leader.node, Purpose.LOOK)
     _, fetched = await read_once(
         side, connection, where, begin, isolation=isolation, leader_epoch=leader.epoch, read_bytes=_BYTES
     )
