@@ -16,7 +16,7 @@ from benchmarks.same import check_equal
 from benchmarks.topics import LogStats, Probe
 from replicator.devkit import Cluster
 
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 _SETTLE_SECONDS = 2.0
 _STALL_SECONDS = 45.0
 """The longest time without a new record, from the start on, before a run is given up."""
@@ -139,17 +139,17 @@ def _watch(task: Task, child: Child) -> CopyRun:
             child.check()
             if look.at - last.at > _STALL_SECONDS:
                 raise BenchmarkError(f"nothing new for {_STALL_SECONDS:.0f} s: {ends} of {wanted}\n{child.log_tail()}")
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
     if first is None:
         raise BenchmarkError(f"{task.source_topic} is empty")
     seconds = last.at - first.at
     return CopyRun(
         stats=task.stats,
         first_record_seconds=first_record_seconds,
-        seconds=max(seconds, _LOOK_SECONDS),
+        seconds=max(seconds, _POLL_SECONDS),
         cpu=last.cpu - before.cpu,
         start_cpu=before.cpu,
         target_cpu=last.target_cpu - before.target_cpu,
         peak_rss=child.peak_rss(),
-        others=(last.others - before.others) / max(last.at - before.at, _LOOK_SECONDS),
+        others=(last.others - before.others) / max(last.at - before.at, _POLL_SECONDS),
     )

@@ -31,7 +31,7 @@ _VALUE = b"x" * 100
 _CLEANED_SECONDS = 120.0
 _CLEANED_SHARE = 1.02
 """Records left, as a multiple of those that must be: what was written last stays in a segment that is not cleaned."""
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 _STALL_SECONDS = 90.0
 _BEGUN_SHARE = 0.05
 """Measured from here on: before, the daemon waits for the claim and makes its first round."""
@@ -169,7 +169,7 @@ def _watch(child: Child, target: Cluster, topic: str, wanted: list[int], records
             child.check()
             if now - last_at > _STALL_SECONDS:
                 raise BenchmarkError(f"stuck at {offsets} of {sum(wanted)} offsets: {child.log_tail()}")
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
     last = _Look.take(child, target, offsets)
     if first is None or last.at - first.at < 1:
         raise BenchmarkError("it was over too soon to be measured")

@@ -306,7 +306,7 @@ class _World:
             return view
 
         for side in (made._source, made._target):  # noqa: SLF001 - no broker is there to be asked
-            side.read = side.look = told  # type: ignore[method-assign]
+            side.read = side.find = told  # type: ignore[method-assign]
         made._behind = lambda *_: {}  # type: ignore[method-assign]  # noqa: SLF001
         made._positions = cast("Any", _Positions(positions))  # noqa: SLF001
         await self.step("a round of groups", made.round)

@@ -17,7 +17,7 @@ PARTITIONS_PER_TOPIC = 10
 
 _SETTLE_SECONDS = 15.0
 _COPIED_SECONDS = 180.0
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,5 +101,5 @@ def _await_copied(child: Child, target: Cluster, copies: dict[str, int]) -> floa
             if time.monotonic() > deadline:
                 missing = sum(not end for end in ends.values())
                 raise BenchmarkError(f"{missing} of 1,000 partitions were not copied in {_COPIED_SECONDS:.0f} s")
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
     return child.age_seconds

@@ -39,7 +39,7 @@ _PADDING_TOPICS = 240_000
 _PADDED_ANSWERS_MIN = 3
 _MIB = 1 << 20
 _DEADLINE_SECONDS = 240.0
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 _OPENED, _CALM = "memory.opened", "memory.calm"
 _THROUGH, _DIFFERENCES = "replicator_verified_through_offset{", "replicator_verify_differences_total{"
 _STOPPED = '"reason":"batch_too_large"'
@@ -212,7 +212,7 @@ def _await(child: Child, done: Callable[[], bool], problem: str) -> None:
         child.check()
         if time.monotonic() > deadline:
             raise BenchmarkError(f"{problem} after {_DEADLINE_SECONDS:.0f} s: {child.log_tail()}")
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _is_stopped(child: Child) -> bool:

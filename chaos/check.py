@@ -10,6 +10,7 @@ from chaos.compare_transactions import TransactionCheck
 from chaos.ledger import Ledger, TransactionLedger, Where
 from chaos.reader import Reader
 from chaos.records import Run
+from replicator.model.spec import Isolation
 
 
 class Checker:
@@ -48,12 +49,12 @@ class Checker:
         check = TransactionCheck(ledger, self._run, self.verdict)
         with (
             _reader(self._source) as whole,
-            _reader(self._source, committed=True) as source,
+            _reader(self._source, isolation=Isolation.READ_COMMITTED) as source,
             _reader(self._target) as target,
-            _reader(self._target, committed=True) as careful,
+            _reader(self._target, isolation=Isolation.READ_COMMITTED) as careful,
         ):
             for where in self._partitions(whole, target, transactional=True):
-                # Whose end is the log's: a committed reader would end before a transaction that was left open.
+                # The ends of the log: a reader with read_committed would end before a transaction that was left open.
                 bounds = whole.bounds(where), target.bounds(where)
                 check.partition(where, bounds, source.read(where), target.read(where))
                 check.readers(where, target.read(where), careful.read(where))
@@ -70,8 +71,8 @@ class Checker:
 
 
 @contextmanager
-def _reader(bootstrap: str, *, committed: bool = False) -> Iterator[Reader]:
-    reader = Reader(bootstrap, committed=committed)
+def _reader(bootstrap: str, *, isolation: Isolation = Isolation.READ_UNCOMMITTED) -> Iterator[Reader]:
+    reader = Reader(bootstrap, isolation=isolation)
     try:
         yield reader
     finally:

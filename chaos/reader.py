@@ -13,6 +13,7 @@ from chaos.clients import CALL_SECONDS_MAX
 from chaos.errors import ChaosError
 from chaos.ledger import Where
 from chaos.records import Record
+from replicator.model.spec import Isolation
 
 STALL_SECONDS_MAX = 30.0
 """Longest wait for the next record of a log that has one."""
@@ -36,10 +37,10 @@ class Reader:
 
     Args:
         bootstrap: Its addresses.
-        committed: Whether only records of committed transactions are seen, beside those of none.
+        isolation: Whether records of open and aborted transactions are seen as well.
     """
 
-    def __init__(self, bootstrap: str, *, committed: bool = False) -> None:
+    def __init__(self, bootstrap: str, *, isolation: Isolation = Isolation.READ_UNCOMMITTED) -> None:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -48,7 +49,7 @@ class Reader:
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
                 "enable.partition.eof": True,
-                "isolation.level": "read_committed" if committed else "read_uncommitted",
+                "isolation.level": isolation.value,
                 "fetch.wait.max.ms": 50,
                 "check.crcs": True,
                 "log_level": 0,
@@ -64,7 +65,7 @@ class Reader:
         return sorted(self._consumer.list_topics(topic, timeout=CALL_SECONDS_MAX).topics[topic].partitions)
 
     def bounds(self, where: Where) -> Bounds:
-        """Return where a log begins and ends for this reader: for a committed one, before open transactions.
+        """Return where a log begins and ends for this reader: with `read_committed`, before open transactions.
 
         A leader that has just moved is asked for again: faults end moments before everything is compared.
 

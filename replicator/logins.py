@@ -38,7 +38,7 @@ _KNOWN_MAX = 256
 
 
 @dataclass(slots=True)
-class _Refused:
+class _Refusals:
     times: int = 0
     until: float = 0.0
 
@@ -61,8 +61,8 @@ class Logins:
         self._cluster = cluster
         self._now = now
         self._lock = threading.Lock()
-        self._all = _Refused()
-        self._at: OrderedDict[str, _Refused] = OrderedDict()
+        self._all = _Refusals()
+        self._at: OrderedDict[str, _Refusals] = OrderedDict()
         self._error: AuthenticationFailed | None = None
         self._secret: bytes | None = None
 
@@ -89,12 +89,12 @@ class Logins:
         """Note that a login was accepted."""
         with self._lock:
             self._at.pop(address, None)
-            self._all = _Refused()
+            self._all = _Refusals()
             self.proven = True
             if not self._at:
                 self._error = None
 
-    def refused(self, address: str, error: AuthenticationFailed) -> None:
+    def note_refusal(self, address: str, error: AuthenticationFailed) -> None:
         """Note that a login was refused."""
         secret = self._fingerprint()
         with self._lock:
@@ -102,7 +102,7 @@ class Logins:
             self._error, self._secret = error, secret
             self._all.times += 1
             self._all.until = self._now() + self._pause_seconds(self._all.times)
-            here = self._at.setdefault(address, _Refused())
+            here = self._at.setdefault(address, _Refusals())
             here.times += 1
             here.until = self._now() + self._pause_seconds(here.times)
             self._at.move_to_end(address)
@@ -112,7 +112,7 @@ class Logins:
     def forget(self) -> None:
         """Allow an immediate retry: there is reason to believe that it may succeed now."""
         with self._lock:
-            self._all = _Refused()
+            self._all = _Refusals()
             self._at.clear()
             self._error = None
 

@@ -182,7 +182,7 @@ class Daemon:
     def look(self) -> None:
         """Begin and stop what is due, and say so again, as the loops of `Shards`, `Presence` and `ClaimKeeper` do."""
         before = self.works
-        run(self.shards.look(self.leases))
+        run(self.shards.tick(self.leases))
         self.began += [(shard, self.leases.epoch(shard)) for shard in self.works - before]
         self.world.note(self, self.works - before)
         try:

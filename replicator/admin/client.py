@@ -64,7 +64,7 @@ class Connection:
         api: str,
         right: Grant,
         absent: frozenset[int] = frozenset(),
-        refused: dict[K, Code] | None = None,
+        errors: dict[K, Code] | None = None,
     ) -> dict[K, Any]:
         """Start one request and return the result of each of its parts.
 
@@ -74,7 +74,7 @@ class Connection:
             api: Kafka's name of the request.
             right: What it needs, for the message.
             absent: Error codes that leave a part out of the result instead of raising.
-            refused: Takes the error of each part that the cluster refuses by itself, so that the others are returned;
+            errors: Takes the error of each part that the cluster refuses by itself, so that the others are returned;
                 None: the first one is raised.
 
         Raises:
@@ -82,7 +82,7 @@ class Connection:
         """
         if self.before is not None:
             await self.before()
-        return await threads_of(self._pool).run(self._call, start, doing, api, right, absent, refused)
+        return await threads_of(self._pool).run(self._call, start, doing, api, right, absent, errors)
 
     async def close(self) -> None:
         """Let go of the client; a later call makes a new one. One that hangs is left to its thread."""
@@ -100,15 +100,15 @@ class Connection:
         api: str,
         right: Grant,
         absent: frozenset[int],
-        refused: dict[K, Code] | None,
+        errors: dict[K, Code] | None,
     ) -> dict[K, Any]:
         logins = logins_of(self.cluster)
         logins.check(None)
         try:
-            return self._answered(start, doing, api, right, absent, refused)
+            return self._answered(start, doing, api, right, absent, errors)
         except AuthenticationFailed as error:
             if error.refused:
-                logins.refused(_SOME_BROKER, error)
+                logins.note_refusal(_SOME_BROKER, error)
                 self._let_go()
             raise
         except ConnectionFailed:
@@ -130,7 +130,7 @@ class Connection:
         api: str,
         right: Grant,
         absent: frozenset[int],
-        refused: dict[K, Code] | None,
+        errors: dict[K, Code] | None,
     ) -> dict[K, Any]:
         client = self._made()
         results: dict[K, Any] = {}
@@ -145,10 +145,10 @@ class Connection:
                     code = error_of(error)
                     if code.code() in absent:
                         continue
-                    told = fault(code, self.cluster, doing=doing, api=api, right=right, seen=self._seen)
-                    if refused is None or not isinstance(told, (AuthorizationFailed, BrokerRefused)):
-                        raise told from None
-                    refused[key] = code
+                    failure = fault(code, self.cluster, doing=doing, api=api, right=right, seen=self._seen)
+                    if errors is None or not isinstance(failure, (AuthorizationFailed, BrokerRefused)):
+                        raise failure from None
+                    errors[key] = code
         except KafkaException as error:
             raise fault(error_of(error), self.cluster, doing=doing, api=api, right=right, seen=self._seen) from None
         return results

@@ -47,14 +47,14 @@ class TopicConfig:
         name: Its name.
         dynamic: Those set on the topic itself.
         effective: All that are in force, with their source.
-        untold: Names of those that may be set on the topic itself, for all that its cluster tells: they are from a
+        unreported: Names of those that may be set on the topic itself, for all that its cluster tells: they are from a
             source we do not know, or are set there and come without a value.
     """
 
     name: str
     dynamic: Mapping[str, str] = field(default_factory=dict)
     effective: Mapping[str, ConfigValue] = field(default_factory=dict)
-    untold: frozenset[str] = frozenset()
+    unreported: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ def topic_config(name: str, entries: Mapping[str, ConfigEntry]) -> TopicConfig:
     effective = {key: ConfigValue(entry.value, _source(entry)) for key, entry in entries.items()}
     own, unknown = (one.name.lower() for one in (ConfigSource.DYNAMIC_TOPIC_CONFIG, ConfigSource.UNKNOWN_CONFIG))
     dynamic = {key: found.value for key, found in effective.items() if found.source == own and found.value is not None}
-    untold = frozenset(key for key, found in effective.items() if found.source in {own, unknown}) - dynamic.keys()
-    return TopicConfig(name, dynamic, effective, untold)
+    unreported = frozenset(key for key, found in effective.items() if found.source in {own, unknown}) - dynamic.keys()
+    return TopicConfig(name, dynamic, effective, unreported)
 
 
 def partition_of(part: Position) -> TopicPartition:

@@ -25,7 +25,7 @@ from replicator.admin.client import Connection
 from replicator.admin.faults import fault, not_settings
 from replicator.admin.topic_values import ClusterFacts, TopicConfig, nonsense, partition_of, topic_config
 from replicator.backoff import Backoff
-from replicator.core.acl.rights import NOT_TOLD, Operation, on_cluster, on_group, on_topic
+from replicator.core.acl.rights import UNREPORTED, Operation, on_cluster, on_group, on_topic
 from replicator.core.topics.ownership import created
 from replicator.errors import ConnectionFailed, KafkaError, NotOurs
 from replicator.model.names import TopicPartition
@@ -93,11 +93,11 @@ class TopicAdmin:
             raise ConnectionFailed(
                 f"cluster {alias!r} names no broker now", cluster=alias, why="its answer to Metadata is empty"
             )
-        told = bits != NOT_TOLD
+        is_reported = bits != UNREPORTED
         return ClusterFacts(
             cluster_id=cluster.cluster_id,
             broker_ids=tuple(sorted(cluster.brokers)),
-            operations=frozenset(one.name for one in AclOperation if bits >> one.value & 1) if told else None,
+            operations=frozenset(one.name for one in AclOperation if bits >> one.value & 1) if is_reported else None,
         )
 
     async def _asked(self) -> Cluster:
@@ -121,13 +121,13 @@ class TopicAdmin:
         return counts
 
     async def describe_configs(
-        self, topics: Iterable[str], refused: dict[str, KafkaError] | None = None
+        self, topics: Iterable[str], errors: dict[str, KafkaError] | None = None
     ) -> dict[str, TopicConfig]:
         """Return the settings of each topic; topics that do not exist are left out.
 
         Args:
             topics: Their names; each is asked for once, as a broker answers once for a name that is asked for twice.
-            refused: Takes the error of each topic whose settings the cluster refuses to tell, or tells as none can be;
+            errors: Takes the error of each topic whose settings the cluster refuses to tell, or tells as none can be;
                 None: that is raised.
         """
         names = list(dict.fromkeys(topics))
@@ -136,21 +136,21 @@ class TopicAdmin:
             part = names[first : first + _TOPICS_PER_REQUEST]
             codes: dict[str, Code] = {}
             right = on_topic(part[0], Operation.DESCRIBE_CONFIGS)
-            answer = await self._describe(ResourceType.TOPIC, part, right, refused=None if refused is None else codes)
-            if refused is not None:
-                refused.update({name: self._not_told(name, code) for name, code in codes.items()})
+            answer = await self._describe(ResourceType.TOPIC, part, right, errors=None if errors is None else codes)
+            if errors is not None:
+                errors.update({name: self._unreported(name, code) for name, code in codes.items()})
             for name, entries in answer.items():
                 wrong = nonsense(entries)
                 if wrong is None:
                     found[name] = topic_config(name, entries)
                     continue
                 error = not_settings(self._connection.cluster, name, wrong)
-                if refused is None:
+                if errors is None:
                     raise error
-                refused[name] = error
+                errors[name] = error
         return found
 
-    def _not_told(self, name: str, code: Code) -> KafkaError:
+    def _unreported(self, name: str, code: Code) -> KafkaError:
         return fault(
             code,
             self._connection.cluster,
@@ -182,11 +182,11 @@ class TopicAdmin:
                         raise
                     return error
 
-        told = dict(zip(ids, await asyncio.gather(*map(ask, ids)), strict=True))
-        failed = [answer for answer in told.values() if isinstance(answer, KafkaError)]
-        if len(failed) == len(told) and failed:
+        answers = dict(zip(ids, await asyncio.gather(*map(ask, ids)), strict=True))
+        failed = [answer for answer in answers.values() if isinstance(answer, KafkaError)]
+        if len(failed) == len(answers) and failed:
             raise failed[0]
-        return {broker: None if isinstance(answer, KafkaError) else answer for broker, answer in told.items()}
+        return {broker: None if isinstance(answer, KafkaError) else answer for broker, answer in answers.items()}
 
     async def _broker_configs(self, broker: int, names: tuple[str, ...]) -> dict[str, str | None]:
         right = on_cluster(Operation.DESCRIBE_CONFIGS)
@@ -377,20 +377,20 @@ class TopicAdmin:
         names: list[str],
         right: Grant,
         absent: frozenset[int] = _ABSENT,
-        refused: dict[str, Code] | None = None,
+        errors: dict[str, Code] | None = None,
     ) -> dict[str, dict[str, ConfigEntry]]:
         wanted = [ConfigResource(kind, name) for name in names]
-        refusals: dict[ConfigResource, Code] | None = None if refused is None else {}
+        refusals: dict[ConfigResource, Code] | None = None if errors is None else {}
         answer = await self._connection.call(
             lambda client: client.describe_configs(wanted, request_timeout=self._timeout),
             doing=f"read settings of {kind.name.lower()} {names[0]}",
             api=_DESCRIBE_CONFIGS,
             right=right,
             absent=absent,
-            refused=refusals,
+            errors=refusals,
         )
-        if refused is not None and refusals is not None:
-            refused.update({one.name: code for one, code in refusals.items()})
+        if errors is not None and refusals is not None:
+            errors.update({one.name: code for one, code in refusals.items()})
         return {found.name: entries for found, entries in answer.items()}
 
     @property

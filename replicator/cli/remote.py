@@ -102,13 +102,13 @@ def confirmed(question: str, *, next_step: str) -> None:
 
 
 def wait_until(
-    wanted: StrEnum, look: Callable[[], StrEnum], timeout_seconds: float, *, what: str, why: str, next_step: str
+    wanted: StrEnum, ask: Callable[[], StrEnum], timeout_seconds: float, *, what: str, why: str, next_step: str
 ) -> None:
-    """Return once `look` returns the wanted state.
+    """Return once `ask` returns the wanted state.
 
     Args:
         wanted: The state.
-        look: Asks the daemon for the current state.
+        ask: Asks the daemon for the current state.
         timeout_seconds: How long to wait.
         what: Subject of the state, for the error.
         why: What happens to the change that was ordered.
@@ -118,7 +118,7 @@ def wait_until(
         TimedOut: The state was not reached in time; the change itself stands.
     """
     deadline = time.monotonic() + timeout_seconds
-    while (state := look()) is not wanted:
+    while (state := ask()) is not wanted:
         if time.monotonic() >= deadline:
             raise TimedOut(
                 f"{what} is {state}, not yet {wanted}, after {output.age(timeout_seconds)}",

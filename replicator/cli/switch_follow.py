@@ -126,7 +126,7 @@ def follow_back(client: ControlClient, switch: SwitchStatus, manner: OrderOption
     shown = _Shown(quiet=manner.form not in {Format.TABLE, Format.WIDE})
     deadline = time.monotonic() + manner.timeout_seconds + _POLL_SECONDS
     while True:
-        sides = _look(client, switch, deadline)
+        sides = _read_sides(client, switch, deadline)
         if sides is None:
             output.note(f"`replicator switch status {switch.reverse_flow}` shows how far its switchover is")
             return
@@ -169,7 +169,7 @@ def _await_the_other_side(client: ControlClient, switch: SwitchStatus, manner: O
     deadline = time.monotonic() + manner.timeout_seconds + _POLL_SECONDS
     waits = ""
     while True:
-        sides = _look(client, switch, deadline)
+        sides = _read_sides(client, switch, deadline)
         if sides is None:
             return  # an older daemon: it reports nothing about the other flow
         if sides.open_side and sides.open_side != side:
@@ -223,7 +223,7 @@ def _found(switches: Iterable[SwitchStatus], switch_id: str) -> SwitchStatus | N
     return None
 
 
-def _look(client: ControlClient, switch: SwitchStatus, deadline: float) -> BothSides | None:
+def _read_sides(client: ControlClient, switch: SwitchStatus, deadline: float) -> BothSides | None:
     """Return how a switch left both sides; a cluster that briefly does not answer is asked again.
 
     Raises:

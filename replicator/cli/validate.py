@@ -61,13 +61,13 @@ def command(
         raise
     wanted = not connect if acls is None else acls
     if form is ValidateFormat.JSON:
-        report = _look(spec) if connect else None
+        report = _validate(spec) if connect else None
         output.document(output.Format.JSON, _document(spec, report))
     else:
         _print_summary(spec)
         if wanted:
             _print_rights(spec)
-        report = _look(spec) if connect else None
+        report = _validate(spec) if connect else None
         if report is not None:
             findings.show(report)
         else:
@@ -77,7 +77,7 @@ def command(
         findings.judge(report)
 
 
-def _look(spec: Spec) -> Report:
+def _validate(spec: Spec) -> Report:
     import asyncio
 
     from replicator.engine.preflight.check import preflight  # librdkafka, 40 ms

@@ -76,7 +76,7 @@ async def audited(log: AuditPort, entry: AuditEntry) -> AsyncIterator[Change]:
         ) from unwritten
 
 
-async def refused(log: AuditPort, entry: AuditEntry, error: ReplicatorError, left_out: int) -> None:
+async def record_refusal(log: AuditPort, entry: AuditEntry, error: ReplicatorError, left_out: int) -> None:
     """Record that a change was not allowed, and how many similar refusals went unrecorded.
 
     The change stays refused even if that cannot be written.

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from replicator.control.access import Access
-from replicator.control.audited import AuditPort, audited, refused
+from replicator.control.audited import AuditPort, audited, record_refusal
 from replicator.control.caller import Caller
 from replicator.control.port import ControlPort, find_flow, find_mirror
 from replicator.control.questions import Questions
@@ -203,7 +203,7 @@ class AuditedControl(Questions):
             party = self._access.party(caller)
             left_out = self._access.refusals.report(party, entry.method)
             if left_out is not None:
-                await refused(self._audit, replace(entry, actor=party, actor_known_by=""), error, left_out)
+                await record_refusal(self._audit, replace(entry, actor=party, actor_known_by=""), error, left_out)
             raise
         return replace(entry, actor=actor.name, actor_known_by=actor.known_by)
 

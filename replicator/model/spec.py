@@ -24,6 +24,11 @@ class Isolation(enum.StrEnum):
     READ_COMMITTED = "read_committed"
     READ_UNCOMMITTED = "read_uncommitted"
 
+    @property
+    def level(self) -> int:
+        """The isolation level in a request, as in `org.apache.kafka.common.IsolationLevel`."""
+        return int(self is Isolation.READ_COMMITTED)
+
 
 class LoopGuard(enum.StrEnum):
     """Which records are left out because a flow of ours wrote them to the source (active/active, same names)."""

@@ -64,7 +64,9 @@ class LoopWatch:
         self._tasks = len(asyncio.all_tasks())
         self._running = True
         _watches.append(self)
-        threading.Thread(target=self._look, args=(threading.get_ident(),), name="loop watch", daemon=True).start()
+        threading.Thread(
+            target=self._log_overdue, args=(threading.get_ident(),), name="loop watch", daemon=True
+        ).start()
         try:
             while True:
                 await asyncio.sleep(max(0.0, self._due - time.monotonic()))
@@ -85,13 +87,13 @@ class LoopWatch:
             # The thread could not look either: the interpreter was held up, or the whole process was frozen.
             log.warning("the event loop was held up", seconds=round(late, 1))
 
-    def _look(self, loop_thread: int) -> None:
+    def _log_overdue(self, loop_thread: int) -> None:
         """Log the stack of the loop's thread while a beat is overdue."""
-        reported_at, looked_at = 0.0, time.monotonic()
+        reported_at, checked_at = 0.0, time.monotonic()
         while not self._ended.wait(_BEAT_SECONDS):
             now = time.monotonic()
             # If this thread is late too, it did not run at all: the machine slept, or the process was frozen.
-            was_run, looked_at = now - looked_at < _LATE_SECONDS, now
+            was_run, checked_at = now - checked_at < _LATE_SECONDS, now
             late = now - self._due
             if late < _LATE_SECONDS or not was_run or (reported_at and now - reported_at < _REPORT_EVERY_SECONDS):
                 continue

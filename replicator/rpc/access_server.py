@@ -25,7 +25,7 @@ class AccessServicer(access_pb2_grpc.AccessServicer):
     def __init__(self, access: Access, callers: Callers) -> None:
         self._access = access
         self._callers = callers
-        self._looking: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     async def Describe(  # noqa: N802  # gRPC's name
         self,
@@ -38,9 +38,9 @@ class AccessServicer(access_pb2_grpc.AccessServicer):
             token = self._access.token
             if token is None:
                 return pb.DescribeAccessResponse(known_by=self._callers.known_by)
-            if self._looking is None or self._looking.done():
-                self._looking = asyncio.create_task(asyncio.to_thread(_renew_if_gone, token))
-            await asyncio.shield(self._looking)  # many callers at once share one look at the disk
+            if self._renewing is None or self._renewing.done():
+                self._renewing = asyncio.create_task(asyncio.to_thread(_renew_if_gone, token))
+            await asyncio.shield(self._renewing)  # many callers at once share one look at the disk
             return pb.DescribeAccessResponse(known_by=self._callers.known_by, token_file=str(token.path))
 
 

@@ -20,7 +20,7 @@ class Kind(enum.Enum):
     LEASE = ("calls about leases", 1024, 512)
     LEASE_WATCH = ("watches of leases", 4096, 1024)
     """A daemon holds one for each of its flows."""
-    LOOK = ("questions", 128, 32)
+    QUESTION = ("questions", 128, 32)
     WATCH = ("watches", 128, 16)
     PROBE = ("health checks", 64, 8)
 
@@ -43,12 +43,12 @@ def kind_of(method: str) -> Kind | None:
         return None  # called before each order, when the caller is not yet known
     name = method.rpartition("/")[2]
     if method.startswith(_CONTROL):
-        return Kind.ORDER if name in _ORDERS else Kind.WATCH if name.startswith("Watch") else Kind.LOOK
+        return Kind.ORDER if name in _ORDERS else Kind.WATCH if name.startswith("Watch") else Kind.QUESTION
     if method.startswith(_LEASE) and name != "List":
         return Kind.LEASE_WATCH if name == "Watch" else Kind.LEASE
     if method.startswith(_HEALTH):
         return Kind.PROBE
-    return Kind.LOOK
+    return Kind.QUESTION
 
 
 class Shares:

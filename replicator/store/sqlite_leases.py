@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FILE = "leases.db"
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 """How often the file is checked while somebody waits for a change: another process may make it."""
 _ROWS_AT_ONCE = 32
 
@@ -42,8 +42,8 @@ class SqliteLeases:
         self._file = SqliteFile(directory / _FILE, _SCHEMA, "leases, which daemons acquire again")
         self._in_thread = Threads("leases", 1).run  # one thread: SQLite reports changed rows by connection
         self._writes = 0
-        self._looking: asyncio.Future[int] | None = None
-        self._looked_at = -math.inf
+        self._reading: asyncio.Future[int] | None = None
+        self._read_at = -math.inf
 
     async def read(self, key: str) -> Versioned | None:
         """See `LeaseStore.read`."""
@@ -124,17 +124,17 @@ class SqliteLeases:
             left = deadline - loop.time()
             if left <= 0:
                 return None
-            await asyncio.sleep(min(_LOOK_SECONDS, left))
+            await asyncio.sleep(min(_POLL_SECONDS, left))
 
     async def _version(self) -> tuple[int, int]:
         """Return a value that changes with the file, at most 0.1 s old: all who wait share one look."""
         loop = asyncio.get_running_loop()
-        looking = self._looking
-        if looking is None or (looking.done() and loop.time() - self._looked_at >= _LOOK_SECONDS):
-            self._looked_at = loop.time()
-            looking = self._looking = asyncio.ensure_future(self._in_thread(self._data_version))
+        reading = self._reading
+        if reading is None or (reading.done() and loop.time() - self._read_at >= _POLL_SECONDS):
+            self._read_at = loop.time()
+            reading = self._reading = asyncio.ensure_future(self._in_thread(self._data_version))
         # Cancelling one caller must not cancel the look for the others.
-        return await asyncio.shield(looking), self._writes
+        return await asyncio.shield(reading), self._writes
 
     def _data_version(self) -> int:
         """Return a number that changes when another connection writes."""

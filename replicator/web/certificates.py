@@ -12,7 +12,7 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from replicator.model.spec import TlsSpec
 
-_LOOK_SECONDS = 10.0
+_POLL_SECONDS = 10.0
 
 log = get_logger(__name__)
 
@@ -56,7 +56,7 @@ class Certificates:
     async def follow(self) -> None:
         """Use new certificates once they are there; a broken pair is logged once, and the old one stays in use."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
             try:
                 now = self._fingerprint()
                 if now == self._seen:

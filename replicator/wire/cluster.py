@@ -16,7 +16,7 @@ from replicator.core.topics.selection import legal_topic_name
 from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, WrongCluster
 from replicator.model.names import TopicPartition
 from replicator.wire.decode import KEEP_ALL, Keep
-from replicator.wire.faults import missing_answer, refused
+from replicator.wire.faults import broker_error, missing_answer
 from replicator.wire.metadata import check_metadata
 from replicator.wire.topology import Leader, Topic, described, metadata_request
 from replicator.wire.transport.connections import Connections, none_reached
@@ -237,7 +237,7 @@ class Cluster:
             return self.topics[name]
         if code == ErrorCode.unknown_topic_or_partition:
             return None
-        raise refused(self.spec, "Metadata", code, name)
+        raise broker_error(self.spec, "Metadata", code, name)
 
     async def existing(self, names: Iterable[str]) -> dict[str, Topic]:
         """Return topics as they are now, without those that are gone.
@@ -255,7 +255,7 @@ class Cluster:
         gone = [name for name, code in failed.items() if code == ErrorCode.unknown_topic_or_partition]
         for name, code in sorted(failed.items()):
             if name not in gone:
-                raise refused(self.spec, "Metadata", code, name)
+                raise broker_error(self.spec, "Metadata", code, name)
         doubtful = sorted(set(gone) - await self._unknown_to_all(gone))
         if doubtful:
             raise BrokerRefused(

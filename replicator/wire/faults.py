@@ -51,7 +51,7 @@ def error_name(code: int) -> str:
         return f"error {code}"
 
 
-def refused(cluster: ClusterSpec, api: str, code: int, what: str, message: str | None = None) -> KafkaError:
+def broker_error(cluster: ClusterSpec, api: str, code: int, what: str, message: str | None = None) -> KafkaError:
     """Return the error for a refusal.
 
     Args:

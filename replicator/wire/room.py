@@ -16,7 +16,7 @@ from replicator.wire.frames import MAPPED_BYTES_MIN, Frame
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LOOK_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.05
 ROOM_SECONDS: Final = 5.0
 
 
@@ -65,7 +65,7 @@ class RoomFrame(Frame):
         """Make room for `size` bytes, or have `when_granted` called to reserve again; see `Frame.reserve`."""
         if size > self._usual_bytes:
             if not self._room.take(size):
-                self._look_again(size, when_granted)
+                self._ask_again(size, when_granted)
                 return False
             self.adopt(size)
             weakref.finalize(self.buffer, self._room.give_back, size).atexit = False
@@ -73,11 +73,11 @@ class RoomFrame(Frame):
             self.adopt(size)
         return True
 
-    def _look_again(self, size: int, when_granted: Callable[[], object] | None) -> None:
+    def _ask_again(self, size: int, when_granted: Callable[[], object] | None) -> None:
         loop = asyncio.get_running_loop()
         if self._refused_at is None:
             self._refused_at = loop.time()
         if self._when_refused is not None and loop.time() - self._refused_at > ROOM_SECONDS:
             loop.call_soon(self._when_refused, size)
         elif when_granted is not None:
-            loop.call_later(LOOK_SECONDS, when_granted)
+            loop.call_later(POLL_SECONDS, when_granted)

@@ -11,7 +11,7 @@ import pytest
 
 from replicator.cli.main import main
 from replicator.rpc.server import RpcServer
-from tests.unit.rpc.samples import FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
 
 
 class Result(NamedTuple):

@@ -9,7 +9,7 @@ from replicator.core.acl.audit_chain import GENESIS
 from replicator.model.audit import AuditEntry, Phase
 from replicator.obs.audit import AuditLog, files_of
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
 
 
 def test_audit_show(daemon: FakeDaemon, run: Run) -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from replicator.errors import PreflightFailed, UsageError
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import DAMAGED, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import DAMAGED
 
 FLOW = "east-to-west"
 GROUP, OWN = (one.key for one in DAMAGED)

@@ -14,7 +14,8 @@ from replicator.errors import PreflightFailed
 from replicator.model.states import FlowState, MirrorState, Reason
 from replicator.model.status import DaemonStatus, FlowStatus, PartitionStatus, to_json
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import DAEMON, EVENTS, NORTH, ORDERS, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import DAEMON, EVENTS, NORTH, ORDERS
 
 Terminal = Callable[[int], None]
 

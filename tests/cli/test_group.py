@@ -10,7 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import BILLING, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import BILLING
 
 LIST = """\
 GROUP     KIND      STATE           ON SOURCE  ON TARGET  REREAD   AGE  DETAIL

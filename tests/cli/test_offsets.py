@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from replicator.model.translation import OffsetQuestion
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
 
 ONE = """\
 TOPIC      PART  SOURCE  TARGET  STATE  BEHIND  DETAIL

@@ -6,7 +6,7 @@ import json
 
 from replicator.errors import PreflightFailed, UsageError
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
 
 FLOW = "east-to-west"
 

@@ -12,7 +12,8 @@ from replicator.errors import PreflightFailed, TimedOut, UsageError
 from replicator.model.resolution import How
 from replicator.model.states import MirrorState
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import SKIPPED, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import SKIPPED
 
 AUDIT = ("mirror", "resolve", "east-to-west", "audit-2026", "--how", "skip")
 TOLD = """\

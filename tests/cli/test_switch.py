@@ -15,7 +15,8 @@ from replicator.model.switch.journal import Switches
 from replicator.model.switch.status import BothSides, CutStatus, StepStatus, SwitchPlan, SwitchStatus
 from replicator.model.switch.terms import Close, Outcome, SwitchOrder, Verb
 from tests.cli.conftest import Run
-from tests.unit.rpc.samples import SIDES, SWITCH, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import SIDES, SWITCH
 
 FLOW = "east-to-west"
 

@@ -36,6 +36,7 @@ from kio.schema.types import BrokerId, ProducerId, TopicName
 from kio.static.primitive import i16, i32, i32Timedelta, i64
 
 from replicator.model.names import STATE_TOPIC
+from replicator.model.spec import Isolation
 from tests.copy_world.fetching import (
     FetchAsked,
     Given,
@@ -45,6 +46,7 @@ from tests.copy_world.fetching import (
 )
 from tests.copy_world.rules import TOPIC
 from tests.copy_world.target_log import NOT_LEADER_OR_FOLLOWER
+from tests.isolation import isolation_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,7 +221,9 @@ class Broker:
             rows = []
             for each in topic.partitions:
                 where = str(topic.name), int(each.partition_index)
-                code, value = self._offset(pipe, where, int(each.timestamp), committed=bool(request.isolation_level))
+                code, value = self._offset(
+                    pipe, where, int(each.timestamp), isolation=isolation_of(request.isolation_level)
+                )
                 rows.append(
                     module.ListOffsetsPartitionResponse(
                         partition_index=each.partition_index,
@@ -232,13 +236,14 @@ class Broker:
             topics.append(module.ListOffsetsTopicResponse(name=topic.name, partitions=tuple(rows)))
         return module.ListOffsetsResponse(throttle_time=AT_ONCE, topics=tuple(topics))
 
-    def _offset(self, pipe: Pipe, where: tuple[str, int], timestamp: int, *, committed: bool) -> tuple[int, int]:
+    def _offset(self, pipe: Pipe, where: tuple[str, int], timestamp: int, *, isolation: Isolation) -> tuple[int, int]:
         topic, number = where
         if topic == STATE_TOPIC:
             state = self.world.state
             if state.is_down:
                 return STATE_UNREACHABLE, -1
-            return 0, 0 if timestamp == EARLIEST else state.stable if committed else state.end
+            end = state.stable if isolation is Isolation.READ_COMMITTED else state.end
+            return 0, 0 if timestamp == EARLIEST else end
         if self.leader(number)[0] != pipe.node:
             return NOT_LEADER_OR_FOLLOWER, -1
         value = self.bounds(number, timestamp)
@@ -338,7 +343,7 @@ class Broker:
         has_news = False
         told: dict[tuple[str | bytes, int], tuple[int, int, int]] = {}
         for want in (*session.wanted.values(),) if session is not None else asked.wanted:
-            given = self._given(pipe, want, committed=asked.committed)
+            given = self._given(pipe, want, isolation=asked.isolation)
             bounds = given.high_watermark, given.stable, given.log_start
             is_news = bool(given.error or given.records or given.diverging)
             has_news |= is_news
@@ -355,9 +360,9 @@ class Broker:
         answering.give(fetch_answer(session_id, rows))
         return True
 
-    def _given(self, pipe: Pipe, want: Want, *, committed: bool) -> Given:
+    def _given(self, pipe: Pipe, want: Want, *, isolation: Isolation) -> Given:
         if want.topic in {STATE_TOPIC, STATE_ID}:
-            return self._given_of_state(want, committed=committed)
+            return self._given_of_state(want, isolation=isolation)
         name = want.topic if isinstance(want.topic, str) else None
         if name is None and want.topic != self.topic_id(TOPIC):
             return Given(UNKNOWN_TOPIC_ID)
@@ -368,14 +373,14 @@ class Broker:
             return Given(FENCED_LEADER_EPOCH if want.leader_epoch < epoch else UNKNOWN_LEADER_EPOCH)
         return self.give(want, spoils=pipe.purpose == "fetch")
 
-    def _given_of_state(self, want: Want, *, committed: bool) -> Given:
+    def _given_of_state(self, want: Want, *, isolation: Isolation) -> Given:
         state = self.world.state
         if state.is_down:
             return Given(STATE_UNREACHABLE)
         if not 0 <= want.offset <= state.end:
             return Given(OUT_OF_RANGE, state.end, state.stable, 0)
-        found = state.batches_from(want.offset, committed=committed, batches_max=50)
-        aborted = state.aborted_in(found) if committed else ()
+        found = state.batches_from(want.offset, isolation=isolation, batches_max=50)
+        aborted = state.aborted_in(found) if isolation is Isolation.READ_COMMITTED else ()
         return Given(0, state.end, state.stable, 0, None, aborted, b"".join(each.raw for each in found))
 
     # -- transactions -------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from replicator.engine.logs.reading import read_batches
 from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused
+from replicator.model.spec import Isolation
 from replicator.wire.batches.batch import CRC_AT
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Purpose
@@ -70,9 +71,15 @@ class Exchange:
     async def look(self, told: str) -> None:
         """Read all that the partition tells of itself."""
         connection = await self.cluster.leader_connection(self.where)
-        starts = await control.list_offsets(connection, [self.where], control.EARLIEST, committed=False)
-        ends = await control.list_offsets(connection, [self.where], control.LATEST, committed=False)
-        stable = await control.list_offsets(connection, [self.where], control.LATEST, committed=True)
+        starts = await control.list_offsets(
+            connection, [self.where], control.EARLIEST, isolation=Isolation.READ_UNCOMMITTED
+        )
+        ends = await control.list_offsets(
+            connection, [self.where], control.LATEST, isolation=Isolation.READ_UNCOMMITTED
+        )
+        stable = await control.list_offsets(
+            connection, [self.where], control.LATEST, isolation=Isolation.READ_COMMITTED
+        )
         leader = self.cluster.leader(self.where)
         assert leader is not None
         code, _, end = (await control.epoch_ends(connection, {self.where: leader.epoch}))[self.where]

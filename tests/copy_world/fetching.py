@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from replicator.model.spec import Isolation
 from replicator.wire.cursor import compact_string, read_length, read_uvarint, skip_tags, uvarint
 from replicator.wire.versions import FETCH_BY_ID, PRODUCE_BY_ID
+from tests.isolation import isolation_of
 
 _FETCH_HEAD = struct.Struct(">iiiibii")
 _FETCH_PARTITION = struct.Struct(">iiqiqi")
@@ -34,7 +36,7 @@ class FetchAsked(NamedTuple):
     """A fetch as it was asked."""
 
     wait_ms: int
-    committed: bool
+    isolation: Isolation
     session_id: int
     session_epoch: int
     wanted: tuple[Want, ...]
@@ -83,7 +85,7 @@ def fetch_asked(body: bytes, version: int) -> FetchAsked:
             forgotten.append((topic, _I32.unpack_from(body, at)[0]))
             at += 4
         at = skip_tags(buffer, at)
-    return FetchAsked(wait_ms, bool(isolation), session_id, session_epoch, tuple(wanted), tuple(forgotten))
+    return FetchAsked(wait_ms, isolation_of(isolation), session_id, session_epoch, tuple(wanted), tuple(forgotten))
 
 
 def fetch_answer(session_id: int, rows: list[tuple[str | bytes, int, Given]], error: int = 0) -> bytes:

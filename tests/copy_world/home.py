@@ -12,7 +12,7 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.offsets import offset_map
 from replicator.engine.copy import fill_route, live_maps, problems, producer_state, pump
 from replicator.engine.copy.attaching import attacher, displaced, facts
-from replicator.engine.copy.reading import end_looks, reader
+from replicator.engine.copy.reading import end_checks, reader
 from replicator.engine.copy.watching import log_starts
 from replicator.engine.copy.writing import filler, seeder, writer
 from replicator.engine.flow import reconcile
@@ -41,7 +41,7 @@ _LOGGING: tuple[ModuleType, ...] = tuple(
     for module in (
         attacher,
         displaced,
-        end_looks,
+        end_checks,
         facts,
         fill_route,
         filler,

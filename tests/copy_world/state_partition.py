@@ -10,6 +10,7 @@ from replicator.engine.state.view import Read as ReadBatch
 from replicator.engine.state.view import StateView
 from replicator.model.batch import TRANSACTIONAL_BIT
 from replicator.model.names import STATE_TOPIC
+from replicator.model.spec import Isolation
 from replicator.wire.batches.batch import scan
 from replicator.wire.batches.records import decode
 from tests.copy_world.batches import marker_bytes, placed
@@ -59,7 +60,7 @@ class StatePartition:
     log: list[Stored] = field(default_factory=list)
     aborted: list[tuple[int, int, int]] = field(default_factory=list)
     _open: dict[int, int] = field(default_factory=dict)
-    _view: StateView = field(default_factory=lambda: StateView(tells_offsets=False))
+    _view: StateView = field(default_factory=lambda: StateView(keeps_offsets=False))
 
     @property
     def end(self) -> int:
@@ -96,9 +97,9 @@ class StatePartition:
         self.log.append(Stored(base, base + 1, producer_id, placed(raw, base, LEADER_EPOCH)))
         self._show()
 
-    def batches_from(self, offset: int, *, committed: bool, batches_max: int) -> list[Stored]:
+    def batches_from(self, offset: int, *, isolation: Isolation, batches_max: int) -> list[Stored]:
         """Return what a fetch gives."""
-        end = self.stable if committed else self.end
+        end = self.stable if isolation is Isolation.READ_COMMITTED else self.end
         return [each for each in self.log if each.next_offset > offset and each.base < end][:batches_max]
 
     def aborted_in(self, given: list[Stored]) -> tuple[tuple[int, int], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,16 @@ from replicator.devkit import free_base_port
 from tests.clusters import MakeCluster
 from tests.hostile.middle import Middle
 from tests.integration.proxy import FaultProxy, pass_all
+
+_MEMORY_KIB_MAX = 200 << 10
+
+
+@pytest.fixture
+def bounded() -> Iterator[None]:
+    """No lie makes the process large."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < _MEMORY_KIB_MAX
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,9 @@ from crc32c import crc32c
 from kio.serial import entity_reader, entity_writer
 
 from replicator.devkit import Cluster
-from tests.integration.harness import Daemon, Kafka, Lab, Record, admin, bounds, create, produce, read_all, wait_until
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, Record, admin, bounds, create, read_all, wait_until
+from tests.integration.load import produce
 from tests.integration.proxy import FaultProxy, spoil_nothing
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR, API_VERSIONS = 0, 1, 2, 3, 9, 10, 18

@@ -3,98 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import hashlib
-import random
-import resource
 import struct
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from kio.schema.errors import ErrorCode
 from kio.schema.metadata.v10.response import MetadataResponseBroker
 from kio.schema.types import BrokerId, TopicName
-from kio.static.primitive import i32, i64Timedelta
+from kio.static.primitive import i32
 
 from replicator.admin.topics import TopicAdmin
-from replicator.engine.logs.partition_reader import PartitionReader
-from replicator.engine.logs.reading import read_once
-from replicator.engine.logs.side import Side
 from replicator.errors import (
-    AuthenticationFailed,
     ConnectionFailed,
-    CorruptRecords,
     KafkaError,
     ProtocolError,
-    ReplicatorError,
     WrongCluster,
 )
 from replicator.model.names import TopicPartition
-from replicator.model.security import Mechanism, Security
 from replicator.model.spec import Isolation
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.messages import control
-from replicator.wire.messages.fetch import FetchSession
 from replicator.wire.transport import connection as connection_module
-from replicator.wire.versions import FETCH_BY_NAME
 from tests.hostile.broker import (
     API_VERSIONS,
-    FETCH,
     LIST_OFFSETS,
     METADATA,
-    SASL_AUTHENTICATE,
-    SASL_HANDSHAKE,
     TOPIC,
-    Asked,
     HostileBroker,
     Lie,
     encoded,
     framed,
-    head,
-    sasl,
 )
+from tests.hostile.lies import HUGE, TEXT_CHARS_MAX, WHERE, body, failure, only
 
-HUGE = b"\xff\xff\xff\xff\x0f"
-WHERE = TopicPartition(TOPIC, 0)
-_MEMORY_KIB_MAX = 200 << 10
-_TEXT_CHARS_MAX = 1_000
-
-
-@pytest.fixture(autouse=True)
-def bounded() -> Iterator[None]:
-    """No lie makes the process large."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    yield
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < _MEMORY_KIB_MAX
-
-
-def only(key: int, lie: Lie) -> Lie:
-    """Return the lie that answers one kind of request so, and all others honestly."""
-    return lambda asked, answer: lie(asked, answer) if asked.key == key else framed(answer)
-
-
-def body(key: int, raw: bytes) -> Lie:
-    """Return the lie that answers one kind of request with this body."""
-    return only(key, lambda asked, _: framed(head(asked) + raw))
-
-
-async def failure(broker: HostileBroker, security: Security | None = None, seconds: float = 5.0) -> KafkaError:
-    """Return how asking for metadata fails; it says what, why, and what next, in a few words."""
-    cluster = Cluster(broker.spec(security, seconds))
-    try:
-        async with asyncio.timeout(20.0):
-            with pytest.raises(KafkaError) as caught:
-                await cluster.refresh([TOPIC])
-    finally:
-        cluster.close()
-    text = caught.value.with_next_step()
-    assert text.isprintable()
-    assert len(text) < _TEXT_CHARS_MAX
-    assert caught.value.next_step
-    return caught.value
+pytestmark = pytest.mark.usefixtures("bounded")
 
 
 NEGATIVE = struct.pack(">i", 0) + b"\x02" + struct.pack(">i", 1) + b"\x00" * 4 + HUGE
@@ -193,7 +137,7 @@ async def test_what_is_no_cluster_id_is_not_another_clusters(cluster_id: str | N
         cluster.close()
 
     assert caught.value.with_next_step().isprintable()
-    assert len(caught.value.with_next_step()) < _TEXT_CHARS_MAX
+    assert len(caught.value.with_next_step()) < TEXT_CHARS_MAX
 
 
 @pytest.mark.parametrize(("name", "why"), [("a\x1b[31m", "a topic is called"), ("other", "that leaves out orders")])
@@ -208,105 +152,6 @@ async def test_topics_that_cannot_be_are_refused(name: str, why: str) -> None:
         cluster.close()
 
     assert why in str(caught.value)
-
-
-async def test_what_a_broker_says_of_a_login_is_kept_short() -> None:
-    """And holds nothing that a terminal obeys."""
-    async with HostileBroker() as broker:
-        broker.login = replace(
-            broker.login,
-            error_code=ErrorCode.sasl_authentication_failed,
-            error_message="\x1b[2Jno\r\n" * 50_000,
-        )
-        error = await failure(broker, sasl())
-
-    assert isinstance(error, AuthenticationFailed)
-    assert error.why.startswith(r"\x1b[2Jno")
-
-
-async def test_an_answer_to_a_login_is_small() -> None:
-    """50 MB of words are not even read."""
-    async with HostileBroker(
-        only(SASL_AUTHENTICATE, lambda *_: struct.pack(">i", 50_000_000) + bytes(1_000_000))
-    ) as broker:
-        error = await failure(broker, sasl())
-
-    assert isinstance(error, ProtocolError)
-    assert "to SaslAuthenticate claims 50000000 bytes; between 4 and 1048576" in error.why
-
-
-async def test_a_login_does_not_compute_for_minutes() -> None:
-    """The number of rounds is the broker's word."""
-
-    def first(asked: Asked, answer: bytes) -> bytes:
-        if asked.key != SASL_AUTHENTICATE:
-            return framed(answer)
-        said = b"r=0,s=AAAAAAAAAAAAAAAAAAAA,i=9999999"
-        return framed(head(asked) + struct.pack(">h", 0) + b"\x00" + bytes([len(said) + 1]) + said + bytes(9))
-
-    async with HostileBroker(first) as broker:
-        error = await failure(broker, sasl(mechanism=Mechanism.SCRAM_SHA_256))
-
-    assert "the broker asks for 9999999 rounds" in error.why
-
-
-@pytest.fixture
-def longest_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw every pause of a `Backoff` at its upper bound: how many tries fit into some time is then no chance."""
-    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
-
-
-async def opened_for_a_while(cluster: Cluster) -> list[KafkaError]:
-    """Ask for a connection without a pause, for 1.5 s; return why there was none."""
-    refused: list[KafkaError] = []
-    ends = time.monotonic() + 1.5
-    while time.monotonic() < ends:
-        try:
-            await cluster.connection(1, Purpose.FETCH)
-        except KafkaError as error:
-            refused.append(error)
-        await asyncio.sleep(0.001)
-    cluster.close()
-    return refused
-
-
-@pytest.mark.usefixtures("longest_pauses")
-async def test_a_login_that_ends_at_once_is_not_made_over_and_over() -> None:
-    """Each one may run a program."""
-    async with HostileBroker() as broker:
-        broker.login = replace(broker.login, session_lifetime=i64Timedelta.parse(dt.timedelta(milliseconds=1)))
-        error = await failure(broker, sasl())
-        broker.asked.clear()
-        cluster = Cluster(broker.spec(sasl()))
-        cluster.brokers = {1: ("127.0.0.1", broker.port)}
-        refused = await opened_for_a_while(cluster)
-
-    assert "is valid for only 0.001 s" in error.what
-    assert error.retryable
-    assert 1 <= broker.asked[SASL_HANDSHAKE] <= 8  # 5 as a rule; pauses are drawn at random
-    assert {type(one) for one in refused} == {AuthenticationFailed}
-
-
-@pytest.mark.usefixtures("longest_pauses")
-async def test_connections_that_are_lost_at_once_are_opened_ever_more_slowly() -> None:
-    """The broker is there, and logs in whoever comes."""
-    async with HostileBroker() as broker:
-        cluster = Cluster(broker.spec())
-        await cluster.refresh([TOPIC])
-        broker.connections = 0
-
-        async def lose() -> None:
-            while True:
-                broker.hang_up()
-                await asyncio.sleep(0.01)
-
-        losing = asyncio.create_task(lose())
-        refused = await opened_for_a_while(cluster)
-        losing.cancel()
-
-    # On a slow machine some are lost before they are logged in.
-    assert {type(one) for one in refused} <= {ConnectionFailed}
-    assert 2 <= broker.connections <= 8
 
 
 @pytest.mark.parametrize("milliseconds", [-1, -(2**31), 2**31 - 1])
@@ -345,104 +190,6 @@ async def test_what_is_throttled_is_not_late() -> None:
             with pytest.raises(ConnectionFailed, match="did not answer in time"):
                 await asyncio.wait_for(late, 10.0)
         cluster.close()
-
-
-async def test_an_empty_fetch_answer_for_a_quota_is_asked_for_again() -> None:
-    """It says nothing of any partition."""
-
-    def throttled_once(asked: Asked, _: bytes) -> bytes:
-        quota = asked.number < 3
-        return framed(head(asked) + encoded(broker.fetched(throttle_ms=50 * quota, empty=quota)))
-
-    async with HostileBroker() as broker:
-        broker.lie = only(FETCH, throttled_once)
-        cluster = Cluster(broker.spec())
-        await cluster.refresh([TOPIC])
-        connection = await cluster.connection(1, Purpose.LOOK)
-        began = time.monotonic()
-        _, fetched = await read_once(Side(cluster, cluster.topic_ids), connection, WHERE, 0)
-        took = time.monotonic() - began
-        cluster.close()
-
-    assert fetched.high_watermark == 10
-    assert broker.asked[FETCH] == 3
-    assert took >= 0.09
-
-
-FETCH_HEAD = struct.pack(">ihi", 0, 0, 0)
-ONE_TOPIC = FETCH_HEAD + b"\x02\x07orders"
-ONE_PARTITION = ONE_TOPIC + b"\x02" + struct.pack(">ihqqq", 0, 0, 10, 10, 0)
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        FETCH_HEAD,
-        FETCH_HEAD + HUGE,
-        FETCH_HEAD + b"\x02\x00",
-        ONE_TOPIC + HUGE,
-        ONE_PARTITION + HUGE,
-        ONE_PARTITION + b"\x01" + struct.pack(">i", -1) + HUGE,
-        ONE_PARTITION + b"\x01" + struct.pack(">i", -1) + b"\x01" + HUGE + HUGE + HUGE,
-    ],
-)
-async def test_a_fetch_answer_that_lies_is_refused(raw: bytes) -> None:
-    """Counts, lengths, tags, and one that ends early in a frame that held a longer one before."""
-    async with HostileBroker(body(FETCH, raw)) as broker:
-        cluster = Cluster(broker.spec())
-        await cluster.refresh([TOPIC])
-        connection = await cluster.connection(1, Purpose.LOOK)
-        with pytest.raises(CorruptRecords):
-            await read_once(Side(cluster, cluster.topic_ids), connection, WHERE, 0)
-        cluster.close()
-
-
-READS: list[tuple[str, Lie, type[ReplicatorError], str]] = [
-    (
-        "a huge answer",
-        only(FETCH, lambda *_: struct.pack(">i", 0x7FFFFFFF) + b"x"),
-        KafkaError,
-        "claims 2147483647 bytes",
-    ),
-    ("nothing", body(FETCH, b""), CorruptRecords, "ends too early"),
-    ("a huge count", body(FETCH, ONE_TOPIC + HUGE), CorruptRecords, "length"),
-    ("noise", body(FETCH, FETCH_HEAD + hashlib.shake_256(b"noise").digest(5_000)), CorruptRecords, "."),
-    (
-        "another partition",
-        only(FETCH, lambda _, answer: framed(answer.replace(TOPIC.encode(), b"ordeqs"))),
-        KafkaError,
-        "no response for orders-0",
-    ),
-    ("no answer", only(FETCH, lambda *_: b""), KafkaError, "closed by the broker"),
-]
-
-
-@pytest.mark.parametrize(("lie", "kind", "why"), [each for _, *each in READS], ids=[name for name, *_ in READS])
-async def test_whoever_compares_records_is_lied_to(lie: Lie, kind: type[ReplicatorError], why: str) -> None:
-    """In time, by name, and without a word of what was not asked for."""
-    async with HostileBroker(lie) as broker:
-        reader = PartitionReader(broker.spec(timeout_seconds=1.0), Isolation.READ_COMMITTED)
-
-        def read() -> None:
-            reader.open(WHERE, 0, 10)
-            try:
-                reader.chunk()
-            finally:
-                reader.close()
-
-        async with asyncio.timeout(20.0):
-            with pytest.raises(kind, match=why):
-                await asyncio.to_thread(read)
-
-
-def test_a_fetch_answer_is_not_read_on_into_the_one_before() -> None:
-    """Both are the same but for their last bytes, which the first one left in the frame."""
-    session = FetchSession(FETCH_BY_NAME, 0, {})
-    whole = bytearray(bytes(4) + b"\x00" + ONE_PARTITION + b"\x01" + struct.pack(">i", -1) + b"\x01" + bytes(3))
-    assert [one.where for one in session.answer(whole, len(whole) - 1)[1]] == [WHERE]
-    for size in range(5, len(whole) - 1):
-        with pytest.raises(CorruptRecords):
-            session.answer(whole, size)
 
 
 async def test_others_run_while_a_large_cluster_is_described() -> None:
@@ -496,7 +243,9 @@ async def test_what_an_answer_says_of_others_is_not_looked_at() -> None:
         try:
             await cluster.refresh([TOPIC])
             connection = await cluster.leader_connection(WHERE)
-            answers = await control.list_offsets(connection, [WHERE], control.LATEST, committed=False)
+            answers = await control.list_offsets(
+                connection, [WHERE], control.LATEST, isolation=Isolation.READ_UNCOMMITTED
+            )
             assert answers == {}
             with pytest.raises(ProtocolError, match="that leaves out orders-0") as caught:
                 control.answer_for(answers, WHERE, connection.cluster, "ListOffsets")

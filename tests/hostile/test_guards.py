@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.hostile.guards import GUARDS, ROOT, Guard
+from tests.hostile.guard import Guard
+from tests.hostile.guards import GUARDS, ROOT
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.lie)

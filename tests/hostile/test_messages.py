@@ -28,7 +28,8 @@ from replicator.rpc.control_server import interval_of
 from replicator.rpc.server import RpcServer
 from replicator.rpc.v1 import access_pb2, control_pb2, lease_pb2
 from replicator.store.memory_leases import MemoryLeases
-from tests.unit.rpc.samples import EAST, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import EAST
 
 STRINGS = [
     "",

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
-import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer
-from confluent_kafka import TopicPartition as Position
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init__ has no __all__
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
     NewTopic,
-    ResourceType,
 )
-from kio.schema.errors import ErrorCode
-from kio.schema.types import BrokerId, GroupId, ProducerId, TopicName
-from kio.static.primitive import i8, i16, i32, i64
 
 from replicator.admin.client_config import ANSWER_BYTES_MAX
 from replicator.admin.topics import TopicAdmin
@@ -34,6 +20,7 @@ from replicator.devkit import Cluster, free_base_port
 from replicator.devkit.config import PORTS_PER_BROKER
 from replicator.errors import KafkaError
 from replicator.model.security import ClusterSpec
+from tests.hostile.cluster_lies import IDS_CHANGE, LIES, TEXT, each, text
 from tests.hostile.middle import (
     ALTER_CONFIGS,
     API_VERSIONS,
@@ -43,387 +30,33 @@ from tests.hostile.middle import (
     DESCRIBE_CONFIGS,
     DESCRIBE_GROUPS,
     EPOCH_ENDS,
-    FETCH,
     FIND_COORDINATOR,
     INIT_PRODUCER_ID,
     LIST_GROUPS,
     LIST_OFFSETS,
     METADATA,
     OFFSET_FETCH,
-    PRODUCE,
     Change,
     bugs,
-    changed,
 )
-from tests.integration.harness import (
-    CLIENTS,
-    QUIET,
-    Daemon,
-    Kafka,
-    Lab,
-    admin,
-    bounds_of,
-    create,
-    read_many,
-    wait_until,
+from tests.hostile.middle_scene import (
+    BEFORE,
+    CHANGED,
+    LOCALHOST,
+    PARTITIONS,
+    TEXT_CHARS_MAX,
+    Mouth,
+    Scene,
+    Stage,
 )
-from tests.integration.proxy import FaultProxy
+from tests.integration.harness import CLIENTS, Lab
+from tests.integration.kafka_client import admin, create, read_many, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
-HUGE = 2**63 - 1
-OWN = "replicator.state"
-TEXT = "\x1b[2Jno\r\n" * 7_000_000
-"""About 60 MB, as far as a field takes it; a terminal would act on it."""
-SHORT_TEXT_CHARS = 32_000
-
-
-def told_as(**fields: Any) -> Change:
-    """Return the lie that sets fields."""
-    return lambda told: replace(told, **fields)
-
-
-def each(name: str, change: Change) -> Change:
-    """Return the lie about each part of an answer that has such parts."""
-    return lambda told: replace(told, **{name: tuple(map(change, getattr(told, name)))})
-
-
-def topics_with(change: Change, *, own: bool = False) -> Change:
-    """Return the lie about each topic of metadata: the flow's own records, or all but those."""
-    return each("topics", lambda one: change(one) if (one.name == OWN) is own else one)
-
-
-def text(told: Any) -> Any:
-    """Give an answer, or its parts, an error with a text that is as long as the field takes."""
-    kept = TEXT if told.__flexible__ else TEXT[:SHORT_TEXT_CHARS]
-    words = {"error_message": kept} if hasattr(told, "error_message") else {}
-    return replace(told, error_code=ErrorCode.policy_violation, **words)
-
-
-def configs_as(**fields: Any) -> Change:
-    """Return the lie about each setting."""
-    return each("results", each("configs", told_as(**fields)))
-
-
-def coordinators(change: Change) -> Change:
-    """Return the lie about each coordinator."""
-    return lambda told: each("coordinators", change)(told) if hasattr(told, "coordinators") else change(told)
-
-
-def commits(change: Change) -> Change:
-    """Return the lie about each commit."""
-    of_topics = each("topics", each("partitions", change))
-    return lambda told: each("groups", of_topics)(told) if hasattr(told, "groups") else of_topics(told)
-
-
-def versions_as(**fields: int) -> Change:
-    """Return the lie about each range of versions."""
-    return each("api_keys", told_as(**{name: i16(number) for name, number in fields.items()}))
-
-
-def without(*keys: int) -> Change:
-    """Return the lie that some requests are not offered."""
-    return lambda told: replace(told, api_keys=tuple(one for one in told.api_keys if int(one.api_key) not in keys))
-
-
-def ids_change(*, own: bool = False) -> Change:
-    """Return the lie that topics have another id in each answer."""
-
-    def lie(told: Any) -> Any:
-        return topics_with(told_as(topic_id=uuid.uuid4()), own=own)(told)
-
-    return lie
-
-
-def brokers_twice(told: Any) -> Any:
-    """Tell of each broker at another address as well, behind the true one."""
-    return replace(told, brokers=(*told.brokers, *(replace(one, port=i32(1)) for one in told.brokers)))
-
-
-def many_groups(told: Any) -> Any:
-    """Tell of groups that there are not, some of whose names act on a terminal."""
-    if not told.groups:
-        return told
-    names = [f"{number}-\x1b[2J\u202e" + "x" * 200 for number in range(20_000)]
-    return replace(told, groups=(*told.groups, *(replace(told.groups[0], group_id=GroupId(name)) for name in names)))
-
-
-def epoch_back(told: Any) -> Any:
-    """Tell an epoch that was given before."""
-    return replace(told, producer_epoch=i16(max(0, int(told.producer_epoch) - 3)))
-
-
-IDS_CHANGE = "topics whose ids change"
-LIES: dict[str, tuple[int, Change]] = {
-    "no brokers": (METADATA, told_as(brokers=())),
-    "another cluster": (METADATA, told_as(cluster_id="somebody-elses-cluster")),
-    "no cluster id": (METADATA, told_as(cluster_id=None)),
-    "a cluster id that acts on a terminal": (METADATA, told_as(cluster_id="x\x1b[2J" * 8_000)),
-    "no controller": (METADATA, told_as(controller_id=BrokerId(-1))),
-    "a controller that is not there": (METADATA, told_as(controller_id=BrokerId(77))),
-    "ports 0": (METADATA, each("brokers", told_as(port=i32(0)))),
-    "ports where nobody listens": (METADATA, each("brokers", told_as(port=i32(1)))),
-    "hosts of 60 kB": (METADATA, each("brokers", told_as(host="h" * 60_000))),
-    "a broker at two addresses": (METADATA, brokers_twice),
-    "a negative broker": (METADATA, each("brokers", told_as(node_id=BrokerId(-3)))),
-    IDS_CHANGE: (METADATA, ids_change()),
-    "own records whose id changes": (METADATA, ids_change(own=True)),
-    "own records without partitions": (METADATA, topics_with(told_as(partitions=()), own=True)),
-    "own records in a strange partition": (
-        METADATA,
-        topics_with(each("partitions", told_as(partition_index=i32(7))), own=True),
-    ),
-    "no topics": (METADATA, told_as(topics=())),
-    "topics twice": (METADATA, lambda told: replace(told, topics=told.topics * 2)),
-    "topics without partitions": (METADATA, topics_with(told_as(partitions=()))),
-    "negative partitions": (METADATA, topics_with(each("partitions", told_as(partition_index=i32(-1))))),
-    "partitions twice": (METADATA, topics_with(lambda one: replace(one, partitions=one.partitions * 2))),
-    "partitions that are far away": (
-        METADATA,
-        topics_with(each("partitions", told_as(partition_index=i32(2**31 - 1)))),
-    ),
-    "topics that may not be seen": (METADATA, topics_with(told_as(error_code=ErrorCode.topic_authorization_failed))),
-    "topics that are gone": (METADATA, topics_with(told_as(error_code=ErrorCode.unknown_topic_or_partition))),
-    "own records that are gone": (
-        METADATA,
-        topics_with(told_as(error_code=ErrorCode.unknown_topic_or_partition), own=True),
-    ),
-    "no requests": (API_VERSIONS, told_as(api_keys=())),
-    "every version there could be": (API_VERSIONS, versions_as(min_version=0, max_version=32_767)),
-    "no Fetch": (API_VERSIONS, without(FETCH)),
-    "no Produce": (API_VERSIONS, without(PRODUCE)),
-    "only what the copy needs": (API_VERSIONS, without(DESCRIBE_CONFIGS, OFFSET_FETCH, LIST_GROUPS, FIND_COORDINATOR)),
-    "ranges upside down": (API_VERSIONS, versions_as(min_version=9, max_version=0)),
-    "negative versions": (API_VERSIONS, versions_as(min_version=-9, max_version=-1)),
-    "versions that fail": (API_VERSIONS, told_as(error_code=ErrorCode.unknown_server_error)),
-    "no settings": (DESCRIBE_CONFIGS, each("results", told_as(configs=()))),
-    "nothing about settings": (DESCRIBE_CONFIGS, told_as(results=())),
-    "settings that are no numbers": (DESCRIBE_CONFIGS, configs_as(value="banana")),
-    "settings that are too large": (DESCRIBE_CONFIGS, configs_as(value="9" * 40)),
-    "negative settings": (DESCRIBE_CONFIGS, configs_as(value="-7")),
-    "settings without a value": (DESCRIBE_CONFIGS, configs_as(value=None)),
-    "settings without a name": (DESCRIBE_CONFIGS, configs_as(name="")),
-    "settings of a strange source": (DESCRIBE_CONFIGS, configs_as(config_source=i8(99))),
-    "settings of 32 kB that act on a terminal": (DESCRIBE_CONFIGS, configs_as(value=TEXT[:SHORT_TEXT_CHARS])),
-    "settings that are refused at length": (DESCRIBE_CONFIGS, each("results", text)),
-    "settings of another": (DESCRIBE_CONFIGS, each("results", told_as(resource_name="other"))),
-    "coordinators that are not there": (FIND_COORDINATOR, coordinators(told_as(node_id=BrokerId(77)))),
-    "coordinators that are none": (FIND_COORDINATOR, coordinators(told_as(node_id=BrokerId(-1)))),
-    "coordinators at port 1": (FIND_COORDINATOR, coordinators(told_as(port=i32(1)))),
-    "coordinators at no host": (FIND_COORDINATOR, coordinators(told_as(host="\x1b[2J" * 8_000, port=i32(-5)))),
-    "coordinators that are still to come": (
-        FIND_COORDINATOR,
-        coordinators(told_as(error_code=ErrorCode.coordinator_not_available)),
-    ),
-    "coordinators that are others": (FIND_COORDINATOR, coordinators(told_as(error_code=ErrorCode.not_coordinator))),
-    "coordinators of nothing": (
-        FIND_COORDINATOR,
-        coordinators(lambda one: replace(one, key="other") if hasattr(one, "key") else one),
-    ),
-    "coordinators that are refused at length": (FIND_COORDINATOR, coordinators(text)),
-    "no producer id": (INIT_PRODUCER_ID, told_as(producer_id=ProducerId(-1))),
-    "no producer epoch": (INIT_PRODUCER_ID, told_as(producer_epoch=i16(-1))),
-    "a producer epoch that goes back": (INIT_PRODUCER_ID, epoch_back),
-    "the last producer epoch": (INIT_PRODUCER_ID, told_as(producer_epoch=i16(32_767))),
-    "a producer id that is everybody's": (INIT_PRODUCER_ID, told_as(producer_id=ProducerId(0))),
-    "producer ids of another coordinator": (INIT_PRODUCER_ID, told_as(error_code=ErrorCode.not_coordinator)),
-    "producer ids that are fenced": (INIT_PRODUCER_ID, told_as(error_code=ErrorCode.producer_fenced)),
-    "commits beyond the end": (OFFSET_FETCH, commits(told_as(committed_offset=i64(10**12)))),
-    "the highest commits there are": (OFFSET_FETCH, commits(told_as(committed_offset=i64(HUGE)))),
-    "negative commits": (OFFSET_FETCH, commits(told_as(committed_offset=i64(-7)))),
-    "commits with words of a megabyte": (OFFSET_FETCH, commits(told_as(metadata="\x1b[2J" * 250_000))),
-    "commits of partitions that are not there": (OFFSET_FETCH, commits(told_as(partition_index=i32(2**31 - 1)))),
-    "commits of epochs to come": (OFFSET_FETCH, commits(told_as(committed_leader_epoch=i32(2**31 - 1)))),
-    "commits that fail": (OFFSET_FETCH, commits(told_as(error_code=ErrorCode.unknown_server_error))),
-    "no commits": (OFFSET_FETCH, told_as(groups=())),
-    "twenty thousand groups": (LIST_GROUPS, many_groups),
-    "groups of a strange kind": (LIST_GROUPS, each("groups", told_as(group_type="\x1b[2J" * 8_000))),
-    "groups in a strange state": (LIST_GROUPS, each("groups", told_as(group_state="\x1b[2J" * 8_000))),
-    "no groups": (LIST_GROUPS, told_as(groups=())),
-    "groups that fail": (LIST_GROUPS, told_as(error_code=ErrorCode.unknown_server_error)),
-    "groups in a state that acts on a terminal": (
-        DESCRIBE_GROUPS,
-        each("groups", told_as(group_state="\x1b[2J" * 8_000)),
-    ),
-    "ends that are far": (LIST_OFFSETS, each("topics", each("partitions", told_as(offset=i64(10**15))))),
-    "no ends": (LIST_OFFSETS, told_as(topics=())),
-    "epochs of nothing": (EPOCH_ENDS, told_as(topics=())),
-    "new topics that are refused at length": (CREATE_TOPICS, each("topics", text)),
-    "new topics that are others": (CREATE_TOPICS, each("topics", told_as(name=TopicName("other")))),
-    "nothing about new topics": (CREATE_TOPICS, told_as(topics=())),
-    "settings that are refused when set": (ALTER_CONFIGS, each("responses", text)),
-    "nothing about settings that are set": (ALTER_CONFIGS, told_as(responses=())),
-    "rules that are refused at length": (DESCRIBE_ACLS, text),
-}
-LOCALHOST = "127.0.0.1"
-BEFORE, CHANGED = "1234567", "7654321"
-PARTITIONS = 2
 _RATE_MAX = 60.0
 """Answers a second to one flow: one without a pause between its questions gets thousands."""
 _LOG_LINES_PER_SECOND_MAX = 5.0
-_TEXT_CHARS_MAX = 3_000
-_STACKS = frozenset({"exception", "stack"})
-"""What an error of ours, and a held up event loop, are logged with: of many lines."""
-
-
-class Mouth:
-    """A proxy in front of a cluster of one broker, which tells one lie about it, and is all that its flow sees.
-
-    Attributes:
-        lying: Whether it lies now.
-        told: Answers that were changed.
-        seen: Answers that passed while it lied.
-    """
-
-    def __init__(self, port: int, upstream_port: int, lie: tuple[int, Change] | None) -> None:
-        self._port = port
-        self._lie = lie
-        self.bootstrap = f"{LOCALHOST}:{port}"
-        self.lying = False
-        self.told: Counter[int] = Counter()
-        self.seen: Counter[int] = Counter()
-        self.proxy = FaultProxy(port, upstream_port)
-        self.proxy.spoil = self._speak
-
-    def _speak(self, api: int, version: int, frame: bytes) -> bytes:
-        if api in {METADATA, FIND_COORDINATOR}:
-            frame = changed(api, version, frame, self._here)
-        self.seen[api] += self.lying
-        if not self.lying or self._lie is None or api != self._lie[0]:
-            return frame
-        arrives = changed(api, version, frame, self._lie[1])
-        self.told[api] += arrives != frame
-        return arrives
-
-    def _here(self, told: Any) -> Any:
-        """Let every broker be here."""
-        at = told_as(host=LOCALHOST, port=i32(self._port))
-        return each("brokers", at)(told) if hasattr(told, "brokers") else coordinators(at)(told)
-
-
-@dataclass(slots=True)
-class Scene:
-    """One daemon with a flow for each lie, each past a mouth of its own, and one that is told the truth.
-
-    Attributes:
-        source: Where records are written, past all mouths.
-        target: Where they are read, past all mouths.
-        mouths: By the name of the lie.
-        topics: The same.
-        flows: The same.
-        written: Rounds of records.
-    """
-
-    source: Kafka
-    target: Kafka
-    daemon: Daemon
-    mouths: dict[str, Mouth]
-    topics: dict[str, str]
-    flows: dict[str, str]
-    written: int = 0
-
-    def lie(self, *, lying: bool) -> None:
-        """Begin, or end, all lies, each with new connections."""
-        for mouth in self.mouths.values():
-            mouth.lying = lying
-            mouth.proxy.close_connections()
-
-    def write(self) -> None:
-        """Write one more record to each partition, and commit behind it."""
-        producer = Producer({"bootstrap.servers": self.source.bootstrap, "linger.ms": 5, **QUIET})
-        for topic in self.topics.values():
-            for number in range(PARTITIONS):
-                producer.produce(topic, b"%d of %d" % (self.written, number), partition=number)
-        assert producer.flush(60) == 0
-        self.written += 1
-        for topic in self.topics.values():
-            wait_until("commits stand", lambda topic=topic: self._commit(topic))  # type: ignore[misc]
-
-    def change(self) -> None:
-        """Change a setting of each topic of the source, and make one more beside it."""
-        for topic in self.topics.values():
-            entry = ConfigEntry("segment.ms", CHANGED, incremental_operation=AlterConfigOpType.SET)
-            resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-            admin(self.source).incremental_alter_configs([resource])[resource].result(30)
-        new = [NewTopic(f"{topic}.new", 1, 1) for topic in self.topics.values()]
-        for done in admin(self.source).create_topics(new).values():
-            done.result(30)
-
-    def not_made(self) -> list[str]:
-        """Return the lies under which the new topic is not on the target."""
-        there = admin(self.target).list_topics(timeout=30).topics
-        return [name for name, topic in self.topics.items() if f"{topic}.new" not in there]
-
-    def _commit(self, topic: str) -> bool:
-        """Commit behind what is written; return whether that was done: a coordinator may still be loading."""
-        wanted = ConsumerGroupTopicPartitions(f"{topic}-group", [Position(topic, 0, self.written)])
-        (done,) = admin(self.source).alter_consumer_group_offsets([wanted]).values()
-        return not any(one.error for one in done.result(30).topic_partitions)
-
-    def committed(self) -> dict[str, int | None]:
-        """Return what each group has committed on the target, None for nothing."""
-        asked = {name: ConsumerGroupTopicPartitions(f"{topic}-group") for name, topic in self.topics.items()}
-        told = {name: admin(self.target).list_consumer_group_offsets([one]) for name, one in asked.items()}
-        found = {name: next(iter(futures.values())).result(30).topic_partitions for name, futures in told.items()}
-        return {name: next((int(one.offset) for one in places), None) for name, places in found.items()}
-
-    def all_groups_follow(self) -> bool:
-        """Return whether every group stands on the target where it stands on the source."""
-        return set(self.committed().values()) == {self.written}
-
-    def settings(self) -> dict[str, dict[str, str]]:
-        """Return the settings of each topic of the target that are its own."""
-        resources = {ConfigResource(ResourceType.TOPIC, topic): name for name, topic in self.topics.items()}
-        told = admin(self.target).describe_configs(list(resources))
-        return {
-            name: {key: one.value for key, one in told[resource].result(30).items() if not one.is_default}
-            for resource, name in resources.items()
-        }
-
-    def lag(self) -> dict[str, int]:
-        """Return how many records of each topic are not on the target."""
-        here, there = (bounds_of(one, self.topics.values()) for one in (self.source, self.target))
-        return {
-            name: sum(end - there.get(topic, {}).get(number, (0, 0))[1] for number, (_, end) in here[topic].items())
-            for name, topic in self.topics.items()
-        }
-
-    def behind(self) -> list[str]:
-        """Return the lies whose topics are not copied."""
-        return [name for name, lag in self.lag().items() if lag]
-
-    def peak_kib(self) -> int:
-        """Return how much memory the daemon has held."""
-        status = Path(f"/proc/{self.daemon.process.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-
-    def reasons(self) -> dict[str, list[str]]:
-        """Return all that status says of why each flow does not copy."""
-        by_name = {flow["flow"]: flow for flow in self.daemon.status()["flows"]}
-        return {name: sorted(set(_reasons(by_name[flow]))) for name, flow in self.flows.items()}
-
-    def log_lines(self) -> Counter[str]:
-        """Return how many lines the log has of each lie's flow, and that nothing in them acts on a terminal."""
-        lines: Counter[str] = Counter()
-        of_flow = {flow: name for name, flow in self.flows.items()}
-        for line in self.daemon.log_file.read_text().splitlines():
-            told: dict[str, Any] = json.loads(line)
-            words = [value for key, value in told.items() if isinstance(value, str) and key not in _STACKS]
-            assert all(one.isprintable() and len(one) < _TEXT_CHARS_MAX for one in words), line
-            lines[of_flow.get(told.get("flow", ""), "")] += 1
-        return lines
-
-
-def _reasons(flow: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the words of status that say why a flow, or a part of it, stands still."""
-    yield from (str(flow[key]) for key in ("reason", "detail") if flow.get(key) not in {None, "", "starting"})
-    yield from (one["trouble"] for one in flow["clusters"] if one.get("trouble"))
-    for mirror in flow["mirrors"]:
-        for part in (mirror, *mirror["partitions"]):
-            yield from (str(part[key]) for key in ("detail", "reason") if part.get(key))
-
-
-Stage = Callable[[str, Collection[str]], Scene]
 
 
 @pytest.fixture
@@ -545,7 +178,7 @@ def _unbounded(scene: Scene, lines: Counter[str], seconds: float) -> list[str]:
         asked, told = (sum(counted.values()) for counted in (mouth.seen, mouth.told))
         state = "behind" if name in behind else "copied"
         print(f"{name}: told {told}, {asked / seconds:.1f}/s, {state}; {[one[:250] for one in reasons[name]]}")  # noqa: T201
-        strange = (one for one in reasons[name] if not one.isprintable() or len(one) > _TEXT_CHARS_MAX)
+        strange = (one for one in reasons[name] if not one.isprintable() or len(one) > TEXT_CHARS_MAX)
         problems += [f"{name}: {one[:500]!r}" for one in strange]
         if asked / seconds > _RATE_MAX:
             problems.append(f"{name}: asks too often: {mouth.seen}")
@@ -627,4 +260,4 @@ async def test_a_refusal_of_any_length_is_told_in_a_few_words(
         await asked.close()
     assert mouth.told[kind]
     assert caught.value.with_next_step().isprintable()
-    assert len(caught.value.with_next_step()) < _TEXT_CHARS_MAX
+    assert len(caught.value.with_next_step()) < TEXT_CHARS_MAX

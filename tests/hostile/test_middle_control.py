@@ -27,7 +27,8 @@ from tests.hostile.middle import (
     of_partitions,
     rounds,
 )
-from tests.integration.harness import Kafka, Lab, assert_equal, create, wait_until
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, assert_equal, create, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 

@@ -30,7 +30,8 @@ from tests.hostile.middle import (
     topic_id,
     with_checksum,
 )
-from tests.integration.harness import Kafka, Lab, assert_equal, create, wait_until
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, assert_equal, create, wait_until
 
 pytestmark = pytest.mark.kafka
 

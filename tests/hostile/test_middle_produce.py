@@ -28,7 +28,9 @@ from tests.hostile.middle import (
     rounds,
     topic_id,
 )
-from tests.integration.harness import Kafka, Lab, assert_equal, create, produce, wait_until
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, assert_equal, create, wait_until
+from tests.integration.load import produce
 from tests.integration.proxy import Action, pass_all
 
 pytestmark = pytest.mark.kafka

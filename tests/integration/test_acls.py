@@ -17,7 +17,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 from replicator.devkit import Cluster, ListenerSecurity, start_clusters
 from replicator.model.security import Mechanism, Protocol
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import Lab, admin, assert_equal, create, numbered, produce, wait_copied, wait_until
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import admin, assert_equal, create, wait_copied, wait_until
+from tests.integration.load import numbered, produce
 from tests.integration.test_switch_locks import PASSWORD, REFUSED, allow, as_replicator, rules, write
 from tests.integration.test_switchover import PARTITIONS, both_ways, order, spread
 

@@ -11,22 +11,12 @@ from contextlib import ExitStack
 import pytest
 from confluent_kafka import Producer
 
+from replicator.model.spec import Isolation
 from tests.integration.corpus.raw import write_as_only_producer
 from tests.integration.corpus.transactional import transactional
-from tests.integration.harness import (
-    REPLICATOR,
-    Daemon,
-    Kafka,
-    Lab,
-    Load,
-    Record,
-    configure,
-    create,
-    numbered,
-    produce,
-    read_all,
-    wait_until,
-)
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import Kafka, Record, configure, create, read_all, wait_until
+from tests.integration.load import Load, numbered, produce
 
 _PARTITIONS = 3
 
@@ -178,7 +168,7 @@ def test_transactions_of_both_sides_cross(east: Kafka, west: Kafka, topic_name: 
                 daemons[turn // 70].start(ready_seconds=0)
 
     def by_side(cluster: Kafka) -> dict[tuple[int, bytes | None], list[tuple[object, ...]]]:
-        logs = read_all(cluster, topic_name, committed=True)
+        logs = read_all(cluster, topic_name, isolation=Isolation.READ_COMMITTED)
         return {
             (number, name): contents([each for each in records if each.key == name])
             for number, records in logs.items()

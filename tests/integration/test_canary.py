@@ -13,7 +13,9 @@ import pytest
 from replicator.devkit import ListenerSecurity
 from replicator.model.security import Mechanism, Protocol
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import Daemon, Kafka, Lab, create, produce, wait_copied, wait_until
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, create, wait_copied, wait_until
+from tests.integration.load import produce
 from tests.integration.test_switchover import PARTITIONS, both_ways, spread
 
 pytestmark = pytest.mark.long

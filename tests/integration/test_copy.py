@@ -6,18 +6,17 @@ import random
 
 import pytest
 
-from tests.integration.harness import (
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
     assert_equal,
     bounds,
     create,
     delete_below,
-    numbered,
     partition_count,
-    produce,
     wait_until,
 )
+from tests.integration.load import numbered, produce
 
 QUICK = {"request_timeout": "2s", "doubt_margin": "500ms"}
 

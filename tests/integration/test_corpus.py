@@ -11,12 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from replicator.devkit import Cluster
+from replicator.model.spec import Isolation
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus import SHAPES, begin, write
 from tests.integration.corpus.judge import same_shapes
 from tests.integration.corpus.segments import LZ4_OF_FORMAT_0_AT
 from tests.integration.corpus.shape import Shape
-from tests.integration.harness import REPLICATOR, Daemon, Kafka, Lab, bounds, wait_until
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import Kafka, bounds, wait_until
 
 QUICK = {name: shape for name, shape in SHAPES.items() if not shape.slow and not shape.stops}
 STOPS = {name: shape for name, shape in SHAPES.items() if shape.stops}
@@ -110,20 +112,26 @@ def copied_under_kills(source: Cluster, topics: Mapping[str, Shape], daemons: Se
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("isolation", ["read_committed", "read_uncommitted"])
+@pytest.mark.parametrize("isolation", list(Isolation))
 @pytest.mark.parametrize("count", [1, 2], ids=["one_daemon", "two_unaware_daemons"])
 @pytest.mark.parametrize("side", ["one_broker", "three_brokers"])
 def test_daemons_die_while_every_shape_is_written(
-    source: Cluster, pair: tuple[Cluster, Cluster], topic_name: str, lab: Lab, side: str, count: int, isolation: str
+    source: Cluster,
+    pair: tuple[Cluster, Cluster],
+    topic_name: str,
+    lab: Lab,
+    side: str,
+    count: int,
+    isolation: Isolation,
 ) -> None:
     """By SIGKILL, every few seconds."""
     target = pair[side == "three_brokers"]
     topics = named(topic_name, QUICK)
-    daemons = [lab.daemon(source, target, f"{topic_name}.*", isolation=isolation) for _ in range(count)]
+    daemons = [lab.daemon(source, target, f"{topic_name}.*", isolation=isolation.value) for _ in range(count)]
 
     kills = copied_under_kills(source, topics, daemons, rounds=6)
 
-    same_shapes(source, target, topics, committed=isolation == "read_committed", seconds=240)
+    same_shapes(source, target, topics, isolation=isolation, seconds=240)
     for daemon in daemons:
         wait_until("it is ready", daemon._is_ready)
     healthy(topics, *daemons)

@@ -18,19 +18,9 @@ from replicator.model.units import parse_bootstrap
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import (
-    REPLICATOR,
-    Daemon,
-    Kafka,
-    Lab,
-    assert_equal,
-    bounds,
-    create,
-    produce,
-    read_all,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import Kafka, assert_equal, bounds, create, read_all, wait_copied, wait_until
+from tests.integration.load import produce
 from tests.integration.test_failover import tail_of
 from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread
 

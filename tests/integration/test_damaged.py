@@ -12,18 +12,9 @@ from replicator.errors import PreflightFailed
 from replicator.model.names import STATE_TOPIC
 from replicator.rpc.client import ControlClient
 from replicator.rpc.endpoint import Endpoint
-from tests.integration.harness import (
-    Daemon,
-    Kafka,
-    Lab,
-    assert_equal,
-    bounds,
-    create,
-    numbered,
-    produce,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, assert_equal, bounds, create, wait_copied, wait_until
+from tests.integration.load import numbered, produce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

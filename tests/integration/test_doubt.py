@@ -15,7 +15,9 @@ import pytest
 
 from replicator.devkit import Cluster, free_base_port
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import Kafka, Lab, Load, assert_equal, create, produce, wait_until
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, assert_equal, create, wait_until
+from tests.integration.load import Load, produce
 from tests.integration.proxy import FAULTS, PRODUCE, Action, FaultProxy, pass_all, spoil, spoil_once
 
 FORGETFUL = {

@@ -9,7 +9,9 @@ import pytest
 
 from replicator.devkit import free_base_port
 from replicator.devkit.etcd import Etcd
-from tests.integration.harness import Kafka, Lab, Load, assert_equal, create, wait_until
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, assert_equal, create, wait_until
+from tests.integration.load import Load
 from tests.integration.test_leases import PARTITIONS, SHARDS, is_even, wait_alone
 
 pytestmark = pytest.mark.long

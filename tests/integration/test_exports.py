@@ -17,12 +17,14 @@ from replicator.engine.switch.places import log_ends
 from replicator.errors import Conflict
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
+from replicator.model.spec import Isolation
 from replicator.model.switch.terms import Cut
 from replicator.model.units import parse_bootstrap
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Cluster
 from replicator.wire.messages.produce import produce_by_name
-from tests.integration.harness import Kafka, create, numbered, produce, read_all
+from tests.integration.kafka_client import Kafka, create, read_all
+from tests.integration.load import numbered, produce
 
 if TYPE_CHECKING:
     from replicator.engine.switch.context import SwitchContext
@@ -85,7 +87,7 @@ async def test_odd_records_are_exported_as_they_are(east: Kafka, west: Kafka, to
         await export(east, west, Cut(topic_name, 0, 0, 0, tail_end=len(ODD)), where)
     async with opened(east, west) as found:
         await found["target"].refresh([where.topic])
-        end = (await log_ends(found["target"], [where], committed=True))[where]
+        end = (await log_ends(found["target"], [where], isolation=Isolation.READ_COMMITTED))[where]
         exported = [one async for one in tails._records(found["target"], where, 0, end)]
     assert [NewRecord(one.timestamp, one.key, one.value, one.headers[:-4]) for one in exported] == ODD
     assert [dict(one.headers[-4:])[OFFSET_HEADER] for one in exported] == [b"%d" % at for at in range(len(ODD))]
@@ -108,7 +110,7 @@ async def test_a_record_of_somebody_else_is_no_part_of_an_export(
         one = Divergent(cast("SwitchContext", SimpleNamespace(uid=topic_name, **found)))
         with pytest.raises(Conflict, match="holds records that were not exported"):
             await one._export(Cut(topic_name, 0, 0, 0, tail_end=3), where)
-    (there,) = read_all(west, where.topic, committed=True).values()
+    (there,) = read_all(west, where.topic, isolation=Isolation.READ_COMMITTED).values()
     assert [record.value for record in there] == [b"strange"]
 
 
@@ -121,5 +123,5 @@ async def test_three_at_once(east: Kafka, west: Kafka, topic_name: str, monkeypa
     produce(east, topic_name, numbered(10 + TAIL))
     cut = Cut(topic_name, 0, 10, 10, tail_end=10 + TAIL)
     await asyncio.gather(*(export(east, west, cut, where) for _ in range(3)))
-    (found,) = read_all(west, where.topic, committed=True).values()
+    (found,) = read_all(west, where.topic, isolation=Isolation.READ_COMMITTED).values()
     assert [one.value for one in found] == [b"value-%d" % at for at in range(10, 10 + TAIL)]

@@ -8,18 +8,12 @@ from functools import partial
 import pytest
 
 from replicator.devkit import Cluster, start_clusters
+from replicator.model.spec import Isolation
 from replicator.model.switch.terms import StepName
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import (
-    Daemon,
-    Lab,
-    assert_equal,
-    create,
-    produce,
-    read_all,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import assert_equal, create, read_all, wait_copied, wait_until
+from tests.integration.load import produce
 from tests.integration.test_failback_twice import failback
 from tests.integration.test_switch_kills import again, answers, copies, steps_told, wait_step
 from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread
@@ -142,7 +136,7 @@ def test_somebody_dies_at_every_step(scene: Scene, victim: str, lost: int) -> No
         scene.source.start()
         scene.fail_back(back_step, dies, asks=lost > 0)
         if lost:
-            exported = read_all(scene.target, f"{scene.topic}.divergent.{epoch}", committed=True)
+            exported = read_all(scene.target, f"{scene.topic}.divergent.{epoch}", isolation=Isolation.READ_COMMITTED)
             assert sorted(map(len, exported.values())) == [0, LOST // 2, LOST - LOST // 2], back_step
         assert_equal(scene.source, scene.target, scene.topic)
     wanted = [at + 1000 * turn for turn in range(len(FAILBACK)) for at in (*range(30), *range(100, 130))]

@@ -7,18 +7,12 @@ from functools import partial
 import pytest
 
 from replicator.devkit import Cluster
+from replicator.model.spec import Isolation
 from replicator.model.switch.terms import StepName
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import (
-    Daemon,
-    Kafka,
-    Lab,
-    Record,
-    assert_equal,
-    produce,
-    read_all,
-    wait_until,
-)
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, Record, assert_equal, read_all, wait_until
+from tests.integration.load import produce
 from tests.integration.test_failover import LOST, failed_over, lost_source, tail_of
 from tests.integration.test_switch_kills import wait_step
 from tests.integration.test_switchover import PARTITIONS, at_once, beside, flow_of, last_switch, order, spread, switches
@@ -64,7 +58,7 @@ def came_back_once(daemon: Daemon, source: Kafka, west: Kafka, topic: str, lab: 
 
 def exported_once(west: Kafka, topic: str, epoch: int, before: dict[int, list[Record]]) -> None:
     """What the old source held too many stands aside, each record once."""
-    exported = read_all(west, f"{topic}.divergent.{epoch}", committed=True)
+    exported = read_all(west, f"{topic}.divergent.{epoch}", isolation=Isolation.READ_COMMITTED)
     tail = [one.value for one in before[0] if (one.value or b"").startswith(b"lost")]
     assert {part: [one.value for one in some] for part, some in exported.items()} == {0: tail, 1: [], 2: []}
 

@@ -11,8 +11,10 @@ import pytest
 from replicator.devkit import Cluster
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.transactional import transactional
-from tests.integration.harness import Daemon, Kafka, Lab, Load, create, read_all, wait_copied, wait_until
-from tests.integration.test_groups import positions
+from tests.integration.group_tools import positions
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, create, read_all, wait_copied, wait_until
+from tests.integration.load import Load
 from tests.integration.test_switch_applications import Upper, committed
 from tests.integration.test_switchover import PARTITIONS, both_ways, last_switch, order
 

@@ -29,18 +29,9 @@ from replicator.wire.cluster import Cluster
 from replicator.wire.messages.rights_probe import Verdict
 from replicator.wire.messages.transactions import init_producer_id
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import (
-    Daemon,
-    Kafka,
-    Lab,
-    bounds,
-    create,
-    numbered,
-    produce,
-    read_all,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, bounds, create, read_all, wait_copied, wait_until
+from tests.integration.load import numbered, produce
 from tests.integration.proxy import PRODUCE, Action, FaultProxy
 
 PARTITIONS = 3

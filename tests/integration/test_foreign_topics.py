@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import (
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
     assert_equal,
     bounds,
     config_of,
     configure,
     create,
     delete_below,
-    numbered,
     partition_count,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
+from tests.integration.load import numbered, produce
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -24,8 +24,9 @@ from replicator.store.event_store import MemoryStore
 from replicator.store.memory_leases import MemoryLeases
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.transactional import transactional
-from tests.integration.harness import Kafka, commit, create, numbered, produce
-from tests.integration.test_groups import member, positions
+from tests.integration.group_tools import member, positions
+from tests.integration.kafka_client import Kafka, commit, create
+from tests.integration.load import numbered, produce
 
 _SECONDS = 30.0
 
@@ -73,8 +74,8 @@ async def until(
     """
     seen = None
     for _ in range(600):
-        if by_hand and runner._run_state.parts is not None:
-            await runner._run_state.parts.groups.round()
+        if by_hand and runner._run_state.assembly is not None:
+            await runner._run_state.assembly.groups.round()
         seen = next((one for one in runner.operations.known_groups()[0] if one.group == group), None)
         if seen is not None and seen.state is state and seen.partitions[0].source_offset == source_offset:
             return

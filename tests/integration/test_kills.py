@@ -13,18 +13,9 @@ import pytest
 
 from replicator.devkit import Cluster, free_base_port, start_clusters
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import (
-    Daemon,
-    Kafka,
-    Lab,
-    Load,
-    assert_equal,
-    bounds,
-    create,
-    leader,
-    partition_count,
-    wait_until,
-)
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, assert_equal, bounds, create, leader, partition_count, wait_until
+from tests.integration.load import Load
 from tests.integration.proxy import FAULTS, PRODUCE, FaultProxy, pass_all, spoil
 
 PARTITIONS = 6

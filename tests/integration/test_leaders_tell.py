@@ -12,10 +12,12 @@ from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
+from replicator.model.spec import Isolation
 from replicator.wire.cluster import Cluster
 from replicator.wire.messages import control
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import create, produce
+from tests.integration.kafka_client import create
+from tests.integration.load import produce
 
 
 @pytest.mark.long
@@ -36,8 +38,8 @@ def test_what_a_leader_keeps_itself_and_which_epoch_it_is_in(make_cluster: MakeC
         assert leader is not None
 
         assert await control.local_starts(connection, [where]) == {where: control.OffsetResult(0, 0)}
-        assert not await ends_in_hole(side, where, 4, 10, committed=False)
-        assert not await ends_in_hole(side, where, 10, 10, committed=False)
+        assert not await ends_in_hole(side, where, 4, 10, isolation=Isolation.READ_UNCOMMITTED)
+        assert not await ends_in_hole(side, where, 10, 10, isolation=Isolation.READ_UNCOMMITTED)
         await read_once(side, connection, where, 4, leader_epoch=leader.epoch)
         with pytest.raises(BrokerRefused) as caught:
             await read_once(side, connection, where, 4, leader_epoch=leader.epoch + 1)

@@ -9,19 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import (
-    Daemon,
-    Kafka,
-    Lab,
-    Load,
-    assert_equal,
-    bounds,
-    commit,
-    create,
-    read_all,
-    wait_until,
-)
-from tests.integration.test_groups import positions
+from tests.integration.group_tools import positions
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, assert_equal, bounds, commit, create, read_all, wait_until
+from tests.integration.load import Load
 
 PARTITIONS = 6
 SHARDS = 4

@@ -16,12 +16,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 
 from replicator.devkit import Cluster, ListenerSecurity, start_clusters
 from replicator.model.security import Mechanism, Protocol
+from replicator.model.spec import Isolation
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.transactional import transactional
-from tests.integration.harness import (
-    REPLICATOR,
-    Daemon,
-    Lab,
+from tests.integration.group_tools import positions
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import (
     admin,
     assert_same,
     commit,
@@ -29,15 +29,14 @@ from tests.integration.harness import (
     delete_below,
     grow,
     partition_count,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
-from tests.integration.test_groups import positions
+from tests.integration.load import produce
 from tests.integration.test_switch_locks import PASSWORD, REFUSED, allow, as_replicator, login, write
 from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread
-from tests.integration.test_validate import bindings
+from tests.integration.validate_tools import bindings
 
 SHORT_OF = {"everything": "", "no ClusterAction": "ClusterAction"}
 
@@ -110,7 +109,11 @@ def aborted(cluster: Cluster, topic: str) -> None:
 def assert_same_committed(source: Cluster, target: Cluster, topic: str) -> None:
     """Compare what readers of committed records see: what was aborted before a cut stays on the old source."""
     wait_copied(source, target, topic)
-    assert_same(topic, read_all(source, topic, committed=True), read_all(target, topic, committed=True))
+    assert_same(
+        topic,
+        read_all(source, topic, isolation=Isolation.READ_COMMITTED),
+        read_all(target, topic, isolation=Isolation.READ_COMMITTED),
+    )
 
 
 def app_writes(cluster: Cluster, topic: str, first: int) -> None:

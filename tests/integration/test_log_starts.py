@@ -7,17 +7,9 @@ import time
 import pytest
 
 from tests.integration.corpus.compaction import cleaned, compacted
-from tests.integration.harness import (
-    Kafka,
-    Lab,
-    bounds,
-    create,
-    delete_below,
-    numbered,
-    produce,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, bounds, create, delete_below, wait_copied, wait_until
+from tests.integration.load import numbered, produce
 from tests.integration.test_resolve import resolve
 
 

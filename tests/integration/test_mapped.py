@@ -7,19 +7,11 @@ import subprocess
 
 import pytest
 
+from replicator.model.spec import Isolation
 from tests.integration.corpus.transactional import transactions
-from tests.integration.harness import (
-    REPLICATOR,
-    Daemon,
-    Kafka,
-    Lab,
-    Record,
-    create,
-    numbered,
-    produce,
-    read_all,
-    wait_until,
-)
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import Kafka, Record, create, read_all, wait_until
+from tests.integration.load import numbered, produce
 
 
 def same_order(
@@ -27,7 +19,8 @@ def same_order(
 ) -> dict[int, list[Record]]:
     """Wait until the target holds the same records in the same order, whatever their offsets; return the source's."""
     there = {
-        number: [each[2:] for each in records] for number, records in read_all(source, topic, committed=True).items()
+        number: [each[2:] for each in records]
+        for number, records in read_all(source, topic, isolation=Isolation.READ_COMMITTED).items()
     }
 
     def here() -> bool:
@@ -36,7 +29,7 @@ def same_order(
 
     wait_until("the same records in the same order", here, seconds, every=0.5)
     assert daemon.mirror(topic)["state"] == "ACTIVE"
-    return read_all(source, topic, committed=True)
+    return read_all(source, topic, isolation=Isolation.READ_COMMITTED)
 
 
 def verify(daemon: Daemon, flow: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import Kafka, Lab, assert_equal, create, numbered, produce, wait_copied
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, assert_equal, create, wait_copied
+from tests.integration.load import numbered, produce
 
 OLD_MS = 1_590_000_000_000
 CLIENTS = {"request_timeout": "2s", "doubt_margin": "1s"}

@@ -19,7 +19,7 @@ from replicator.model.security import ClusterSpec
 from replicator.wire.cluster import Cluster
 from tests.copy_world.exchanges import Exchange, Observed, all_exchanges
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import create
+from tests.integration.kafka_client import create
 from tests.property.test_model_exchanges import RECORDED, plain
 
 _OVERRIDES = {

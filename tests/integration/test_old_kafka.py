@@ -9,7 +9,8 @@ import pytest
 
 from replicator.devkit import KAFKA_VERSION_OLD, Cluster, ensure_distribution, start_clusters
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import Kafka, Lab, assert_equal, commit, create, wait_until
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, assert_equal, commit, create, wait_until
 
 RECORDS = 20_000
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.integration.harness import Kafka, Lab, Load, assert_equal, create, numbered, produce, wait_until
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, assert_equal, create, wait_until
+from tests.integration.load import Load, numbered, produce
 
 
 def test_sigterm_drains(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:

@@ -26,7 +26,8 @@ from replicator.model.units import parse_bootstrap
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
 from replicator.wire.topology import Topic
-from tests.integration.harness import Kafka, create, delete, numbered, produce
+from tests.integration.kafka_client import Kafka, create, delete
+from tests.integration.load import numbered, produce
 
 FLOW = FlowSpec("ownership", "east", "west", Selection(()))
 WRITER = Writer(1 << 60, 0, Role.COPYING, 1 << 60, 0, 1 << 60)

@@ -12,7 +12,9 @@ from chaos.toxics import Toxics
 from chaos.toxiproxy import ensure_server, start_server
 from replicator.devkit import Cluster, free_base_port
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import Daemon, Lab, Load, assert_equal, create, wait_until
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import assert_equal, create, wait_until
+from tests.integration.load import Load
 from tests.integration.test_leases import PARTITIONS, SHARDS, copied_by, is_even, wait_alone
 
 _SILENT_SECONDS = 8.0

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import Daemon, Kafka, Lab, Load, bounds, create, wait_until
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, bounds, create, wait_until
+from tests.integration.load import Load
 
 
 def findings(daemon: Daemon, *, code: int) -> dict[str, list[dict[str, Any]]]:

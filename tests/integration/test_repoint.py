@@ -11,20 +11,17 @@ import pytest
 
 from replicator.devkit import Cluster
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import (
-    CLIENTS,
-    Daemon,
-    Lab,
+from tests.integration.harness import CLIENTS, Daemon, Lab
+from tests.integration.kafka_client import (
     assert_same,
     bounds,
     create,
     delete,
-    numbered,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
+from tests.integration.load import numbered, produce
 
 PARTITIONS = 3
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import (
-    Daemon,
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
     Record,
     assert_equal,
     bounds,
@@ -20,12 +19,11 @@ from tests.integration.harness import (
     create,
     delete,
     delete_below,
-    numbered,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
+from tests.integration.load import numbered, produce
 
 
 def resolve(daemon: Daemon, flow: str, topic: str, how: str) -> list[dict[str, Any]]:

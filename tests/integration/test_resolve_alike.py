@@ -9,23 +9,22 @@ from typing import Any
 
 import pytest
 
+from replicator.model.spec import Isolation
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.plain import T0_MS
 from tests.integration.corpus.transactional import transactional
-from tests.integration.harness import (
-    REPLICATOR,
-    Daemon,
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
     assert_equal,
     bounds,
     create,
     delete,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
+from tests.integration.load import produce
 from tests.integration.test_resolve import ranges, resolve, values
 from tests.integration.test_translation import of_one, rows
 
@@ -127,7 +126,9 @@ def test_a_state_topic_that_was_deleted(east: Kafka, topic_name: str, lab: Lab, 
     assert resolve(daemon, lab.flow, topic_name, "accept") == []
     produce(east, topic_name, _dated(10, 100))
     wait_copied(east, target, topic_name)
-    assert read_all(target, topic_name, committed=True) == read_all(east, topic_name, committed=True)
+    assert read_all(target, topic_name, isolation=Isolation.READ_COMMITTED) == read_all(
+        east, topic_name, isolation=Isolation.READ_COMMITTED
+    )
     assert daemon.mirror(topic_name)["partitions"][0]["offsets"] == "identical"
     assert translated(daemon, topic_name, 10) == ("exact", 10)
     assert compared(daemon, lab.flow) == [(True, 45, 0)]

@@ -10,18 +10,9 @@ import pytest
 from replicator.devkit import Cluster
 from replicator.wire.batches.batch import scan
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import (
-    Daemon,
-    Kafka,
-    Lab,
-    bounds,
-    create,
-    numbered,
-    produce,
-    read_all,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, bounds, create, read_all, wait_copied, wait_until
+from tests.integration.load import numbered, produce
 from tests.integration.test_resolve import ranges, resolve, values
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]

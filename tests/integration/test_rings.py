@@ -8,18 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import (
-    REPLICATOR,
-    Daemon,
-    Kafka,
-    Lab,
-    admin,
-    assert_equal,
-    create,
-    numbered,
-    produce,
-    wait_until,
-)
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import Kafka, admin, assert_equal, create, wait_until
+from tests.integration.load import numbered, produce
 
 
 def one_way(lab: Lab, source: Kafka, target: Kafka, name: str, topics: dict[str, Any], **flow: Any) -> Daemon:

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.harness import (
-    Daemon,
-    Kafka,
-    Lab,
-    create,
-    numbered,
-    produce,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, create, wait_copied, wait_until
+from tests.integration.load import numbered, produce
 
 NOWHERE = {"bootstrap": "127.0.0.1:1", "client": {"request_timeout": "1s"}}
 """A source that does not answer: which cluster it is, nobody knows."""

@@ -23,20 +23,9 @@ from tests.certs import Authority, KeyPair
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.judge import same_records
 from tests.integration.corpus.transactional import transactions
-from tests.integration.harness import (
-    Daemon,
-    Lab,
-    Load,
-    admin,
-    assert_equal,
-    bounds,
-    commit,
-    configure,
-    create,
-    numbered,
-    produce,
-    wait_until,
-)
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import admin, assert_equal, bounds, commit, configure, create, wait_until
+from tests.integration.load import Load, numbered, produce
 
 MECHANISMS = (Mechanism.PLAIN, Mechanism.SCRAM_SHA_512, Mechanism.OAUTHBEARER)
 PASSWORD = "canary-of-east"  # noqa: S105 - of a cluster that lives for one test

@@ -12,13 +12,13 @@ import pytest
 from confluent_kafka import Producer
 
 from replicator.devkit import Cluster, ensure_distribution
+from replicator.model.spec import Isolation
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.judge import Log, same_records
 from tests.integration.corpus.transactional import transactional, transactions
-from tests.integration.harness import (
-    Daemon,
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
     assert_equal,
     bounds,
     config_of,
@@ -26,12 +26,11 @@ from tests.integration.harness import (
     create,
     delete_below,
     leader,
-    numbered,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
+from tests.integration.load import numbered, produce
 
 
 def quiet_and_equal(source: Kafka, target: Kafka, topic: str, daemon: Daemon) -> Log:
@@ -97,7 +96,9 @@ def test_uncommitted_records_are_copied_if_asked_for(east: Kafka, west: Kafka, t
         producer.abort_transaction(30)
 
     assert b"open" in {record.value for record in found[0]}
-    assert sum(map(len, found.values())) > sum(map(len, read_all(east, topic_name, committed=True).values()))
+    assert sum(map(len, found.values())) > sum(
+        map(len, read_all(east, topic_name, isolation=Isolation.READ_COMMITTED).values())
+    )
     wait_copied(east, west, topic_name)
     assert daemon.mirror(topic_name)["state"] == "ACTIVE"
 

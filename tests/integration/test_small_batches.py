@@ -12,15 +12,9 @@ from replicator.model.batch import BatchHeader
 from replicator.wire.batches.batch import scan
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.plain import CODECS, ODD
-from tests.integration.harness import (
-    Lab,
-    assert_equal,
-    bounds,
-    create,
-    numbered,
-    produce,
-    wait_until,
-)
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import assert_equal, bounds, create, wait_until
+from tests.integration.load import numbered, produce
 from tests.integration.proxy import FaultProxy
 
 SINGLE = {"batch.num.messages": 1, "linger.ms": 0}

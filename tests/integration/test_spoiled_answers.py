@@ -17,19 +17,18 @@ from replicator.devkit import Cluster, free_base_port
 from replicator.model.batch import HEADER, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC_V2
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.compaction import cleaned, compacted
-from tests.integration.harness import (
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
-    Load,
     assert_equal,
     bounds,
     config_of,
     configure,
     create,
-    produce,
     wait_copied,
     wait_until,
 )
+from tests.integration.load import Load, produce
 from tests.integration.proxy import FaultProxy, spoil_nothing
 
 FETCH = 1

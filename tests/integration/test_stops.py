@@ -6,19 +6,9 @@ import time
 
 import pytest
 
-from tests.integration.harness import (
-    Kafka,
-    Lab,
-    Load,
-    assert_equal,
-    bounds,
-    create,
-    delete_below,
-    numbered,
-    produce,
-    read_all,
-    wait_copied,
-)
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, assert_equal, bounds, create, delete_below, read_all, wait_copied
+from tests.integration.load import Load, numbered, produce
 
 
 def test_each_stop_has_its_reason(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:

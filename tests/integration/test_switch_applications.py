@@ -12,18 +12,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 
-from tests.integration.harness import (
-    QUIET,
-    Daemon,
-    Kafka,
-    Lab,
-    assert_same,
-    create,
-    produce,
-    read_all,
-    wait_copied,
-    wait_until,
-)
+from replicator.model.spec import Isolation
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import QUIET, Kafka, assert_same, create, read_all, wait_copied, wait_until
+from tests.integration.load import produce
 from tests.integration.streams.job import StreamsJob
 from tests.integration.test_switch_kills import answers
 from tests.integration.test_switchover import PARTITIONS, both_ways, last_switch, order
@@ -150,14 +142,18 @@ def _write(cluster: Kafka, topic: str, first: int, count: int) -> None:
 
 def committed(cluster: Kafka, topic: str) -> list[bytes]:
     """Return the values that a committed reader sees."""
-    found = read_all(cluster, topic, committed=True)
+    found = read_all(cluster, topic, isolation=Isolation.READ_COMMITTED)
     return [record.value or b"" for records in found.values() for record in records]
 
 
 def same(source: Kafka, target: Kafka, topic: str) -> None:
     """Compare what a committed reader sees: the old source still holds what was aborted on it before the cut."""
     wait_copied(source, target, topic)
-    assert_same(topic, read_all(source, topic, committed=True), read_all(target, topic, committed=True))
+    assert_same(
+        topic,
+        read_all(source, topic, isolation=Isolation.READ_COMMITTED),
+        read_all(target, topic, isolation=Isolation.READ_COMMITTED),
+    )
 
 
 def changed_sides(daemon: Daemon, flow: str) -> None:
@@ -196,7 +192,7 @@ def test_a_transactional_application(east: Kafka, west: Kafka, topic_name: str, 
 
 def sums(cluster: Kafka, output: str) -> tuple[int, dict[bytes, tuple[int, int]]]:
     """Return how many results there are, and the last one of each digit: count and sum."""
-    found = read_all(cluster, output, committed=True)
+    found = read_all(cluster, output, isolation=Isolation.READ_COMMITTED)
     last: dict[bytes, tuple[int, int]] = {}
     count = 0
     for records in found.values():

@@ -11,18 +11,9 @@ from replicator.devkit import Cluster, start_clusters
 from replicator.model.switch.terms import StepName
 from tests.integration.conftest import MakeCluster
 from tests.integration.corpus.transactional import transactional
-from tests.integration.harness import (
-    Daemon,
-    Kafka,
-    Lab,
-    assert_equal,
-    bounds,
-    create,
-    produce,
-    read_all,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, assert_equal, bounds, create, read_all, wait_copied, wait_until
+from tests.integration.load import produce
 from tests.integration.test_switchover import at_once, beside, both_ways, flow_of, last_switch, order, spread, switches
 
 STEPS = (

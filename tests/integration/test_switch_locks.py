@@ -18,17 +18,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 from replicator.devkit import Cluster, ListenerSecurity
 from replicator.model.security import Mechanism, Protocol
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import (
-    Kafka,
-    Lab,
-    admin,
-    assert_equal,
-    create,
-    produce,
-    read_all,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, admin, assert_equal, create, read_all, wait_copied, wait_until
+from tests.integration.load import produce
 from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread
 
 PASSWORD = "canary-of-locks"  # noqa: S105 - of a cluster that lives for one test

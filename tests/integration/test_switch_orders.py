@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.harness import Kafka, Lab, assert_equal, bounds, create, delete, produce, wait_copied, wait_until
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, assert_equal, bounds, create, delete, wait_copied, wait_until
+from tests.integration.load import produce
 from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread
 
 

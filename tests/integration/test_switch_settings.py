@@ -13,7 +13,9 @@ from replicator.engine.state.log import StateLog
 from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_bootstrap
 from replicator.wire.cluster import Cluster
-from tests.integration.harness import Kafka, Lab, config_of, configure, create, produce, wait_copied, wait_until
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import Kafka, config_of, configure, create, wait_copied, wait_until
+from tests.integration.load import produce
 from tests.integration.test_switchover import PARTITIONS, both_ways, order, spread
 
 if TYPE_CHECKING:

@@ -8,21 +8,19 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import (
-    Daemon,
+from tests.integration.group_tools import positions
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
-    Load,
     assert_equal,
     bounds,
     commit,
     create,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
-from tests.integration.test_groups import positions
+from tests.integration.load import Load, produce
 from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, last_switch, order, spread
 
 LOST = 7

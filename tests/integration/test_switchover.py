@@ -9,21 +9,20 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import (
-    Daemon,
+from tests.integration.group_tools import positions
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
     assert_equal,
     bounds,
     commit,
     config_of,
     create,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
-from tests.integration.test_groups import positions
+from tests.integration.load import produce
 
 PARTITIONS = 3
 

@@ -17,20 +17,18 @@ from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_bootstrap
 from replicator.wire.cluster import Cluster
-from tests.integration.harness import (
-    Daemon,
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
     assert_equal,
     bounds,
     config_of,
     create,
-    numbered,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
+from tests.integration.load import numbered, produce
 
 PARTITIONS = 3
 

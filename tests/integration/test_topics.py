@@ -6,10 +6,9 @@ import random
 
 import pytest
 
-from tests.integration.harness import (
+from tests.integration.harness import Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
-    Load,
     assert_equal,
     bounds,
     config_of,
@@ -17,12 +16,11 @@ from tests.integration.harness import (
     create,
     delete,
     grow,
-    numbered,
     partition_count,
-    produce,
     read_all,
     wait_until,
 )
+from tests.integration.load import Load, numbered, produce
 
 
 def test_topics_grow_change_and_appear(east: Kafka, west: Kafka, topic_name: str, lab: Lab) -> None:

@@ -18,15 +18,15 @@ from replicator.api import ControlClient, Endpoint, OffsetQuestion, TranslationS
 from replicator.errors import UsageError
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
+from replicator.model.spec import Isolation
 from replicator.model.units import parse_address
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.messages.markers import write_markers
 from tests.integration.corpus.compaction import cleaned, compacted
 from tests.integration.corpus.transactional import transactional, transactions
-from tests.integration.harness import (
-    Daemon,
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import (
     Kafka,
-    Lab,
     Record,
     bounds,
     commit,
@@ -34,12 +34,11 @@ from tests.integration.harness import (
     consumer,
     create,
     delete_below,
-    numbered,
-    produce,
     read_all,
     wait_copied,
     wait_until,
 )
+from tests.integration.load import numbered, produce
 
 PROBES = 100_000
 PARTITIONS = 4
@@ -67,7 +66,7 @@ def test_offsets_and_groups_are_translated_both_ways(east: Kafka, west: Kafka, t
         topics={"include": [topic_name], "rename": {"prefix": "east."}},
         groups={"include": []},  # what the group has committed on the target is what this test commits there
     ).start()
-    there = read_all(east, topic_name, committed=True)
+    there = read_all(east, topic_name, isolation=Isolation.READ_COMMITTED)
     copied = {number: len(records) for number, records in there.items()}
     target = f"east.{topic_name}"
     wait_until("it is copied", lambda: {at: end for at, (_, end) in bounds(west, target).items()} == copied)
@@ -182,7 +181,7 @@ def probe(daemon: Daemon, topic: str, judges: dict[int, Judge], count: int = PRO
 
 def caught_up(east: Kafka, west: Kafka, topic: str, daemon: Daemon) -> dict[int, Judge]:
     """Wait until all is copied; return the judges."""
-    there = read_all(east, topic, committed=True)
+    there = read_all(east, topic, isolation=Isolation.READ_COMMITTED)
 
     def all_here() -> dict[int, list[Record]] | None:
         here = read_all(west, topic)

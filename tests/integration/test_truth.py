@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import Daemon, admin, create, numbered, produce, wait_copied, wait_until
+from tests.integration.harness import Daemon
+from tests.integration.kafka_client import admin, create, wait_copied, wait_until
+from tests.integration.load import numbered, produce
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeCluster
-    from tests.integration.harness import Kafka, Lab
+    from tests.integration.harness import Lab
+    from tests.integration.kafka_client import Kafka
 
 _NAMED_WITHIN_SECONDS = 15.0
 

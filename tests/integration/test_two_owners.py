@@ -9,19 +9,9 @@ import pytest
 
 from replicator.devkit.cluster import Cluster
 from tests.integration.conftest import MakeCluster
-from tests.integration.harness import (
-    REPLICATOR,
-    Daemon,
-    Kafka,
-    Lab,
-    assert_equal,
-    create,
-    numbered,
-    produce,
-    read_all,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import Kafka, assert_equal, create, read_all, wait_copied, wait_until
+from tests.integration.load import numbered, produce
 from tests.integration.test_resolve import resolve
 from tests.integration.test_resolve_alike import compared, translated
 from tests.integration.test_switchover import both_ways, flow_of

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import REPLICATOR, Daemon, Kafka, Lab, create, produce, wait_copied, wait_until
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import Kafka, create, wait_copied, wait_until
+from tests.integration.load import produce
 from tests.integration.test_switchover import both_ways, flow_of, order
 
 

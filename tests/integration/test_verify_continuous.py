@@ -17,21 +17,9 @@ import pytest
 from tests.integration.corpus.compaction import cleaned, compacted
 from tests.integration.corpus.judge import same_records
 from tests.integration.corpus.transactional import transactions
-from tests.integration.harness import (
-    REPLICATOR,
-    Daemon,
-    Kafka,
-    Lab,
-    Load,
-    assert_equal,
-    create,
-    delete_below,
-    numbered,
-    produce,
-    read_all,
-    wait_copied,
-    wait_until,
-)
+from tests.integration.harness import REPLICATOR, Daemon, Lab
+from tests.integration.kafka_client import Kafka, assert_equal, create, delete_below, read_all, wait_copied, wait_until
+from tests.integration.load import Load, numbered, produce
 
 VERIFY = {"continuous": True, "bytes_per_second": "64MiB"}
 WHEN = 1_700_000_000_000

@@ -20,19 +20,10 @@ from tests.integration.corpus import SHAPES, begin, write
 from tests.integration.corpus.judge import same_shapes
 from tests.integration.corpus.plain import creates
 from tests.integration.corpus.shape import Shape
-from tests.integration.harness import (
-    Daemon,
-    Kafka,
-    Lab,
-    assert_equal,
-    commit,
-    config_of,
-    create,
-    produce,
-    wait_copied,
-    wait_until,
-)
-from tests.integration.test_groups import positions
+from tests.integration.group_tools import positions
+from tests.integration.harness import Daemon, Lab
+from tests.integration.kafka_client import Kafka, assert_equal, commit, config_of, create, wait_copied, wait_until
+from tests.integration.load import produce
 from tests.integration.test_rehearse import findings
 from tests.integration.test_switchover import PARTITIONS, both_ways, flow_of, order, spread
 

@@ -21,7 +21,7 @@ from replicator.core.copy.values import Batch, Ending, TargetLimits
 from replicator.core.offsets.offset_map import Block, OffsetMap, OffsetPair
 from replicator.core.offsets.pairing import Span, reading_from, spans_of
 from replicator.engine.copy import pump
-from replicator.engine.copy.attaching import attacher, closer_looks, facts
+from replicator.engine.copy.attaching import attacher, examiner, facts
 from replicator.engine.copy.live_maps import OffsetMaps, mapping_of
 from replicator.engine.copy.partition import Slot
 from replicator.engine.copy.producer_state import Guard
@@ -373,7 +373,7 @@ DOUBT_MUTANTS = {
     "batches that overlap believed": Rules(((intake, "sound_length", len),)),
     "missing offsets believed in a log that no cleaner works on": _copied_by(_BelievesGaps),
     "a leader epoch above the leader's believed": _copied_by(_BelievesAnyEpoch),
-    "what was doubted is not looked at again": Rules(((closer_looks, "look_again", _looks_at_nothing),)),
+    "what was doubted is not looked at again": Rules(((examiner, "reread", _looks_at_nothing),)),
 }
 
 
@@ -382,7 +382,7 @@ MAP_MUTANTS = {
     "map not refreshed before an attach": (Rules(maps_type=_ReadOnce), AUTO),
     "map not read once more after the logs": (Rules(maps_type=_ReadsNothingAfterTheLogs), MAPPED),
     "remap not recorded before copying": (Rules(maps_type=_RecordsNothing), AUTO),
-    "displaced batch not looked at": (Rules(((closer_looks, "what_displaced", _looks_at_nothing),)), AUTO),
+    "displaced batch not looked at": (Rules(((examiner, "what_displaced", _looks_at_nothing),)), AUTO),
     "surplus markers used up by a shorter hole, unrecorded": (_copied_by(_HealsTooEarly), AUTO),
     "an attach at each hole, however short": (_copied_by(_HealsAtAnyHole), AUTO),
     "walk counts markers": (Rules(((opening, "spans_of", _counts_markers),)), MAPPED),

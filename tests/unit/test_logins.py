@@ -38,7 +38,7 @@ def tries(logins: Logins, clock: Clock, addresses: tuple[str, ...], minutes: int
             except AuthenticationFailed:
                 continue
             found.append((clock.seconds, address))
-            logins.refused(address, REFUSED)
+            logins.note_refusal(address, REFUSED)
         clock.seconds += 1
     return found
 
@@ -65,7 +65,7 @@ def test_one_address_is_tried_again_for_ever() -> None:
 def test_it_says_why_and_until_when() -> None:
     """In the words of the broker, with what helps."""
     logins = Logins(SPEC)
-    logins.refused("a", REFUSED)
+    logins.note_refusal("a", REFUSED)
     with pytest.raises(AuthenticationFailed, match="cannot log in") as held:
         logins.check("a")
     assert held.value.why.startswith("no; so that no account gets locked, the next attempt is at ")
@@ -83,7 +83,7 @@ def test_another_password_is_tried_at_once(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("wrong\n")
     logins = Logins(replace(SPEC, security=replace(SECURITY, password=None, password_file=file)))
-    logins.refused("a", REFUSED)
+    logins.note_refusal("a", REFUSED)
     with pytest.raises(AuthenticationFailed):
         logins.check("a")
     file.write_text("right\n")
@@ -96,7 +96,7 @@ def test_a_broker_that_refuses_alone_is_left_alone() -> None:
     clock = Clock()
     logins = Logins(SPEC, clock)
     for _ in range(3):
-        logins.refused("a", REFUSED)
+        logins.note_refusal("a", REFUSED)
     logins.check("b")
     logins.taken("b")
     logins.check(None)
@@ -114,7 +114,7 @@ def test_tokens_are_tried_again_within_a_minute() -> None:
     bearer = Security(Protocol.SASL_SSL, Mechanism.OAUTHBEARER, token_command=("/does/not/exist",))
     logins = Logins(replace(SPEC, security=bearer), clock)
     for _ in range(20):
-        logins.refused("a", REFUSED)
+        logins.note_refusal("a", REFUSED)
     clock.seconds += TOKEN_PAUSE_SECONDS_MAX
     logins.check("a")
 
@@ -124,7 +124,7 @@ def test_flows_share_what_is_known() -> None:
     one = logins_of(SPEC)
     assert logins_of(replace(SPEC, alias="also-west")) is one
     assert logins_of(replace(SPEC, security=replace(SECURITY, password=Secret("other")))) is not one
-    one.refused("a", REFUSED)
+    one.note_refusal("a", REFUSED)
     with pytest.raises(AuthenticationFailed):
         logins_of(SPEC).check("a")
     forget_refusals()

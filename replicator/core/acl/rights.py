@@ -308,12 +308,12 @@ _CODES = {
     10: Operation.DESCRIBE_CONFIGS,
     11: Operation.ALTER_CONFIGS,
 }
-NOT_TOLD = -(1 << 31)
+UNREPORTED = -(1 << 31)
 
 
 def operations_of(bits: int) -> frozenset[Operation] | None:
     """Return the operations in the bit field of a Metadata answer, or None if the broker does not report them."""
-    if bits == NOT_TOLD:
+    if bits == UNREPORTED:
         return None
     return frozenset(operation for code, operation in _CODES.items() if bits >> code & 1)
 

@@ -22,15 +22,15 @@ class Trust:
 
     Attributes:
         doubted: A claim of a response that nothing proves; the next attach examines it first.
-        looks: How often a second look proved offsets without a batch: the next look covers more.
+        rereads: How often a reread proved offsets without a batch: the next one covers more.
         gaps: Offsets proven to have no batch, from and to.
     """
 
-    __slots__ = ("_beyond_end_at", "_cuts_again", "_doubts", "_edge", "_unmoved", "doubted", "gaps", "looks")
+    __slots__ = ("_beyond_end_at", "_cuts_again", "_doubts", "_edge", "_unmoved", "doubted", "gaps", "rereads")
 
     def __init__(self) -> None:
         self.doubted: Doubt | None = None
-        self.looks = 0
+        self.rereads = 0
         self.gaps: dict[int, int] = {}
         self._doubts = (-1, 0)
         self._beyond_end_at = -1
@@ -79,8 +79,8 @@ class Trust:
         """What is suspect, in words."""
         return self.doubted.detail if self.doubted is not None else ""
 
-    def looked(self, verdict: Verdict | None) -> str | None:
-        """Take the verdict of a second look at what is `doubted`; return why the partition must stop, if it must.
+    def reread(self, verdict: Verdict | None) -> str | None:
+        """Take the verdict of the reread of what is `doubted`; return why the partition must stop, if it must.
 
         A verdict of None: the log no longer reaches that offset, in one direction or the other.
         """
@@ -97,7 +97,7 @@ class Trust:
             self._cuts_again = True
         if isinstance(verdict, Gaps):
             self.gaps = dict(verdict.ranges)
-            self.looks += 1
+            self.rereads += 1
         if why is not None:
             self._doubts = (-1, 0)
         self.doubted = None

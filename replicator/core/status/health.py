@@ -50,16 +50,16 @@ def not_ready_because(flow: FlowStatus) -> str | None:
     if not under_way:
         return None
     waits = f"{_of(under_way.total(), flow)} of {flow.flow} are not copied now: {_counted(under_way)}"
-    return "; ".join([waits, *_troubles(flow)])
+    return "; ".join([waits, *_problems(flow)])
 
 
 def beside(flow: FlowStatus) -> list[str]:
     """Return what an operator should know besides readiness: what is stopped, and which brokers do not answer."""
     still = stopped(flow)
-    return ([] if still is None else [still]) + ([] if flow.remote else _troubles(flow))
+    return ([] if still is None else [still]) + ([] if flow.remote else _problems(flow))
 
 
-def _troubles(flow: FlowStatus) -> list[str]:
+def _problems(flow: FlowStatus) -> list[str]:
     return [cluster.trouble for cluster in flow.clusters if cluster.trouble is not None]
 
 
@@ -72,7 +72,7 @@ def unhealthy_because(flow: FlowStatus, rpo_seconds_max: float | None) -> str | 
         return "another daemon runs this flow"
     if flow.state is not FlowState.ACTIVE:
         return f"the flow is {_with_reason(flow) if flow.state in _NOT_UP else flow.state}"
-    silent = _troubles(flow)
+    silent = _problems(flow)
     if silent:
         return "; ".join(silent)
     still = next((why for mirror in flow.mirrors if (why := _still_because(mirror)) is not None), None)

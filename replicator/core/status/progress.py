@@ -54,7 +54,7 @@ class Progress:
         """Whether some partition was stopped at the last look."""
         return self._stopped is not None
 
-    def look(
+    def observe(
         self, partitions: Iterable[PartitionStatus], records_total: int, lag_records: int, now: float
     ) -> Sequence[Stopped | CatchingUp]:
         """Return what to report now.

@@ -28,8 +28,8 @@ def worst_of(partitions: Sequence[PartitionStatus]) -> tuple[MirrorState, Reason
     # A waiting partition says more about a mirror than its neighbours in the same state, which continue.
     waiting = [one for one in partitions if one.state is state and one.reason is not None]
     # A partition that continues by itself must not hide another one that waits for somebody.
-    telling = min(waiting, key=lambda one: one.reason in _GOES_ON, default=None)
-    return (state, telling.reason, telling.detail) if telling is not None else (state, None, None)
+    worst = min(waiting, key=lambda one: one.reason in _GOES_ON, default=None)
+    return (state, worst.reason, worst.detail) if worst is not None else (state, None, None)
 
 
 def has_parts_elsewhere(flow: FlowStatus) -> bool:
@@ -66,7 +66,7 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
     copying = [flow for flow in every if _works(flow)]
     mirrors = tuple(_mirror(mirror, theirs) for mirror in mine.mirrors)
     # If nobody works on a partition, or its holder does not answer, its figures are unknown.
-    untold = bool(silent) or any(one.reason in _NOT_OURS for mirror in mirrors for one in mirror.partitions)
+    is_incomplete = bool(silent) or any(one.reason in _NOT_OURS for mirror in mirrors for one in mirror.partitions)
     reasons = [flow.reason for flow in every if flow.reason]
     reasons += [f"daemon {name}, which copies a part of it, does not answer: {why}" for name, why in silent.items()]
     lags = [flow.lag_records for flow in copying]
@@ -76,9 +76,11 @@ def merged(mine: FlowStatus, others: Sequence[FlowStatus], silent: Mapping[str, 
         reason="; ".join(dict.fromkeys(reasons)) or None,
         # A part is not the whole, and the flow is only as safe as its least copied partition: if one daemon does not
         # report its part, the figure is unknown for the whole.
-        lag_records=None if untold else total_known(lags),
-        rpo_seconds=None if untold else worst_known([flow.rpo_seconds for flow in copying]),
-        source_seen_age_seconds=None if untold else worst_known([flow.source_seen_age_seconds for flow in copying]),
+        lag_records=None if is_incomplete else total_known(lags),
+        rpo_seconds=None if is_incomplete else worst_known([flow.rpo_seconds for flow in copying]),
+        source_seen_age_seconds=None
+        if is_incomplete
+        else worst_known([flow.source_seen_age_seconds for flow in copying]),
         totals=_sum([flow.totals for flow in every]) if not silent else None,
         mirrors=mirrors,
     )

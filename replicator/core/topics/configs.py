@@ -68,7 +68,7 @@ class Desired:
     Attributes:
         values: By name.
         untouched: Names that are neither set nor removed.
-        untold: Those of `untouched` for which the source may have a value of its own that it does not tell.
+        unreported: Those of `untouched` for which the source may have a value of its own that it does not tell.
         held_back: Settings that the mirror only gets when it is opened: the source's own values of forced settings,
             and of `PINNED` ones while it may still be seeded.
         notes: One sentence for each decision an operator may wonder about.
@@ -76,7 +76,7 @@ class Desired:
 
     values: Mapping[str, str]
     untouched: frozenset[str]
-    untold: frozenset[str]
+    unreported: frozenset[str]
     held_back: Mapping[str, str]
     notes: tuple[str, ...]
 
@@ -89,7 +89,7 @@ def desired_configs(
     replication_factor: int,
     known: frozenset[str] | None,
     seeding: bool = False,
-    untold: frozenset[str] = frozenset(),
+    unreported: frozenset[str] = frozenset(),
 ) -> Desired:
     """Return the settings of a mirror.
 
@@ -102,7 +102,7 @@ def desired_configs(
             knows are requested, as one unknown name fails a whole topic.
         seeding: Whether log starts may still have to be moved: no broker does that on a topic that is only compacted,
             and none accepts the keyless fillers there.
-        untold: Settings that may be set on the source topic itself, which the source does not tell.
+        unreported: Settings that may be set on the source topic itself, which the source does not tell.
     """
     override = {name: normalise(value) for name, value in policy.override}
     excluded = frozenset(policy.exclude) - override.keys()
@@ -131,8 +131,8 @@ def desired_configs(
     denied = frozenset(name for name in dynamic if _why_not(name, known) is not None)
     return Desired(
         values=values,
-        untouched=(excluded | denied | missing | untold | DENIED.keys()) - values.keys(),
-        untold=(missing | untold) - values.keys(),
+        untouched=(excluded | denied | missing | unreported | DENIED.keys()) - values.keys(),
+        unreported=(missing | unreported) - values.keys(),
         held_back=held_back,
         notes=tuple(notes),
     )
@@ -178,7 +178,7 @@ def changes(
         if name in desired.values:
             continue
         if name in desired.untouched:
-            if name in managed and name in desired.untold - _NEEDED:  # `desired.notes` reports those
+            if name in managed and name in desired.unreported - _NEEDED:  # `desired.notes` reports those
                 notes.append(f"{name}: {_LEFT_ALONE}")
             continue
         if name in managed and normalise(managed[name]) == normalise(value):

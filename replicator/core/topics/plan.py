@@ -24,8 +24,8 @@ class SourceTopic:
     """A topic of the source.
 
     `configs` has what is set on the topic itself, `effective` what is in force: at least cleanup.policy, retention.ms,
-    retention.bytes and max.message.bytes, as far as the source tells. `untold` names settings that may be set on the
-    topic although the source does not tell.
+    retention.bytes and max.message.bytes, as far as the source tells. `unreported` names settings that may be set on
+    the topic although the source does not tell.
     """
 
     name: str
@@ -34,7 +34,7 @@ class SourceTopic:
     replication_factor: int
     configs: Mapping[str, str] = field(default_factory=dict)
     effective: Mapping[str, str] = field(default_factory=dict)
-    untold: frozenset[str] = frozenset()
+    unreported: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def plan_topic(
         replication_factor=replicas if target is None else target.replication_factor,
         known=cluster.known_configs,
         seeding=recorded.seeding,
-        untold=source.untold,
+        unreported=source.unreported,
     )
     if target is None:
         create = CreateTopic(target_name, source.partitions, replicas, desired.values)
@@ -199,7 +199,7 @@ def changes_of(plan: TopicPlan, target: TargetTopic | None, effective: Mapping[s
 
 def _plan(steps: tuple[Step, ...], notes: tuple[str, ...], desired: Desired, recorded: RecordedTopic) -> TopicPlan:
     # What we set stays ours while the source does not tell the setting, or it could never be removed again.
-    kept = {name: recorded.managed[name] for name in desired.untold if name in recorded.managed}
+    kept = {name: recorded.managed[name] for name in desired.unreported if name in recorded.managed}
     return TopicPlan(steps, notes, managed={**kept, **desired.values}, held_back=desired.held_back)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.engine.copy.books import CopyCounters
+from replicator.model.spec import Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ class CopyContext:
         source: The side to read from.
         target: The side to write to.
         writers: The flow's producer identity on the target, for each of its mirrors; replaced after a switch.
-        committed_only: Whether only committed records are copied.
+        isolation: Which records of the source are copied.
         offsets: Whether target offsets have to be the source's own.
         producers: How this daemon writes to the partitions of each shard.
         maps: The offset maps of partitions whose offsets are not the source's own.
@@ -52,7 +53,7 @@ class CopyContext:
     source: Side
     target: Side
     writers: Writers
-    committed_only: bool
+    isolation: Isolation
     offsets: Offsets
     producers: Mapping[Shard, ShardProducer]
     maps: OffsetMaps

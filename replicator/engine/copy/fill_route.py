@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from replicator.engine.state.ownership.shown_markers import Shown, not_shown, prove_fills
 from replicator.errors import Conflict, MarkersNotShown, ReplicatorError
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.wire.messages.control import LATEST, OffsetResult, list_offsets
 from replicator.wire.messages.markers import WRITE_TXN_MARKERS, write_markers
@@ -34,7 +35,7 @@ _BULK_AGAIN_SECONDS = 600.0
 _CLUSTER_AUTHORIZATION_FAILED = 31
 _EPOCHS = 1 << 15
 _LANDED_SECONDS_MAX = 10.0
-_LOOK_SECONDS = 0.01
+_POLL_SECONDS = 0.01
 _NOT_LANDED = -1
 _PROVE_AGAIN_SECONDS = 600.0
 
@@ -151,7 +152,7 @@ class FillRoute:
             TimedOut: The same; the coordinator did not answer in time.
             Conflict: The same; the claim, or the transaction, was taken over.
         """
-        before = await list_offsets(connection, lengths, LATEST, committed=False)
+        before = await list_offsets(connection, lengths, LATEST, isolation=Isolation.READ_UNCOMMITTED)
         try:
             identity = await init_producer_id(self._cluster, self._id)
             # A newer holder's `prepare` that comes after this point fences the transaction. One that came before it
@@ -177,7 +178,7 @@ class FillRoute:
         codes = dict.fromkeys(lengths, _NOT_LANDED)
         deadline = self._now() + _LANDED_SECONDS_MAX
         while waiting and self._now() < deadline:
-            ends = await list_offsets(connection, waiting, LATEST, committed=False)
+            ends = await list_offsets(connection, waiting, LATEST, isolation=Isolation.READ_UNCOMMITTED)
             for where in list(waiting):
                 end, began = ends.get(where), before.get(where)
                 if end is None or began is None or end.error or began.error:
@@ -186,7 +187,7 @@ class FillRoute:
                     waiting.discard(where)
                     codes[where] = 0
             if waiting:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
         if any(codes.values()):
             self._prepared_for = 0
         return codes

@@ -100,7 +100,7 @@ class RecordedMap:
 
 
 @dataclass(slots=True)
-class Refused:
+class BlockingBatch:
     """The batch that one partition stopped at.
 
     Attributes:
@@ -161,7 +161,7 @@ class Slot:
         proof: When its place was last proven.
         mapping: What is recorded about its offsets.
         seen: Its log starts, and what holds up the source's last stable offset.
-        refused: The batch it stopped at.
+        blocking_batch: The batch it stopped at.
         lag: Its lag meter.
         fill_pace: How fast the present stretch of offsets without a record is filled.
         seed_eta_seconds: How much longer its seed will take; None while it is not being seeded.
@@ -177,7 +177,7 @@ class Slot:
     proof: Proof = field(default_factory=Proof)
     mapping: RecordedMap = field(default_factory=RecordedMap)
     seen: LogsSeen = field(default_factory=LogsSeen)
-    refused: Refused = field(default_factory=Refused)
+    blocking_batch: BlockingBatch = field(default_factory=BlockingBatch)
     lag: LagMeter = field(default_factory=LagMeter)
     fill_pace: FillPace = field(default_factory=FillPace)
     seed_eta_seconds: int | None = None

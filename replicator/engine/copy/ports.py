@@ -62,7 +62,7 @@ class AttachSupervisor(Supervisor, Protocol):
     def topics_stale(self) -> None:
         """Note that a topic may have been deleted, or become inaccessible."""
 
-    def look_around(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """Do what is due about once a second, at monotonic time `now`."""
 
 
@@ -76,8 +76,8 @@ class SeedSupervisor(Supervisor, Protocol):
         """Read the facts of partitions again, now that the target's log start is in place."""
 
 
-class LookSupervisor(Supervisor, Protocol):
-    """What the looks at log ends call in addition."""
+class EndCheckSupervisor(Supervisor, Protocol):
+    """What the checks of log ends call in addition."""
 
     def waits_for_its_turn(self, slot: Slot) -> bool:
         """Return whether other partitions fill their broker's responses, so that this one has no room in them."""

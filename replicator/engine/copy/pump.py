@@ -21,7 +21,7 @@ from replicator.engine.copy.partition import Slot, release
 from replicator.engine.copy.partition_tasks import PartitionTasks
 from replicator.engine.copy.problems import Problems
 from replicator.engine.copy.producer_state import ShardProducer
-from replicator.engine.copy.reading.end_looks import EndLooks
+from replicator.engine.copy.reading.end_checks import EndChecks
 from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.routes import Routes
 from replicator.engine.copy.sightings import Sightings
@@ -29,7 +29,6 @@ from replicator.engine.copy.writing.seeder import Seeder
 from replicator.engine.logs.leaders import LeaderWatch
 from replicator.engine.logs.opening import Opener
 from replicator.engine.logs.side import Side
-from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
@@ -67,7 +66,7 @@ class Pump:
     Attributes:
         context: What its parts share.
         shards: The flow's shards.
-        end_looks: Looks for holes at the ends of the source's logs.
+        end_checks: Checks for holes at the ends of the source's logs.
         routes: The reader and the writer that each partition is routed through.
         sightings: Accepts what other rooms have seen.
         overview: All partitions at a glance.
@@ -92,7 +91,7 @@ class Pump:
             source=source,
             target=target,
             writers=writers,
-            committed_only=flow.isolation is Isolation.READ_COMMITTED,
+            isolation=flow.isolation,
             offsets=flow.offsets,
             producers=producers,
             maps=maps,
@@ -107,7 +106,7 @@ class Pump:
         self.routes = Routes(self.context, self)
         self._watcher = watcher
         self._attach_loop = AttachLoop(self.context, self)
-        self.end_looks = EndLooks(self.context, self)
+        self.end_checks = EndChecks(self.context, self)
         self._tasks = PartitionTasks(self.context, self.stop_over_bug)
         self._seeder = Seeder(self.context, self)
         self.sightings = Sightings(self.context, self.routes)
@@ -274,9 +273,9 @@ class Pump:
         """Let writers send what has become ready."""
         self.routes.writers_kick()
 
-    def look_around(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """Do what is due about once a second, at monotonic time `now`."""
-        self.end_looks.look()
+        self.end_checks.check()
         self.routes.note_who_owes(now)
         self.context.line.frames.give_up_spare(now)
 
@@ -286,7 +285,7 @@ class Pump:
 
     def answered_empty(self, slot: Slot) -> None:
         """Note that a response held nothing of a partition that should have more."""
-        self.end_looks.answered_empty(slot)
+        self.end_checks.answered_empty(slot)
 
     def answered(self, slot: Slot, outcome: ProduceOutcome, ending: Ending | None = None) -> None:
         """Act on a response of the target, beyond what the state machine made of it."""

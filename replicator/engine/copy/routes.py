@@ -108,7 +108,7 @@ class Routes:
         changed = self._owing ^ before
         for slot, writer in self._writer_of.items() if changed else ():
             if writer in changed and slot in self._reader_of:
-                self._reader_of[slot].look_at(slot)
+                self._reader_of[slot].recheck(slot)
 
     def _held_for(self, writers: Collection[TargetWriter]) -> int:
         """Return how many bytes of frames are held by batches that some writers have yet to send."""

@@ -156,7 +156,7 @@ class MappingView(Protocol):
         """Source offsets that an operator gave up, as (from, to), in order."""
 
 
-class RefusedView(Protocol):
+class BlockingBatchView(Protocol):
     """The batch that a partition stopped at; see `partition.Refused`."""
 
     @property
@@ -224,7 +224,7 @@ class PartitionView(Protocol):
         """What is recorded about its offsets."""
 
     @property
-    def refused(self) -> RefusedView:
+    def blocking_batch(self) -> BlockingBatchView:
         """The batch it stopped at."""
 
     @property

@@ -45,7 +45,7 @@ class WaitingPartitions:
     leaderless: tuple[list[TopicPartition], list[TopicPartition]] = field(default_factory=lambda: ([], []))
 
 
-async def look_at_waiting(slots: Iterable[Slot], source: Cluster, target: Cluster) -> WaitingPartitions:
+async def find_waiting(slots: Iterable[Slot], source: Cluster, target: Cluster) -> WaitingPartitions:
     """Look at the partitions that are not copied, a few at a time: after an outage that may be all of them."""
     found, turns = WaitingPartitions(), Turns()
     for number, slot in enumerate(tuple(slots)):

@@ -1,4 +1,4 @@
-"""The parts that exist once a flow is up in one daemon, and how they are put together."""
+"""What exists once a flow is up in one daemon, and how it is put together."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class PeriodicChecks:
 
 
 @dataclass(frozen=True, slots=True)
-class FlowParts:
+class Assembly:
     """The parts of one flow."""
 
     identity: FlowIdentity
@@ -70,7 +70,7 @@ class FlowParts:
     leases: LeaseKeeper
     sync: TopicSync
     pump: Copier
-    looks: PeriodicChecks
+    checks: PeriodicChecks
     source_ends: SourceEnds
     reconciler: Reconciler
     groups: GroupSync
@@ -92,7 +92,7 @@ def assemble(
     drain: Callable[[Shard], Awaitable[bool]],
     on_change: Callable[[], None],
     during: Callable[[Shard], Iterable[Callable[[], Awaitable[None]]]],
-) -> FlowParts:
+) -> Assembly:
     """Return the parts of a flow, not running yet.
 
     Args:
@@ -127,7 +127,7 @@ def assemble(
     positions = PumpPositions(pump, sync, state_log, uid, flow.shards)
     may_write = partial(_lets_groups_follow, state_log, uid, shards.shards[0])
     asking = inputs.leases, _caller(inputs, uid, identity.lineage_epoch), timing
-    return FlowParts(
+    return Assembly(
         identity=identity,
         state_log=state_log,
         presence=presence,
@@ -135,7 +135,7 @@ def assemble(
         leases=LeaseKeeper(*asking, shards.floors, shards.busy, shards.kick, now=now),
         sync=sync,
         pump=pump,
-        looks=PeriodicChecks(
+        checks=PeriodicChecks(
             LogStarts(flow, pump), TargetEnds(pump, inputs.me.instance), OpenTransactions(flow.name, pump)
         ),
         source_ends=source_ends,

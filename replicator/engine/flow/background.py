@@ -12,13 +12,14 @@ from replicator.core.status.progress import CatchingUp, Progress
 from replicator.engine.offsets.source_end_reader import SourceEndReader
 from replicator.engine.work.fence import keep_data_id_alive
 from replicator.errors import ReplicatorError
+from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from replicator.engine.flow.assembly import FlowParts
+    from replicator.engine.flow.assembly import Assembly
     from replicator.engine.work.shards import Shard
     from replicator.model.spec import FlowSpec
     from replicator.model.status import FlowStatus, PartitionStatus
@@ -29,7 +30,7 @@ _FOLLOW_EVERY_SECONDS = 5.0
 _LOG_STARTS_EVERY_SECONDS = 30.0
 _TARGET_ENDS_EVERY_SECONDS = 5.0
 _OPEN_TRANSACTIONS_EVERY_SECONDS = 5.0
-_SOURCE_LOOKS_EVERY_SECONDS = 2.0
+_SOURCE_ENDS_EVERY_SECONDS = 2.0
 _RECORD_PAUSE_SECONDS = 0.2
 _PROGRESS_EVERY_SECONDS = 5.0
 _DATA_ID_EVERY_SECONDS = 600.0
@@ -49,10 +50,10 @@ class BackgroundWork:
         flow: The flow's policy.
         me: This daemon.
         target: The flow's target.
-        parts: The flow's parts.
+        assembly: What the flow is made of.
         copies: Returns whether the flow copies now, according to its writer record.
         status: Returns what this daemon knows about the flow.
-        look: Called when a pass over topics is due at once.
+        check: Called when a pass over topics is due at once.
     """
 
     def __init__(
@@ -60,19 +61,19 @@ class BackgroundWork:
         flow: FlowSpec,
         me: str,
         target: Cluster,
-        parts: FlowParts,
+        assembly: Assembly,
         copies: Callable[[], bool],
         status: Callable[[], Awaitable[FlowStatus]],
-        look: Callable[[], None],
+        check: Callable[[], None],
     ) -> None:
         self.unrecorded = asyncio.Event()
         self._flow = flow
         self._me = me
         self._target = target
-        self._parts = parts
+        self._assembly = assembly
         self._copies = copies
         self._status = status
-        self._look = look
+        self._check = check
         self._acls_synced = False
 
     def begin(self, group: asyncio.TaskGroup) -> None:
@@ -80,7 +81,7 @@ class BackgroundWork:
         for work in (
             self._record,
             self._record_source_ends,
-            self._look_at_source,
+            self._refresh_source_ends,
             self._watch_log_starts,
             self._watch_target_ends,
             self._watch_open_transactions,
@@ -94,13 +95,13 @@ class BackgroundWork:
 
     async def _record(self) -> None:
         """Write newly active partitions and leader epochs, many at a time."""
-        parts = self._parts
+        assembly = self._assembly
         while True:
             await self.unrecorded.wait()
             await asyncio.sleep(_RECORD_PAUSE_SECONDS)
             self.unrecorded.clear()
-            for slot in parts.pump.partitions.values():
-                mirror = parts.sync.mirrors.get(slot.source.topic)
+            for slot in assembly.pump.partitions.values():
+                mirror = assembly.sync.mirrors.get(slot.source.topic)
                 if mirror is None:
                     continue
                 if slot.recorded.active:
@@ -108,99 +109,100 @@ class BackgroundWork:
                 if slot.copy.reading.last_epoch >= 0:
                     mirror.epochs[slot.source.partition] = slot.copy.reading.last_epoch
             try:
-                await parts.sync.records.write()
+                await assembly.sync.records.write()
             except ReplicatorError as error:
                 log.warning("state not recorded", flow=self._flow.name, why=str(error))
                 await asyncio.sleep(1.0)
                 self.unrecorded.set()
                 continue
-            if parts.sync.look_again():
-                self._look()
+            if assembly.sync.mark_seeded():
+                self._check()
 
     async def _record_source_ends(self) -> None:
         while True:
             await asyncio.sleep(_SOURCE_ENDS_EVERY_SECONDS)
             try:
-                await self.record_ends_once(self._parts.shards.shards)
+                await self.record_ends_once(self._assembly.shards.shards)
             except ReplicatorError as error:
                 log.debug("source ends not recorded", flow=self._flow.name, why=str(error))
 
-    async def _look_at_source(self) -> None:
-        reader = SourceEndReader(self._parts.pump)
+    async def _refresh_source_ends(self) -> None:
+        reader = SourceEndReader(self._assembly.pump)
         while True:
-            await asyncio.sleep(_SOURCE_LOOKS_EVERY_SECONDS)
-            await reader.look()
+            await asyncio.sleep(_SOURCE_ENDS_EVERY_SECONDS)
+            await reader.refresh()
 
     async def record_ends_once(self, shards: Collection[Shard]) -> None:
         """Record what only the holder of a shard's claim knows for certain, or may write."""
-        parts = self._parts
+        assembly = self._assembly
         ours = {shard for shard in shards if shard.works and shard.claim.holder == self._me}
-        slots = [slot for slot in parts.pump.partitions.values() if slot.shard in ours]
+        slots = [slot for slot in assembly.pump.partitions.values() if slot.shard in ours]
         if not slots:
             return
-        await parts.pump.persist_maps(ours)
-        await parts.source_ends.record(parts.pump, ours)
+        await assembly.pump.persist_maps(ours)
+        await assembly.source_ends.record(assembly.pump, ours)
         if any(
-            slot.copy.reading.last_epoch > parts.sync.mirrors[slot.source.topic].epochs.get(slot.source.partition, -1)
+            slot.copy.reading.last_epoch
+            > assembly.sync.mirrors[slot.source.topic].epochs.get(slot.source.partition, -1)
             for slot in slots
-            if slot.source.topic in parts.sync.mirrors
+            if slot.source.topic in assembly.sync.mirrors
         ):
             self.unrecorded.set()
 
     async def _watch_log_starts(self) -> None:
-        parts = self._parts
+        assembly = self._assembly
         while True:
             await asyncio.sleep(_FOLLOW_EVERY_SECONDS if self._flow.follow_log_start else _LOG_STARTS_EVERY_SECONDS)
-            await parts.looks.log_starts.look()
+            await assembly.checks.log_starts.check()
 
     async def _watch_target_ends(self) -> None:
         while True:
             await asyncio.sleep(_TARGET_ENDS_EVERY_SECONDS)
-            await self._parts.looks.target_ends.look()
+            await self._assembly.checks.target_ends.check()
 
     async def _watch_open_transactions(self) -> None:
-        parts = self._parts
-        if not parts.pump.context.committed_only:  # a copy of uncommitted records waits for no transaction
-            return
+        assembly = self._assembly
+        if assembly.pump.context.isolation is Isolation.READ_UNCOMMITTED:
+            return  # a copy of uncommitted records waits for no transaction
         while True:
             await asyncio.sleep(_OPEN_TRANSACTIONS_EVERY_SECONDS)
-            await parts.looks.open_transactions.look()
+            await assembly.checks.open_transactions.check()
 
     async def _keep_data_id(self) -> None:
         """Use the data producer id once a day, so that the target does not forget it."""
-        parts = self._parts
+        assembly = self._assembly
         while True:
             await asyncio.sleep(_DATA_ID_EVERY_SECONDS)
             try:
                 if self._copies():
                     now_ms = time.time_ns() // 1_000_000
-                    await keep_data_id_alive(self._target, parts.state_log, parts.identity.uid, now_ms)
+                    await keep_data_id_alive(self._target, assembly.state_log, assembly.identity.uid, now_ms)
             except ReplicatorError as error:
                 log.warning("the data id could not be used", flow=self._flow.name, why=str(error), next=error.next_step)
 
     async def _sync_acls(self) -> None:
         """Keep the target's ACLs in sync while it is the passive side."""
-        parts = self._parts
-        while parts.acls.wanted:
+        assembly = self._assembly
+        while assembly.acls.wanted:
             await asyncio.sleep(_ACLS_EVERY_SECONDS if self._acls_synced else _ACLS_FIRST_SECONDS)
             try:
-                if not parts.sync.mirrors or not self._copies():
+                if not assembly.sync.mirrors or not self._copies():
                     continue
-                await parts.acls.round()
+                await assembly.acls.round()
                 self._acls_synced = True
             except ReplicatorError as error:
-                parts.acls.problem = f"rules do not follow: {error}"
+                assembly.acls.problem = f"rules do not follow: {error}"
                 log.warning("rules not in step", flow=self._flow.name, why=str(error), next=error.next_step)
 
     async def _log_progress(self) -> None:
         """Log one line per flow while it is catching up, and one whenever the set of stalled partitions changes."""
-        parts = self._parts
+        assembly = self._assembly
         loop = asyncio.get_running_loop()
         progress = Progress(loop.time())
         name = self._flow.name
         while True:
             await asyncio.sleep(_PROGRESS_EVERY_SECONDS)
-            pump = parts.pump
+            pump = assembly.pump
             totals, lag = pump.context.counters.totals, pump.overview.lag_records()
             moved = totals.records + totals.filled
             partitions: list[PartitionStatus] = []
@@ -210,7 +212,7 @@ class BackgroundWork:
                 partitions = [
                     one for mirror in mirrors for one in mirror.partitions if one.reason is not Reason.HELD_ELSEWHERE
                 ]
-            for news in progress.look(partitions, moved, lag, loop.time()):
+            for news in progress.observe(partitions, moved, lag, loop.time()):
                 if isinstance(news, CatchingUp):
                     log.info("catching up", flow=name, **asdict(news))
                 else:

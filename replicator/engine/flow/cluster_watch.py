@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from replicator.model.names import TopicPartition
     from replicator.wire.cluster import Cluster
 
-_LOOK_EVERY_SECONDS = 1.0
+_PROBE_EVERY_SECONDS = 1.0
 _QUIET_SECONDS = 2.0
 _ANSWER_SECONDS_MAX = 5.0
 _BROKERS_MAX = 3
@@ -65,13 +65,13 @@ class ClusterWatch:
         """Watch until cancelled."""
         try:
             while True:
-                self.look()
-                await asyncio.sleep(_LOOK_EVERY_SECONDS)
+                self.probe()
+                await asyncio.sleep(_PROBE_EVERY_SECONDS)
         finally:
             for task in self._asking.values():
                 task.cancel()
 
-    def look(self) -> None:
+    def probe(self) -> None:
         """Ask each broker in use that was silent lately, unless it is already being asked."""
         cluster, now = self._cluster, self._loop.time()
         in_use, leaderless = set(self._in_use()), self._leaderless()

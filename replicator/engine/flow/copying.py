@@ -9,25 +9,25 @@ from replicator.model.states import MirrorState, Reason
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
-    from replicator.engine.flow.assembly import FlowParts
+    from replicator.engine.flow.assembly import Assembly
     from replicator.model.groups import GroupOutcome
     from replicator.model.names import TopicPartition
     from replicator.model.status import FlowStatus
 
 
-class PartsCopying:
+class FlowCopying:
     """Answers for a flow that is up in this daemon.
 
     Args:
-        parts: The flow's parts.
+        assembly: What the flow is made of.
         paused: Returns whether the operator paused it.
         whole: Returns the status of the whole flow.
     """
 
     def __init__(
-        self, parts: FlowParts, paused: Callable[[], bool], whole: Callable[[], Awaitable[FlowStatus]]
+        self, assembly: Assembly, paused: Callable[[], bool], whole: Callable[[], Awaitable[FlowStatus]]
     ) -> None:
-        self._parts = parts
+        self._assembly = assembly
         self._paused = paused
         self._whole = whole
 
@@ -37,11 +37,11 @@ class PartsCopying:
 
     def wanted(self) -> Iterable[TopicPartition]:
         """See `Copying.wanted`."""
-        return self._parts.positions.wanted(every=True)
+        return self._assembly.positions.wanted(every=True)
 
     def behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
         """See `Copying.behind`."""
-        return self._parts.positions.behind(ends)
+        return self._assembly.positions.behind(ends)
 
     async def stopped(self) -> dict[str, str]:
         """See `Copying.stopped`."""
@@ -55,7 +55,7 @@ class PartsCopying:
         """See `Copying.left_out`."""
         return frozenset(
             name
-            for name, mirror in self._parts.sync.mirrors.items()
+            for name, mirror in self._assembly.sync.mirrors.items()
             if mirror.fault is not None and mirror.fault.reason is Reason.LEFT_OUT
         )
 
@@ -63,12 +63,12 @@ class PartsCopying:
         self, ends: Mapping[TopicPartition, int] | None, topics: Collection[str], *, timeout_seconds: float
     ) -> tuple[GroupOutcome, ...]:
         """See `Copying.final_group_sync`."""
-        return await self._parts.groups.final_sync(ends, topics, timeout_seconds=timeout_seconds)
+        return await self._assembly.groups.final_sync(ends, topics, timeout_seconds=timeout_seconds)
 
     async def forget_groups(self, target_topics: Collection[str]) -> None:
         """See `Copying.forget_groups`."""
-        await self._parts.groups.forget(target_topics)
+        await self._assembly.groups.forget(target_topics)
 
     def works_first(self) -> bool:
         """See `Copying.works_first`."""
-        return self._parts.shards.shards[0].works
+        return self._assembly.shards.shards[0].works

@@ -15,7 +15,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.engine.flow.assembly import FlowParts
+    from replicator.engine.flow.assembly import Assembly
     from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.flow.run_state import RunState
 
@@ -45,59 +45,62 @@ class Following:
 
     def record(self, key: bytes) -> None:
         """React to a new record under a key."""
-        if self._run_state.parts is None:
+        if self._run_state.assembly is None:
             return
-        uid = self._run_state.parts.identity.uid
+        uid = self._run_state.assembly.identity.uid
         if key == state.flow_key(uid):
             self.desired()
         if key.startswith(state.writer_key(uid)) and not self._writers_changed:
             # Once, after all records of a change: a switch of a thousand topics changes as many of them.
             self._writers_changed = True
-            asyncio.get_running_loop().call_soon(self._writers, self._run_state.parts)
-        topic = self._run_state.parts.sync.note_record(key)
+            asyncio.get_running_loop().call_soon(self._writers, self._run_state.assembly)
+        topic = self._run_state.assembly.sync.note_record(key)
         if topic is not None:
-            self._run_state.parts.reconciler.start_over(topic)
+            self._run_state.assembly.reconciler.start_over(topic)
             self._topics_stale()
 
-    def _writers(self, parts: FlowParts) -> None:
+    def _writers(self, assembly: Assembly) -> None:
         """Stop at once the partitions that are being fenced; start over with those that may be copied (again)."""
         self._writers_changed = False
-        before, writers = parts.pump.context.writers, state.writers_of(parts.state_log.records, parts.identity.uid)
+        before, writers = (
+            assembly.pump.context.writers,
+            state.writers_of(assembly.state_log.records, assembly.identity.uid),
+        )
         if writers is None or writers == before:
             return
-        parts.pump.write_as(writers)
+        assembly.pump.write_as(writers)
         changed = [
             slot
-            for slot in parts.pump.partitions.values()
+            for slot in assembly.pump.partitions.values()
             if writers.of(slot.target.topic) != before.of(slot.target.topic)
         ]
         names = sorted(topic for topic, own in writers.own.items() if own != before.of(topic))
         writer = writers.flow
         fields = {"role": writer.role, "epoch": writer.producer_epoch, "apart": names}
         log.warning("writer changed", flow=self._inputs.flow.name, **fields, always=True)
-        parts.reconciler.forget([slot for slot in changed if writers.copies(slot.target.topic)])
+        assembly.reconciler.forget([slot for slot in changed if writers.copies(slot.target.topic)])
         for slot in changed:
             if not writers.copies(slot.target.topic):
-                parts.pump.fault(slot, Reason.FENCED, role_text(writers.of(slot.target.topic).role))
+                assembly.pump.fault(slot, Reason.FENCED, role_text(writers.of(slot.target.topic).role))
         self._topics_stale()
 
     def desired(self) -> None:
         """Pause or resume as the state topic says, whoever wrote the record."""
-        parts = self._run_state.parts
-        if parts is None:
+        assembly = self._run_state.assembly
+        if assembly is None:
             return
-        record = state.get_flow(parts.state_log.records, parts.identity.uid)
+        record = state.get_flow(assembly.state_log.records, assembly.identity.uid)
         if state.shards_of(record) != self._inputs.flow.shards:
             self.resharded.set()
-        if record.HasField("repoint") or record.lineage_epoch != parts.identity.lineage_epoch:
+        if record.HasField("repoint") or record.lineage_epoch != assembly.identity.lineage_epoch:
             self.moves.set()
         paused = record.desired == pb.DESIRED_PAUSED
         if paused == self._run_state.paused:
             return
         self._run_state.paused = paused
         log.info("flow paused" if paused else "flow resumed", flow=self._inputs.flow.name, actor=record.desired_actor)
-        for slot in parts.pump.partitions.values():
+        for slot in assembly.pump.partitions.values():
             if paused:
-                parts.pump.pause(slot)
+                assembly.pump.pause(slot)
             elif slot.copy.phase is Phase.PAUSED:
-                parts.pump.resume(slot)
+                assembly.pump.resume(slot)

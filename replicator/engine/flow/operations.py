@@ -29,7 +29,6 @@ from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.switch.way_back import way_back_of
 from replicator.errors import ConnectionFailed, KafkaError, PreflightFailed, ReplicatorError
 from replicator.model.events import Desired, Event
-from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
@@ -37,7 +36,7 @@ from replicator.wire.cluster import Cluster
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replicator.engine.flow.assembly import FlowParts
+    from replicator.engine.flow.assembly import Assembly
     from replicator.engine.flow.following import Following
     from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.flow.picture import FlowPicture
@@ -106,13 +105,13 @@ class Operations:
     async def rehearse(self) -> Report:
         """Check whether the flow could be switched over (`ControlPort.rehearse`)."""
         record = None
-        if self._run_state.parts is not None:
-            record = state.get_flow(self._run_state.parts.state_log.records, self._run_state.parts.identity.uid)
+        if self._run_state.assembly is not None:
+            record = state.get_flow(self._run_state.assembly.state_log.records, self._run_state.assembly.identity.uid)
         ids = (record.source_cluster_id, record.target_cluster_id) if record is not None else (None, None)
         whole = await self._picture.whole_status()
         ours: tuple[Rule, ...] = ()
-        if self._run_state.parts is not None:
-            held = held_back_of(self._run_state.parts.state_log.records, self._run_state.parts.identity.uid)
+        if self._run_state.assembly is not None:
+            held = held_back_of(self._run_state.assembly.state_log.records, self._run_state.assembly.identity.uid)
             ours = held.opened(None).made
         foreign = await self._foreign()
         return await rehearse(
@@ -164,8 +163,9 @@ class Operations:
         try:
             async with asyncio.timeout(_OPEN_SECONDS_MAX):
                 await cluster.open()
-            committed = inputs.flow.isolation is Isolation.READ_COMMITTED
-            moving = Repointing(inputs.flow.name, lineage.uid, inputs.target, state_log, cluster, committed=committed)
+            moving = Repointing(
+                inputs.flow.name, lineage.uid, inputs.target, state_log, cluster, isolation=inputs.flow.isolation
+            )
             if dry_run:
                 return await moving.plan()
             now_ms = time.time_ns() // 1_000_000
@@ -186,29 +186,31 @@ class Operations:
 
     async def translate(self, questions: Sequence[OffsetQuestion], *, reverse: bool, alone: bool) -> list[Translation]:
         """Translate offsets (`ControlPort.translate`)."""
-        parts = self._run_state.up()
+        assembly = self._run_state.up()
         if alone:
-            return await translate.answers(parts.pump, parts.sync.mirrors, questions, reverse=reverse)
-        return await self._team(parts, reverse=reverse).answers(questions)
+            return await translate.answers(assembly.pump, assembly.sync.mirrors, questions, reverse=reverse)
+        return await self._team(assembly, reverse=reverse).answers(questions)
 
     async def translate_group(self, group: str, *, reverse: bool) -> list[Translation]:
         """Translate what a consumer group committed (`ControlPort.translate_group`)."""
-        parts = self._run_state.up()
-        questions = await translate.group_questions(parts.pump, parts.sync.mirrors, group, reverse=reverse)
-        return await self._team(parts, reverse=reverse).answers(questions)
+        assembly = self._run_state.up()
+        questions = await translate.group_questions(assembly.pump, assembly.sync.mirrors, group, reverse=reverse)
+        return await self._team(assembly, reverse=reverse).answers(questions)
 
     async def translate_time(self, question: TimeQuestion) -> list[Translation]:
         """Translate a moment of the source (`ControlPort.translate_time`)."""
-        parts = self._run_state.up()
-        return await translate_time.answers(question, parts.pump, parts.sync.mirrors, self._team(parts, reverse=False))
+        assembly = self._run_state.up()
+        return await translate_time.answers(
+            question, assembly.pump, assembly.sync.mirrors, self._team(assembly, reverse=False)
+        )
 
-    def _team(self, parts: FlowParts, *, reverse: bool) -> TranslatingTeam:
+    def _team(self, assembly: Assembly, *, reverse: bool) -> TranslatingTeam:
         return TranslatingTeam(
-            self._run_state.asked(parts),
-            parts.pump,
-            parts.sync.mirrors,
+            self._run_state.asked(assembly),
+            assembly.pump,
+            assembly.sync.mirrors,
             self._inputs.peers,
-            parts.presence.address,
+            assembly.presence.address,
             reverse=reverse,
         )
 
@@ -218,19 +220,23 @@ class Operations:
         Raises:
             ReplicatorError: The groups are unknown: the flow is not up, or they have not been read yet.
         """
-        parts = self._run_state.up()
-        if not parts.groups.looked:
+        assembly = self._run_state.up()
+        if not assembly.groups.is_known:
             raise ReplicatorError(
                 f"the groups of flow {self._inputs.flow.name!r} are not known yet",
-                why=parts.groups.problem or "they are being read for the first time",
+                why=assembly.groups.problem or "they are being read for the first time",
                 next_step="repeat the command in a few seconds",
             )
         return self.known_groups()
 
     def known_groups(self) -> tuple[tuple[GroupStatus, ...], str | None]:
         """Return the groups as far as they are known, and what the rest waits for."""
-        parts = self._run_state.parts
-        return (parts.groups.statuses(), parts.groups.problem) if parts is not None else ((), self._run_state.problem)
+        assembly = self._run_state.assembly
+        return (
+            (assembly.groups.statuses(), assembly.groups.problem)
+            if assembly is not None
+            else ((), self._run_state.problem)
+        )
 
     async def set_desired(self, desired: Desired, *, actor: str, reason: str) -> bool:
         """Record on the target what the operator wants; return whether it differs from before.
@@ -238,8 +244,8 @@ class Operations:
         Raises:
             ReplicatorError: The flow is not up, or the target cannot be written to.
         """
-        parts = self._run_state.up()
-        uid = parts.identity.uid
+        assembly = self._run_state.up()
+        uid = assembly.identity.uid
         wanted = pb.DESIRED_PAUSED if desired is Desired.PAUSED else pb.DESIRED_ACTIVE
         changed = False
 
@@ -255,7 +261,7 @@ class Operations:
             record.desired_changed_ms = time.time_ns() // 1_000_000
             return [state.put(state.flow_key(uid), record)]
 
-        await parts.state_log.change(uid, decide)
+        await assembly.state_log.change(uid, decide)
         self._following.desired()
         return changed
 
@@ -266,12 +272,17 @@ class Operations:
             HeldElsewhere: Another daemon works on the stopped partitions: the order has to go there.
             ReplicatorError: The flow is not up, or the fault cannot be resolved like this.
         """
-        parts = self._run_state.up()
+        assembly = self._run_state.up()
         other = None if alone else who_resolves(await self._picture.whole_status(), order, self._inputs.me.instance)
         if other is not None:
-            raise held_elsewhere(self._inputs.flow.name, order, other, parts.presence.address(other))
+            raise held_elsewhere(self._inputs.flow.name, order, other, assembly.presence.address(other))
         resolver = Resolver(
-            parts.identity.uid, parts.sync, parts.pump, parts.state_log, self._inputs.admins[1], parts.owners
+            assembly.identity.uid,
+            assembly.sync,
+            assembly.pump,
+            assembly.state_log,
+            self._inputs.admins[1],
+            assembly.owners,
         )
         plan = await (resolver.plan(order) if dry_run else resolver.carry_out(order))
         resolution = described(order.how, plan, order.topic)

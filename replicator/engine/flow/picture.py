@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from replicator.core.status.whole_flow import elsewhere, has_parts_elsewhere, merged
-from replicator.engine.flow.copying import PartsCopying
+from replicator.engine.flow.copying import FlowCopying
 from replicator.engine.flow.status import SilentBrokers, at_rest, flow_status, joined_problems
 from replicator.errors import DamagedRecord, ReplicatorError
 from replicator.model.states import FlowState
@@ -34,22 +34,22 @@ class FlowPicture:
 
     async def status(self) -> FlowStatus:
         """Return the status of this flow now, as this daemon knows it."""
-        parts = self._run_state.parts
+        assembly = self._run_state.assembly
         now = asyncio.get_running_loop().time()
         clusters = self._clusters(now)
         shown = self._state(clusters)
         picture = await flow_status(
             shown,
             self._inputs.flow,
-            uid=parts.identity.uid if parts else None,
-            mirrors=parts.sync.mirrors if parts else {},
-            pump=parts.pump if parts else None,
+            uid=assembly.identity.uid if assembly else None,
+            mirrors=assembly.sync.mirrors if assembly else {},
+            pump=assembly.pump if assembly else None,
             paused=self._run_state.paused,
             reason=self._reason(shown, clusters),
-            coordinator_answers=parts.leases.answers if parts else None,
+            coordinator_answers=assembly.leases.answers if assembly else None,
             clusters=clusters,
             silent=SilentBrokers(self._inputs.source.seen.silent(now), self._inputs.target.seen.silent(now)),
-            chosen=parts.sync.chosen if parts else None,
+            chosen=assembly.sync.chosen if assembly else None,
         )
         return picture if self._run_state.ended_because is None else at_rest(picture)
 
@@ -75,7 +75,7 @@ class FlowPicture:
             return intended
         if any(cluster.up is False for cluster in clusters):
             return FlowState.UNREACHABLE
-        is_up = self._run_state.parts is not None and self._run_state.passed_once
+        is_up = self._run_state.assembly is not None and self._run_state.passed_once
         return FlowState.ACTIVE if is_up else FlowState.STARTING
 
     def _reason(self, shown: FlowState, clusters: Sequence[ClusterStatus]) -> str | None:
@@ -88,16 +88,16 @@ class FlowPicture:
         except DamagedRecord as error:
             under_way = error.with_next_step()
         texts = [lost, *self._run_state.found.texts(), under_way]
-        texts.append(self._run_state.opened.untold if self._run_state.opened is not None else None)
+        texts.append(self._run_state.opened.problem if self._run_state.opened is not None else None)
         beside = len(texts)  # none of these explains what the flow waits for
         texts += [cluster.trouble for cluster in clusters]
         texts += self._throttled()
-        parts = self._run_state.parts
-        if parts is not None:
+        assembly = self._run_state.assembly
+        if assembly is not None:
             down = tuple(f"{cluster.cluster} broker " for cluster in clusters if cluster.up is False)
-            problems = sorted(parts.pump.overview.present_problems().items())
+            problems = sorted(assembly.pump.overview.present_problems().items())
             texts += [f"{subject}: {why}" for subject, why in problems if not subject.startswith(down)]
-            texts += [*parts.shards.problems(), parts.acls.problem]
+            texts += [*assembly.shards.problems(), assembly.acls.problem]
         if (
             shown is not FlowState.UNREACHABLE
             and not any(texts[beside:])
@@ -121,11 +121,14 @@ class FlowPicture:
     async def whole_of(self, mine: FlowStatus) -> FlowStatus:
         """Return the status of the whole flow, given this daemon's own."""
         names = sorted(elsewhere(mine) - {self._inputs.me.instance})
-        parts = self._run_state.parts
-        if parts is None or not has_parts_elsewhere(mine):
+        assembly = self._run_state.assembly
+        if assembly is None or not has_parts_elsewhere(mine):
             return mine
         asked = await asyncio.gather(
-            *(self._inputs.peers.status(parts.presence.address(name), self._run_state.asked(parts)) for name in names),
+            *(
+                self._inputs.peers.status(assembly.presence.address(name), self._run_state.asked(assembly))
+                for name in names
+            ),
             return_exceptions=True,
         )
         others: list[FlowStatus] = []
@@ -139,9 +142,9 @@ class FlowPicture:
                 raise answer
         return await asyncio.to_thread(merged, mine, others, silent)
 
-    def copying(self) -> PartsCopying | None:
+    def copying(self) -> FlowCopying | None:
         """Return what a switch may ask about the copying; None while the flow is not up here."""
         run_state = self._run_state
-        if run_state.parts is None:
+        if run_state.assembly is None:
             return None
-        return PartsCopying(run_state.parts, lambda: run_state.paused, self.whole_status)
+        return FlowCopying(run_state.assembly, lambda: run_state.paused, self.whole_status)

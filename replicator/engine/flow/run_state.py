@@ -12,13 +12,13 @@ from replicator.rpc.peers import FlowReference
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.engine.flow.assembly import FlowParts
+    from replicator.engine.flow.assembly import Assembly
     from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.flow.start_findings import StartFindings
     from replicator.engine.state.log import StateLog
     from replicator.engine.switch.context import Copying
     from replicator.engine.switch.keeper import SwitchKeeper
-    from replicator.engine.switch.settings import OpenedLook
+    from replicator.engine.switch.settings import OpenedSettingsCheck
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class RunState:
         problem: What its topics, or its start, wait for; None for nothing.
         ended_because: Why it ended without being stopped; None while it runs.
         state_log: What is recorded on the target; None until that has been read.
-        parts: Its parts; None until it is up.
+        assembly: What it is made of; None until it is up.
         switches: Its switches; None while the flow's uid is not known.
         opened: How far the settings of an opened side have been restored; None until the flow is up.
         paused: Whether an operator has paused it.
@@ -43,23 +43,23 @@ class RunState:
     problem: str | None = "starting"
     ended_because: str | None = None
     state_log: StateLog | None = None
-    parts: FlowParts | None = None
+    assembly: Assembly | None = None
     switches: SwitchKeeper | None = None
-    opened: OpenedLook | None = None
+    opened: OpenedSettingsCheck | None = None
     paused: bool = False
     passed_once: bool = False
 
-    def up(self) -> FlowParts:
-        """Return its parts.
+    def up(self) -> Assembly:
+        """Return what the flow is made of.
 
         Raises:
             ReplicatorError: It is not up.
         """
-        if self.parts is None:
+        if self.assembly is None:
             raise ReplicatorError(
                 f"flow {self.inputs.flow.name!r} is not up", why=self.problem or "", next_step="replicator flow status"
             )
-        return self.parts
+        return self.assembly
 
     def log(self) -> StateLog:
         """Return what is recorded on the target; call it only once the target is open."""
@@ -70,14 +70,14 @@ class RunState:
     @property
     def uid(self) -> str | None:
         """The flow's uid; None while it cannot be determined, or if the flow was never started."""
-        if self.parts is not None:
-            return self.parts.identity.uid
+        if self.assembly is not None:
+            return self.assembly.identity.uid
         known = self.inputs.between.record(self.state_log.records) if self.state_log is not None else None
         return known.uid if known is not None else None
 
-    def asked(self, parts: FlowParts) -> FlowReference:
+    def asked(self, assembly: Assembly) -> FlowReference:
         """Return the flow as it is named in questions to other daemons."""
-        return FlowReference(self.inputs.flow.name, parts.identity.uid)
+        return FlowReference(self.inputs.flow.name, assembly.identity.uid)
 
     def met(self, error: ReplicatorError) -> bool:
         """Note an error that the flow waits to pass; return whether it is new."""

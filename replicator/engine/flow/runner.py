@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from replicator.aio.tasks import lasting
 from replicator.backoff import Backoff
-from replicator.engine.flow.assembly import FlowParts, assemble, silence_seconds
+from replicator.engine.flow.assembly import Assembly, assemble, silence_seconds
 from replicator.engine.flow.background import BackgroundWork
 from replicator.engine.flow.cluster_watch import ClusterWatch
 from replicator.engine.flow.ending import why_ended
@@ -147,18 +147,19 @@ class FlowRunner:
         kept = TopicPartition(STATE_TOPIC, 0)
 
         def in_use() -> Collection[int]:
-            parts = self._run_state.parts
-            nodes = parts.pump.overview.nodes_in_use()[side] if parts is not None else set()
+            assembly = self._run_state.assembly
+            nodes = assembly.pump.overview.nodes_in_use()[side] if assembly is not None else set()
             keeper = cluster.leader(kept) if cluster is self._inputs.target else None
             return nodes | {keeper.node} if keeper is not None else nodes
 
         def leaderless() -> Collection[TopicPartition]:
-            parts = self._run_state.parts.pump.overview.leaderless()[side] if self._run_state.parts is not None else []
-            return [*parts, kept] if cluster is self._inputs.target and cluster.away(kept) is not None else parts
+            assembly = self._run_state.assembly
+            found = assembly.pump.overview.leaderless()[side] if assembly is not None else []
+            return [*found, kept] if cluster is self._inputs.target and cluster.away(kept) is not None else found
 
         def lost() -> None:
-            if self._run_state.parts is not None:
-                self._run_state.parts.pump.leaders_stale(source=side == 0, target=side == 1)
+            if self._run_state.assembly is not None:
+                self._run_state.assembly.pump.leaders_stale(source=side == 0, target=side == 1)
 
         return ClusterWatch(self.flow.name, cluster, in_use, lost, leaderless)
 
@@ -200,7 +201,7 @@ class FlowRunner:
         """Carry out switches, also while the source is unreachable, if the flow has ever been started."""
         uid, seen = None, None
         while uid is None:
-            now = self._run_state.log().position, self._inputs.source.cluster_id, self._run_state.parts is None
+            now = self._run_state.log().position, self._inputs.source.cluster_id, self._run_state.assembly is None
             if now != seen:  # it searches all records: not to be repeated for ever while the source stays unknown
                 seen, uid = now, self._run_state.uid
             if uid is None:
@@ -210,20 +211,20 @@ class FlowRunner:
 
     async def _copy(self) -> None:
         await self._patiently(self._start)
-        parts = self._run_state.up()
+        assembly = self._run_state.up()
         async with asyncio.TaskGroup() as group:
-            group.create_task(lasting(parts.pump.run))
-            group.create_task(lasting(parts.presence.run))
-            group.create_task(lasting(parts.leases.run))
-            group.create_task(lasting(parts.shards.run, parts.leases))
-            for shard in parts.shards.shards:
+            group.create_task(lasting(assembly.pump.run))
+            group.create_task(lasting(assembly.presence.run))
+            group.create_task(lasting(assembly.leases.run))
+            group.create_task(lasting(assembly.shards.run, assembly.leases))
+            for shard in assembly.shards.shards:
                 group.create_task(lasting(shard.claim.run))
             group.create_task(lasting(self._stop_when_resharded))
             group.create_task(lasting(self._stop_when_moved))
-            group.create_task(lasting(self._topics.run, parts))
+            group.create_task(lasting(self._topics.run, assembly))
             self._background_work().begin(group)
-            group.create_task(lasting(verify_continuously, self.flow, parts.pump))
-            group.create_task(lasting(parts.groups.run))
+            group.create_task(lasting(verify_continuously, self.flow, assembly.pump))
+            group.create_task(lasting(assembly.groups.run))
 
     async def _start(self) -> None:
         inputs, run_state = self._inputs, self._run_state
@@ -241,7 +242,7 @@ class FlowRunner:
         inputs.between.check_source(state_log.records)
         known = run_state.uid
         if known is not None:
-            await run_state.found.look_at_role(self._switch_context(state_log, known))
+            await run_state.found.check_role(self._switch_context(state_log, known))
         identity = await establish(
             self.flow,
             inputs.source.cluster_id or "",
@@ -251,10 +252,10 @@ class FlowRunner:
         )
         silence = silence_seconds(inputs.coordinator, inputs.target.spec)
         await agree_on_shards(self.flow, identity.uid, inputs.target, state_log, silence, self._report_waiting)
-        parts = self._assemble(identity, state_log)
+        assembly = self._assemble(identity, state_log)
         inputs.between.note()
-        await run_state.found.look_at_switches(self._switch_context(state_log, identity.uid))
-        run_state.parts = parts
+        await run_state.found.check_switches(self._switch_context(state_log, identity.uid))
+        run_state.assembly = assembly
         state_log.listen(self._following.record)
         self._following.desired()
         run_state.works()
@@ -263,13 +264,13 @@ class FlowRunner:
             flow=self.flow.name,
             uid=identity.uid,
             fresh=identity.fresh,
-            shards=len(parts.shards.shards),
+            shards=len(assembly.shards.shards),
         )
 
-    def _assemble(self, identity: FlowIdentity, state_log: StateLog) -> FlowParts:
-        """Create its parts, not running yet, and the background work beside them; return the parts."""
+    def _assemble(self, identity: FlowIdentity, state_log: StateLog) -> Assembly:
+        """Assemble the flow, not running yet, with its background work; return the assembly."""
         inputs = self._inputs
-        parts = assemble(
+        assembly = assemble(
             inputs,
             identity,
             state_log,
@@ -282,12 +283,12 @@ class FlowRunner:
             self.flow,
             inputs.me.instance,
             inputs.target,
-            parts,
-            lambda: _copies(parts),
+            assembly,
+            lambda: _copies(assembly),
             self.picture.status,
-            self._topics.look.set,
+            self._topics.pass_due.set,
         )
-        return parts
+        return assembly
 
     def _report_waiting(self, why: str) -> None:
         if self._run_state.problem != why:
@@ -299,25 +300,25 @@ class FlowRunner:
 
         Call it before `run` is cancelled.
         """
-        parts = self._run_state.parts
-        return True if parts is None else await parts.shards.end(seconds)
+        assembly = self._run_state.assembly
+        return True if assembly is None else await assembly.shards.end(seconds)
 
     async def close(self) -> None:
         """Close every connection; call it after `run` has ended."""
-        if self._run_state.parts is not None:
-            self._run_state.parts.pump.close()
+        if self._run_state.assembly is not None:
+            self._run_state.assembly.pump.close()
         await self._inputs.close()
 
     async def _drain_shard(self, shard: Shard) -> bool:
         """Stop a shard's partitions, and record what only the holder of its claim still can."""
-        parts = self._run_state.up()
-        slots = [slot for slot in parts.pump.partitions.values() if slot.shard is shard]
-        drained = await parts.pump.drain(slots, _DRAIN_SECONDS, "handed over")
+        assembly = self._run_state.up()
+        slots = [slot for slot in assembly.pump.partitions.values() if slot.shard is shard]
+        drained = await assembly.pump.drain(slots, _DRAIN_SECONDS, "handed over")
         try:
             await self._background_work().record_ends_once([shard])
         except ReplicatorError as error:
             log.warning("source ends not recorded", flow=self.flow.name, why=str(error))
-        parts.reconciler.forget(slots)
+        assembly.reconciler.forget(slots)
         return drained
 
     async def _stop_when_resharded(self) -> None:
@@ -336,9 +337,9 @@ class FlowRunner:
 
     def _shards_changed(self) -> None:
         """Start the partitions of shards that have become ours."""
-        if self._run_state.parts is not None and self._run_state.passed_once:
-            self._run_state.parts.pump.start(self._topics.reconcile(self._run_state.parts))
+        if self._run_state.assembly is not None and self._run_state.passed_once:
+            self._run_state.assembly.pump.start(self._topics.reconcile(self._run_state.assembly))
 
 
-def _copies(parts: FlowParts) -> bool:
-    return state.standing_role(parts.state_log.records, parts.identity.uid) is None
+def _copies(assembly: Assembly) -> bool:
+    return state.standing_role(assembly.state_log.records, assembly.identity.uid) is None

@@ -47,20 +47,20 @@ class StartFindings:
         self.wrong_cluster = text if isinstance(error, WrongCluster) else None
         return text
 
-    async def look_at_role(self, context: SwitchContext) -> None:
+    async def check_role(self, context: SwitchContext) -> None:
         """Make a flow stand by again if its role was taken; whatever copies to an open side is refused anyway."""
-        await self._look(give_back_role, context, "not known whether the flow's role was taken")
+        await self._check(give_back_role, context, "not known whether the flow's role was taken")
 
-    async def look_at_switches(self, context: SwitchContext) -> None:
+    async def check_switches(self, context: SwitchContext) -> None:
         """Undo what switches of another flow did here, and cuts that are too high; copying does not depend on it."""
-        await self._look(undo_mix_ups, context, "not known whether switches of another flow were carried out here")
-        await self._look(lower_high_cuts, context, "not known whether an earlier version cut too high")
+        await self._check(undo_mix_ups, context, "not known whether switches of another flow were carried out here")
+        await self._check(lower_high_cuts, context, "not known whether an earlier version cut too high")
 
-    async def _look(
-        self, look: Callable[[SwitchContext], Awaitable[str | None]], context: SwitchContext, unknown: str
+    async def _check(
+        self, check: Callable[[SwitchContext], Awaitable[str | None]], context: SwitchContext, unknown: str
     ) -> None:
         try:
-            found = await look(context)
+            found = await check(context)
         except ReplicatorError as error:
             log.warning(unknown, flow=self._flow, why=str(error))
             return

@@ -88,8 +88,8 @@ async def flow_status(
         for one in picture.partitions
         if one.reason not in _NOBODYS and one.phase is not None
     ]
-    looked = chosen.choice if chosen else None
-    left_out = looked.left_out if looked else {}
+    choice = chosen.choice if chosen else None
+    left_out = choice.left_out if choice else {}
     return FlowStatus(
         flow=flow.name,
         flow_uid=uid,
@@ -107,7 +107,7 @@ async def flow_status(
         totals=_totals(pump),
         mirrors=pictures,
         left_out=tuple(LeftOut(*one) for one in islice(left_out.items(), _LEFT_OUT_MAX)),
-        left_out_total=None if looked is None else len(left_out),
+        left_out_total=None if choice is None else len(left_out),
         origins_unknown=chosen.unknown if chosen else None,
     )
 

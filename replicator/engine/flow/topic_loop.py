@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from replicator.core.copy.producer_memory import SETTINGS, ProducerMemory, producer_memory, spread
 from replicator.engine.state import records as state
-from replicator.engine.switch.settings import OpenedLook
+from replicator.engine.switch.settings import OpenedSettingsCheck
 from replicator.engine.work.fence import role_text
 from replicator.errors import AuthorizationFailed, ReplicatorError
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
-    from replicator.engine.flow.assembly import FlowParts
+    from replicator.engine.flow.assembly import Assembly
     from replicator.engine.flow.inputs import FlowInputs
     from replicator.engine.flow.run_state import RunState
 
@@ -34,39 +34,39 @@ class TopicLoop:
         run_state: The state of the flow in this daemon.
 
     Attributes:
-        look: Set to start the next pass at once.
+        pass_due: Set to start the next pass at once.
     """
 
     def __init__(self, inputs: FlowInputs, run_state: RunState) -> None:
         self._inputs = inputs
         self._run_state = run_state
-        self.look = asyncio.Event()
+        self.pass_due = asyncio.Event()
         self._stale = False
         self._memory: ProducerMemory | None = None
 
-    async def run(self, parts: FlowParts) -> None:
+    async def run(self, assembly: Assembly) -> None:
         """Keep the topics in sync until cancelled."""
         loop = asyncio.get_running_loop()
-        self._run_state.opened = opened = OpenedLook(
-            parts.identity.uid, self._inputs.source, self._inputs.admins, parts.state_log
+        self._run_state.opened = opened = OpenedSettingsCheck(
+            assembly.identity.uid, self._inputs.source, self._inputs.admins, assembly.state_log
         )
         configs_at = 0.0
         while True:
             configs = loop.time() >= configs_at or self._stale
             self._stale = False
-            self.look.clear()
+            self.pass_due.clear()
             try:
-                await opened.look()
-                if self._stands_by(parts):
-                    parts.sync.stand_by()
+                await opened.check()
+                if self._stands_by(assembly):
+                    assembly.sync.stand_by()
                     self._run_state.passed_once = True
                     await self._until_stale()
                     continue
                 if configs:
                     await self.read_guard()
                     configs_at = loop.time() + _CONFIGS_EVERY_SECONDS
-                if await parts.sync.run_pass(configs=configs):
-                    await self.reconcile(parts)
+                if await assembly.sync.run_pass(configs=configs):
+                    await self.reconcile(assembly)
                 self._run_state.passed_once = True
             except ReplicatorError as error:
                 if self._run_state.met(error):
@@ -78,21 +78,21 @@ class TopicLoop:
     async def _until_stale(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_NAMES_EVERY_SECONDS):
-                await self.look.wait()
+                await self.pass_due.wait()
             await asyncio.sleep(_STALE_PAUSE_SECONDS)
 
-    def _stands_by(self, parts: FlowParts) -> bool:
+    def _stands_by(self, assembly: Assembly) -> bool:
         """Return whether the target is the open side: then we must not change anything there."""
-        role = state.standing_role(parts.state_log.records, parts.identity.uid)
+        role = state.standing_role(assembly.state_log.records, assembly.identity.uid)
         if role is None:
             return False
         way_back = f"it is the way back of {self._inputs.flow.reverse_of}: " if self._inputs.flow.reverse_of else ""
         self._run_state.problem = f"stands by, {way_back}{role_text(role)} ({role})"
         return True
 
-    async def reconcile(self, parts: FlowParts) -> None:
+    async def reconcile(self, assembly: Assembly) -> None:
         """Start the partitions that are to be copied here, and stop the others."""
-        await parts.reconciler.apply(parts.sync.mirrors.values(), self._guard_ms, lambda: self._run_state.paused)
+        await assembly.reconciler.apply(assembly.sync.mirrors.values(), self._guard_ms, lambda: self._run_state.paused)
 
     async def read_guard(self) -> None:
         """Read how long the target's brokers remember producers; assume Kafka's default for those that do not say."""
@@ -121,4 +121,4 @@ class TopicLoop:
     def stale(self) -> None:
         """Start a pass at once: a topic may have been deleted or re-created."""
         self._stale = True
-        self.look.set()
+        self.pass_due.set()

@@ -48,17 +48,17 @@ class PumpWatcher:
 
     def intact_below(self, slot: PartitionView, source_end: int) -> int:
         """Return the source offset below which tombstones may have been lost (`Watcher.intact_below`)."""
-        parts = self._run_state.parts
-        mirror = parts.sync.mirrors.get(slot.source.topic) if parts is not None else None
-        if parts is None or mirror is None:
+        assembly = self._run_state.assembly
+        mirror = assembly.sync.mirrors.get(slot.source.topic) if assembly is not None else None
+        if assembly is None or mirror is None:
             return 0
-        return intact_below(slot, mirror, source_end, parts.pump)
+        return intact_below(slot, mirror, source_end, assembly.pump)
 
     async def seeding(self, slot: PartitionView, offset: int) -> None:
         """Record that a partition is about to be seeded (`Watcher.seeding`)."""
-        parts = self._run_state.parts
-        if parts is None:
+        assembly = self._run_state.assembly
+        if assembly is None:
             return
-        mirror = parts.sync.mirrors[slot.source.topic]
+        mirror = assembly.sync.mirrors[slot.source.topic]
         mirror.seeded[slot.source.partition] = max(offset, mirror.seeded.get(slot.source.partition, 0))
-        await parts.sync.records.write()
+        await assembly.sync.records.write()

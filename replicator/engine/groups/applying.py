@@ -99,7 +99,7 @@ class GroupWriter:
         translated = await translate_commits(self._positions, mirrors, reading.commits)
         await self.records.read_to_end()
         kinds = self.known() | dict(reading.kinds)
-        here = await self._target.look(kinds)
+        here = await self._target.find(kinds)
         now_ms = time.time_ns() // 1_000_000
         applied = Applied(reading)
         names = MirrorNames(mirrors)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicator.errors import KafkaError, TimedOut
 from replicator.model.groups import Committed, GroupKind, GroupState, Listed
-from replicator.wire.faults import error_name, refused
+from replicator.wire.faults import broker_error, error_name
 from replicator.wire.messages.groups import Groups
 from replicator.wire.messages.share_groups import alter_share_starts, offers_share_offsets, share_starts
 
@@ -62,7 +62,7 @@ class GroupSide:
         listed = {name: one for name, one in (await self._groups.listed()).items() if means(name)}
         return await self._view(listed, {name: one.kind for name, one in listed.items()})
 
-    async def look(self, kinds: Mapping[str, GroupKind]) -> SideView:
+    async def find(self, kinds: Mapping[str, GroupKind]) -> SideView:
         """Return the groups of these names and kinds, whether or not they exist here."""
         every = await self._groups.listed()
         listed = {name: every[name] for name in kinds if name in every}
@@ -112,7 +112,7 @@ class GroupSide:
         if code == _OFFSET_METADATA_TOO_LARGE:
             return GroupState.REFUSED, f"its metadata is longer than offset.metadata.max.bytes of {alias} allows"
         if code in _AUTHORIZATION_FAILED:
-            error = refused(self.cluster.spec, api, code, group if code == 30 else where.topic)  # noqa: PLR2004
+            error = broker_error(self.cluster.spec, api, code, group if code == 30 else where.topic)  # noqa: PLR2004
             return GroupState.REFUSED, _describe(error)
         return GroupState.REFUSED, f"{alias} answers {error_name(code)}"
 

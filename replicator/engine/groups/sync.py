@@ -63,7 +63,7 @@ class GroupSync:
 
     Attributes:
         problem: What holds all groups back; None for nothing.
-        looked: Whether the set of groups is known, even if it is empty.
+        is_known: Whether the set of groups is known, even if it is empty.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class GroupSync:
         may_write: Callable[[], bool],
     ) -> None:
         self.problem: str | None = None
-        self.looked = not flow.group_sync.groups.include
+        self.is_known = not flow.group_sync.groups.include
         self._flow = flow
         self._source = GroupSide(source)
         self._target = GroupSide(target)
@@ -87,7 +87,7 @@ class GroupSync:
         self._barrier = Barrier()
         self._there = SideView()
         self._there_at: float | None = None
-        self._looked_at = 0.0
+        self._refreshed_at = 0.0
         self._refused: dict[str, str | None] = {}
         self._pictures: dict[str, Picture] = {}
         self._working = asyncio.Lock()
@@ -98,7 +98,7 @@ class GroupSync:
     def statuses(self) -> tuple[GroupStatus, ...]:
         """Return how far each group has followed, by name; cheap."""
         now = self._now()
-        seen_at = None if self._there_at is None else min(self._there_at, self._looked_at)
+        seen_at = None if self._there_at is None else min(self._there_at, self._refreshed_at)
         stale = seen_at is None or now - seen_at > max(
             FRESH_SECONDS, _ROUNDS_FRESH * self._flow.group_sync.every_seconds
         )
@@ -137,7 +137,7 @@ class GroupSync:
             here = None
             if reading is not None:
                 here = await self._writer.apply(reading, mirrors, clamp=ends is None, forced=True)
-            await self._look(mirrors, here)
+            await self._refresh_pictures(mirrors, here)
             return tuple(
                 outcome(one, self._writer.applied.written.get(name, 0), source_known=ends is not None)
                 for name, one in sorted(self._pictures.items())
@@ -195,7 +195,7 @@ class GroupSync:
                 here = await self._writer.apply(reading, mirrors, clamp=False, forced=False)
             if unread is None:
                 self._waits(_waits_for(behind))
-            await self._look(mirrors, here)
+            await self._refresh_pictures(mirrors, here)
         if unread is not None:
             raise unread
 
@@ -243,12 +243,12 @@ class GroupSync:
             await asyncio.sleep(_CHECK_SECONDS)
         return barrier.passed()
 
-    async def _look(self, mirrors: Mapping[str, MirrorName], here: SideView | None = None) -> None:
+    async def _refresh_pictures(self, mirrors: Mapping[str, MirrorName], here: SideView | None = None) -> None:
         """Update the pictures that statuses are made from; reads the target unless its groups are given."""
         began = self._now()
         records, there = self._writer.records.groups, self._there
         kinds = self._writer.known() | there.kinds
-        here = here or await self._target.look(kinds)
+        here = here or await self._target.find(kinds)
         translated = await translate_commits(self._positions, mirrors, there.commits)
         sides = Sides(there, here, translated, self.problem)
         applied, pictures = self._writer.applied, {}
@@ -269,8 +269,8 @@ class GroupSync:
                 )
                 pictures[name] = picture(self._flow.name, name, seen, sides)
             await turns.give()
-        self._pictures, self._looked_at = pictures, began
-        self.looked = self._there_at is not None  # else only groups written before are known
+        self._pictures, self._refreshed_at = pictures, began
+        self.is_known = self._there_at is not None  # else only groups written before are known
         self._report_refusals()
 
     def _report_refusals(self) -> None:

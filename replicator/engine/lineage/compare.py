@@ -15,6 +15,7 @@ from replicator.engine.logs.reading import records_between
 from replicator.engine.logs.side import Side
 from replicator.errors import CorruptRecords, KafkaError, TooLargeToOpen
 from replicator.model.lineage import Bounds, Difference, LogComparison, LogStanding
+from replicator.model.spec import Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -53,7 +54,7 @@ class _Log(NamedTuple):
     side: Side
     where: TopicPartition
     bounds: Bounds
-    committed: bool
+    isolation: Isolation
     compacted: bool
 
 
@@ -65,7 +66,7 @@ class _Compared(NamedTuple):
 
 
 async def compare(
-    theirs: Cluster, ours: Cluster, pairs: Iterable[Pair], *, committed: bool, seconds: float
+    theirs: Cluster, ours: Cluster, pairs: Iterable[Pair], *, isolation: Isolation, seconds: float
 ) -> list[LogComparison]:
     """Return how each partition of a target compares with its counterpart on another cluster.
 
@@ -76,7 +77,7 @@ async def compare(
         theirs: The cluster that the flow would copy from.
         ours: The flow's target.
         pairs: The partitions.
-        committed: Whether the flow copies only committed records.
+        isolation: Which records the flow copies.
         seconds: How long all of it may take.
 
     Raises:
@@ -84,8 +85,8 @@ async def compare(
     """
     wanted = list(pairs)
     (there, unseen_there), (here, unseen_here) = await asyncio.gather(
-        _bounds(theirs, [one.theirs for one in wanted], committed=committed),
-        _bounds(ours, [one.ours for one in wanted], committed=False),
+        _bounds(theirs, [one.theirs for one in wanted], isolation=isolation),
+        _bounds(ours, [one.ours for one in wanted], isolation=Isolation.READ_UNCOMMITTED),
     )
     turns = asyncio.Semaphore(_AT_ONCE)
     sides = Side(theirs, theirs.topic_ids), Side(ours, ours.topic_ids)
@@ -100,8 +101,8 @@ async def compare(
         if known is not None or our_bounds is None or their_bounds is None:
             return LogComparison(*where, known or LogStanding.UNKNOWN, our_bounds, their_bounds)
         logs = (
-            _Log(sides[0], pair.theirs, their_bounds, committed, pair.compacted),
-            _Log(sides[1], pair.ours, our_bounds, committed=False, compacted=pair.compacted),
+            _Log(sides[0], pair.theirs, their_bounds, isolation, pair.compacted),
+            _Log(sides[1], pair.ours, our_bounds, isolation=Isolation.READ_UNCOMMITTED, compacted=pair.compacted),
         )
         try:
             async with turns:
@@ -134,7 +135,7 @@ async def _in_time(
 
 
 async def _bounds(
-    cluster: Cluster, wanted: list[TopicPartition], *, committed: bool
+    cluster: Cluster, wanted: list[TopicPartition], *, isolation: Isolation
 ) -> tuple[Mapping[TopicPartition, Bounds], Mapping[TopicPartition, str]]:
     """Return the bounds of the logs that exist, and why those of others are unknown."""
     existing = [
@@ -143,7 +144,7 @@ async def _bounds(
         if where.topic in cluster.topics and where.partition in cluster.topics[where.topic].leaders
     ]
     starts, no_start = await starts_of(Side(cluster, cluster.topic_ids), existing)
-    ends, no_end = await ends_of(cluster, existing, committed=committed)
+    ends, no_end = await ends_of(cluster, existing, isolation=isolation)
     return {where: Bounds(starts[where], ends[where]) for where in existing if where in starts and where in ends}, {
         **no_start,
         **no_end,
@@ -223,7 +224,7 @@ async def _last_records(log: _Log, begin: int, end: int) -> _Records:
     kept: deque[Record] = deque(maxlen=_RECORDS_MAX)
     connection = await log.side.cluster.leader_connection(log.where)
     reading = records_between(
-        log.side, connection, log.where, begin, end, committed=log.committed, compacted=log.compacted
+        log.side, connection, log.where, begin, end, isolation=log.isolation, compacted=log.compacted
     )
     async with aclosing(reading) as each:
         async for record in each:

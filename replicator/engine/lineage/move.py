@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from replicator.core.lineage.sources import Lineage
     from replicator.engine.state.log import Change, StateLog
     from replicator.model.lineage import LogComparison
+    from replicator.model.spec import Isolation
     from replicator.wire.cluster import Cluster
 
 _SILENCE_LOOK_SECONDS = 1.0
@@ -52,18 +53,18 @@ class Repointing:
         target: Its target, which is open.
         state_log: The state topic there.
         to: The cluster that it is to copy from; it is open.
-        committed: Whether the flow copies only committed records.
+        isolation: Which records it copies.
     """
 
     def __init__(
-        self, flow: str, uid: str, target: Cluster, state_log: StateLog, to: Cluster, *, committed: bool
+        self, flow: str, uid: str, target: Cluster, state_log: StateLog, to: Cluster, *, isolation: Isolation
     ) -> None:
         self._flow = flow
         self._uid = uid
         self._target = target
         self._log = state_log
         self._to = to
-        self._committed = committed
+        self._isolation = isolation
 
     @property
     def _source(self) -> Source:
@@ -90,7 +91,7 @@ class Repointing:
             status = "already_there" if lineage.ordered is None else "ordered"
             return RepointReport(self._flow, lineage.source.alias, self._to.spec.alias, status)
         found = await compare(
-            self._to, self._target, self._pairs(mirrors), committed=self._committed, seconds=_COMPARE_SECONDS
+            self._to, self._target, self._pairs(mirrors), isolation=self._isolation, seconds=_COMPARE_SECONDS
         )
         return _report(self._flow, lineage, self._to.spec.alias, found)
 

@@ -18,7 +18,7 @@ from replicator.errors import BrokerRefused, CorruptRecords, KafkaError
 from replicator.model.spec import Isolation
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.codes import ErrorCode
-from replicator.wire.faults import refused
+from replicator.wire.faults import broker_error
 from replicator.wire.room import NoRoom, RoomFrame
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class FetchResponses:
         cluster: How to reach it.
         isolation: Which records count.
         fetch_bytes: How much is asked for at a time.
-        looks_ahead: Whether the next response is requested while one is in use.
+        reads_ahead: Whether the next response is requested while one is in use.
         room: Where the memory for larger responses comes from; None if nothing bounds them.
         room_seconds_bounded: Whether to fail with `NoRoom` after some seconds without free memory; else it waits.
     """
@@ -115,15 +115,15 @@ class FetchResponses:
         isolation: Isolation,
         fetch_bytes: int,
         *,
-        looks_ahead: bool,
+        reads_ahead: bool,
         room: Room | None,
         room_seconds_bounded: bool,
     ) -> None:
         self._spec = cluster
-        self._committed = isolation is Isolation.READ_COMMITTED
+        self._isolation = isolation
         self._fetch_bytes = fetch_bytes
         self._usual_bytes = fetch_bytes + _ANSWER_HEAD_BYTES
-        self._looks_ahead = looks_ahead
+        self._reads_ahead = reads_ahead
         self._room = room
         self._room_seconds_bounded = room_seconds_bounded
         self._cluster: Cluster | None = None
@@ -158,8 +158,8 @@ class FetchResponses:
             KafkaError: The cluster refuses, or nothing arrives within the request time-out.
             CorruptRecords: The response cannot be read.
         """
-        answer = await self._looked_ahead() or await self._asked(position)
-        if self._looks_ahead and not answer.is_large and answer.next_offset < self._end:
+        answer = await self._response_read_ahead() or await self._asked(position)
+        if self._reads_ahead and not answer.is_large and answer.next_offset < self._end:
             self._ahead = asyncio.create_task(self._asked(answer.next_offset))
             await asyncio.sleep(0)  # this sends it; the loop does not run again until more is wanted
         return answer
@@ -177,7 +177,7 @@ class FetchResponses:
 
         return await self._tried(where, ask)
 
-    async def _looked_ahead(self) -> FetchResponse | None:
+    async def _response_read_ahead(self) -> FetchResponse | None:
         """Return the response read ahead; None if that failed: the connection may have died while the loop stood."""
         ahead, self._ahead = self._ahead, None
         try:
@@ -204,7 +204,7 @@ class FetchResponses:
                 connection,
                 where,
                 position,
-                committed=self._committed,
+                isolation=self._isolation,
                 wait_ms=_WAIT_MS,
                 read_bytes=self._fetch_bytes,
                 into=self._frame(connection),
@@ -212,7 +212,7 @@ class FetchResponses:
             answer = FetchResponse(frame, fetched, position, is_large=frame.size > self._usual_bytes)
             if answer.next_offset > position:
                 return answer
-            if not await ends_in_hole(side, where, position, end, committed=self._committed):
+            if not await ends_in_hole(side, where, position, end, isolation=self._isolation):
                 raise nothing_returned(connection, where, position, end)
             answer.next_offset = end
             return answer
@@ -267,7 +267,7 @@ class FetchResponses:
         if refresh or where.topic not in cluster.topics:
             code = (await cluster.refresh([where.topic])).get(where.topic)
             if code is not None:
-                raise refused(self._spec, "Fetch", code, where.topic)
+                raise broker_error(self._spec, "Fetch", code, where.topic)
         if where.partition not in cluster.topics[where.topic].leaders:
-            raise refused(self._spec, "Fetch", int(ErrorCode.unknown_topic_or_partition), str(where))
+            raise broker_error(self._spec, "Fetch", int(ErrorCode.unknown_topic_or_partition), str(where))
         return cluster

@@ -6,9 +6,10 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.refusals import broker_error
 from replicator.engine.logs.side import Side
 from replicator.errors import ConnectionFailed, KafkaError, ProtocolError
+from replicator.model.spec import Isolation
 from replicator.wire.cluster import Purpose
 from replicator.wire.faults import error_name
 from replicator.wire.messages import control
@@ -22,21 +23,25 @@ if TYPE_CHECKING:
 
 
 async def offsets_of(
-    connection: Connection, wanted: Sequence[TopicPartition], timestamp: int, *, committed: bool = False
+    connection: Connection,
+    wanted: Sequence[TopicPartition],
+    timestamp: int,
+    *,
+    isolation: Isolation = Isolation.READ_UNCOMMITTED,
 ) -> dict[TopicPartition, int]:
     """Return the start (`control.EARLIEST`) or end (`control.LATEST`) of logs that share a leader; all or none.
 
     Raises:
         KafkaError: The broker refuses any of them, or does not answer for it.
     """
-    answers = await control.list_offsets(connection, wanted, timestamp, committed=committed)
+    answers = await control.list_offsets(connection, wanted, timestamp, isolation=isolation)
     out: dict[TopicPartition, int] = {}
     for where in wanted:
         answer = answers.get(where)
         if answer is None:
             raise ProtocolError(f"no offset of {where} in the response", cluster=connection.cluster.alias)
         if answer.error:
-            raise refused(connection.cluster, "ListOffsets", answer.error, where.topic)
+            raise broker_error(connection.cluster, "ListOffsets", answer.error, where.topic)
         out[where] = answer.value
     return out
 
@@ -84,7 +89,7 @@ async def ends_of(
     cluster: Cluster,
     wanted: Iterable[TopicPartition],
     *,
-    committed: bool = False,
+    isolation: Isolation = Isolation.READ_UNCOMMITTED,
     timeout_seconds: float | None = None,
     silent: set[int] | None = None,
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
@@ -93,11 +98,11 @@ async def ends_of(
     Args:
         cluster: Whose logs.
         wanted: Which partitions.
-        committed: Whether to return last stable offsets instead of high watermarks.
+        isolation: With `read_committed` last stable offsets are returned, else high watermarks.
         timeout_seconds: How long each broker may take; None for the usual request time-out.
         silent: Brokers that did not answer before and are skipped; those that do not answer now are added.
     """
-    return await _ask_leaders(cluster, wanted, control.LATEST, timeout_seconds, committed=committed, silent=silent)
+    return await _ask_leaders(cluster, wanted, control.LATEST, timeout_seconds, isolation=isolation, silent=silent)
 
 
 async def at_time(
@@ -105,7 +110,7 @@ async def at_time(
     wanted: Iterable[TopicPartition],
     time_ms: int,
     *,
-    committed: bool,
+    isolation: Isolation,
     timeout_seconds: float | None = None,
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
     """Return the first offset whose record has that time (Unix, ms) or a later one; -1 if there is none.
@@ -114,13 +119,13 @@ async def at_time(
         cluster: Whose logs.
         wanted: Which partitions.
         time_ms: 0 or more.
-        committed: Whether only offsets below the last stable offset count.
+        isolation: With `read_committed` only offsets below the last stable offset count.
         timeout_seconds: How long each broker may take; None for the usual request time-out.
 
     Returns:
         The offsets, and for each of the other partitions why it is unknown.
     """
-    return await _ask_leaders(cluster, wanted, time_ms, timeout_seconds, committed=committed)
+    return await _ask_leaders(cluster, wanted, time_ms, timeout_seconds, isolation=isolation)
 
 
 async def _ask_leaders(
@@ -129,7 +134,7 @@ async def _ask_leaders(
     timestamp: int,
     timeout_seconds: float | None,
     *,
-    committed: bool = False,
+    isolation: Isolation = Isolation.READ_UNCOMMITTED,
     silent: set[int] | None = None,
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
     silent = set() if silent is None else silent
@@ -149,7 +154,7 @@ async def _ask_leaders(
         try:
             async with asyncio.timeout(timeout_seconds):
                 connection = await cluster.connection(node, Purpose.CONTROL)
-                answers = await control.list_offsets(connection, parts, timestamp, committed=committed)
+                answers = await control.list_offsets(connection, parts, timestamp, isolation=isolation)
         except (KafkaError, TimeoutError) as error:
             if isinstance(error, ConnectionFailed | TimeoutError):
                 silent.add(node)

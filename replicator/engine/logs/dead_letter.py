@@ -9,7 +9,7 @@ from replicator.core.topics.ownership import holding_only_ours, recorded
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.opening import records_of
 from replicator.engine.logs.reading import read_batches
-from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.refusals import broker_error
 from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused, CorruptRecords, PreflightFailed, TooLargeToOpen
 from replicator.model.names import TopicPartition
@@ -79,7 +79,7 @@ async def _write(cluster: Cluster, where: TopicPartition, batch: bytes) -> None:
     await cluster.refresh([where.topic])
     answer = await produce_by_name(await cluster.leader_connection(where), where, batch)
     if answer.error:
-        raise refused(cluster.spec, "Produce", answer.error, where.topic)
+        raise broker_error(cluster.spec, "Produce", answer.error, where.topic)
 
 
 async def _ensure(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from replicator.model.spec import Isolation
 from replicator.wire.cluster import Purpose
 from replicator.wire.messages import control
 
@@ -34,7 +35,7 @@ class ReadOnce(Protocol):
         where: TopicPartition,
         offset: int,
         *,
-        committed: bool = False,
+        isolation: Isolation = Isolation.READ_UNCOMMITTED,
         leader_epoch: int = -1,
         read_bytes: int = 0,
     ) -> tuple[Frame, Fetched]:
@@ -42,7 +43,7 @@ class ReadOnce(Protocol):
 
 
 async def holds_nothing(
-    side: Side, where: TopicPartition, begin: int, end: int, read_once: ReadOnce, *, committed: bool
+    side: Side, where: TopicPartition, begin: int, end: int, read_once: ReadOnce, *, isolation: Isolation
 ) -> bool:
     """Return whether a log that has just returned nothing certainly holds no batch from `begin` up to `end`.
 
@@ -56,9 +57,9 @@ async def holds_nothing(
         return False
     connection = await side.cluster.connection(leader.node, Purpose.LOOK)
     _, fetched = await read_once(
-        side, connection, where, begin, committed=committed, leader_epoch=leader.epoch, read_bytes=_BYTES
+        side, connection, where, begin, isolation=isolation, leader_epoch=leader.epoch, read_bytes=_BYTES
     )
-    readable_end = fetched.last_stable_offset if committed else fetched.high_watermark
+    readable_end = fetched.last_stable_offset if isolation is Isolation.READ_COMMITTED else fetched.high_watermark
     if fetched.start != fetched.end or not fetched.log_start <= begin < end <= readable_end:
         return False
     # Asked for last: the local log start only rises, so what is local now was local when the leader responded.

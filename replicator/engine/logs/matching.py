@@ -19,6 +19,7 @@ from replicator.core.offsets.alike import equal_down_to, place_after, place_with
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.reading import records_between
+from replicator.model.spec import Isolation
 from replicator.wire.messages import control
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ async def settled(log: Log) -> Log:
     Raises:
         KafkaError: A broker refuses.
     """
-    stable = (await offsets_of(log.connection, [log.where], control.LATEST, committed=True))[log.where]
-    return replace(log, end=min(log.end, stable), committed=True)
+    ends = await offsets_of(log.connection, [log.where], control.LATEST, isolation=Isolation.READ_COMMITTED)
+    return replace(log, end=min(log.end, ends[log.where]), isolation=Isolation.READ_COMMITTED)
 
 
 async def common_end(source: Log, target: Log, to_source: Callable[[int], int]) -> Match:
@@ -252,7 +253,9 @@ async def _by_time(source: Log, wanted: list[Record]) -> int | None:
     for timestamp in {min(record.timestamp for record in wanted), wanted[-1].timestamp}:
         if timestamp < 0:
             return source.start
-        answers = await control.list_offsets(source.connection, [source.where], timestamp, committed=False)
+        answers = await control.list_offsets(
+            source.connection, [source.where], timestamp, isolation=Isolation.READ_UNCOMMITTED
+        )
         answer = control.answer_for(answers, source.where, source.connection.cluster, "ListOffsets")
         if not answer.error and answer.value >= 0:
             offsets.append(answer.value)
@@ -268,7 +271,7 @@ def _records(log: Log, begin: int, end: int, producer_id: int | None = None) -> 
         log.where,
         begin,
         end,
-        committed=log.committed,
+        isolation=log.isolation,
         compacted=log.compacted,
         producer_id=producer_id,
     )

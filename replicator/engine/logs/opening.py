@@ -37,7 +37,7 @@ ON_LOOP_RECORDS_MAX = 1000
 _SHARES = ((8, 4), (2, 1))
 """What a batch may take, and what is kept free for it and for what is built from it: divisors of `in_flight_bytes`."""
 _ROOM_SECONDS = 5.0
-_ROOM_LOOK_SECONDS = 0.005
+_ROOM_POLL_SECONDS = 0.005
 
 _THREAD = ThreadPoolExecutor(1, thread_name_prefix="opening")
 _T = TypeVar("_T")
@@ -97,11 +97,11 @@ async def spans_in(
         CorruptRecords: It is not sound.
     """
 
-    def look(bytes_max: int) -> list[Span]:
+    def attempt(bytes_max: int) -> list[Span]:
         unpack = partial(open_batch, frame.view, bytes_max=bytes_max)
         return list(spans_of(header, begin, end, unpack, aborted=aborted, given_up=given_up))
 
-    return look(0) if is_whole(header) else await opened(header, look)
+    return attempt(0) if is_whole(header) else await opened(header, attempt)
 
 
 def is_whole(header: BatchHeader) -> bool:
@@ -134,7 +134,7 @@ async def content_at(frame: Frame, header: BatchHeader, offset: int) -> object |
         CorruptRecords: It is not sound.
     """
 
-    def look(bytes_max: int) -> object | None:
+    def attempt(bytes_max: int) -> object | None:
         found = decode(frame.buffer, header, bytes_max)
         return next((each.content for each in found if each.offset == offset), None)
 
@@ -145,7 +145,7 @@ async def content_at(frame: Frame, header: BatchHeader, offset: int) -> object |
         return Unopened(offset - header.base_offset, (*of_header, header.max_timestamp), stored.digest())
 
     try:
-        return await opened(header, look)
+        return await opened(header, attempt)
     except TooLargeToOpen:
         if not is_whole(header) or not header.base_offset <= offset < header.next_offset:
             raise
@@ -225,7 +225,7 @@ class Opener:
         try:
             until = loop.time() + _ROOM_SECONDS
             while not frames.has_room(len(frame.buffer)) and loop.time() < until:  # noqa: ASYNC110 - frames have no event
-                await asyncio.sleep(_ROOM_LOOK_SECONDS)
+                await asyncio.sleep(_ROOM_POLL_SECONDS)
             yield
         finally:
             frames.return_lent(size)

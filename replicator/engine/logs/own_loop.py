@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from threading import Event
 
-_STOP_LOOK_SECONDS = 0.2
+_STOP_POLL_SECONDS = 0.2
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class OwnLoop:
     async def _until_stopped(self, work: Callable[[], Coroutine[object, object, T]]) -> T | None:
         task = asyncio.create_task(work())
         while True:
-            await asyncio.wait({task}, timeout=_STOP_LOOK_SECONDS)
+            await asyncio.wait({task}, timeout=_STOP_POLL_SECONDS)
             if task.done():
                 return task.result()
             if self._stop.is_set():

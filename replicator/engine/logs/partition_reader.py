@@ -55,7 +55,7 @@ class PartitionReader:
         stop: Ends whatever waits.
         opened_bytes_max: A compressed batch that expands to more is returned as it is stored; None for any size.
         rereads: Whether rows will be digested: then large fields are read twice, and keep their response until then.
-        looks_ahead: Whether the next response is requested while one is in use.
+        reads_ahead: Whether the next response is requested while one is in use.
         room: Where the memory for larger responses comes from; None if nothing bounds them.
         room_seconds_bounded: Whether to fail with `NoRoom` after some seconds without free memory; else it waits.
 
@@ -73,7 +73,7 @@ class PartitionReader:
         stop: Event | None = None,
         opened_bytes_max: int | None = None,
         rereads: bool = True,
-        looks_ahead: bool = True,
+        reads_ahead: bool = True,
         room: Room | None = None,
         room_seconds_bounded: bool = False,
     ) -> None:
@@ -83,7 +83,7 @@ class PartitionReader:
             cluster,
             isolation,
             fetch_bytes,
-            looks_ahead=looks_ahead,
+            reads_ahead=reads_ahead,
             room=room,
             room_seconds_bounded=room_seconds_bounded,
         )
@@ -92,7 +92,7 @@ class PartitionReader:
         self._chunk_records = chunk_records
         self._opened_bytes_max = opened_bytes_max
         self._rereads = rereads
-        self._counts_opened = not looks_ahead
+        self._counts_opened = not reads_ahead
         self._next = self._end = 0
         self._answer: FetchResponse | None = None
         self._rows: Iterator[tuple[list[Row], bool]] | None = None

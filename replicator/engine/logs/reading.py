@@ -11,10 +11,11 @@ from replicator.core.copy.doubt import Gaps, Impossible, ResponseBounds, Unseen,
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.holes import holds_nothing
 from replicator.engine.logs.opening import records_of
-from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.refusals import broker_error
 from replicator.engine.logs.side import Side
 from replicator.errors import BrokerRefused, CorruptRecords, KafkaError
 from replicator.model.batch import MAGIC_V2
+from replicator.model.spec import Isolation
 from replicator.wire.batches.batch import scan
 from replicator.wire.codes import ErrorCode
 from replicator.wire.messages import control
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection
 
 _READ_BYTES = 1 << 20
-_LOOK_BYTES_MAX = 32 << 20
+_REREAD_BYTES_MAX = 32 << 20
 """The most that one response may hold when a doubted batch is read again together with its neighbours."""
-_LOOK_ANSWERS_MAX = 4
+_REREAD_ANSWERS_MAX = 4
 _READ_WAIT_MS = 500
 """What is below the end is returned at once, except for what a broker has to fetch from a remote tier."""
 _THROTTLED_MAX = 10
@@ -70,7 +71,7 @@ async def last_data(
         found: LastData | None = None
         passed: list[BatchHeader] = []
         async for frame, header, passed_over in batches_between(
-            side, connection, where, lower, upper, committed=False, compacted=compacted
+            side, connection, where, lower, upper, isolation=Isolation.READ_UNCOMMITTED, compacted=compacted
         ):
             if header.is_control or passed_over:
                 continue
@@ -94,7 +95,7 @@ async def batches_between(
     begin: int,
     end: int,
     *,
-    committed: bool,
+    isolation: Isolation,
     compacted: bool = False,
 ) -> AsyncIterator[tuple[Frame, BatchHeader, bool]]:
     """Yield the batches that cover offsets from `begin` up to `end`, and whether each is to be passed over.
@@ -112,7 +113,7 @@ async def batches_between(
         where: The partition.
         begin: The first wanted offset.
         end: The offset after the last wanted one.
-        committed: Whether to read with `read_committed`.
+        isolation: The isolation level of the fetches.
         compacted: Whether the cleaner works on this log: then an empty response is its end.
 
     Raises:
@@ -121,7 +122,7 @@ async def batches_between(
     """
     position = begin
     while position < end:
-        frame, fetched = await read_once(side, connection, where, position, committed=committed, wait_ms=_READ_WAIT_MS)
+        frame, fetched = await read_once(side, connection, where, position, isolation=isolation, wait_ms=_READ_WAIT_MS)
         aborts = Aborts(fetched.aborted or ())
         headers = batches_of(frame, fetched)
         for header in headers:
@@ -130,7 +131,7 @@ async def batches_between(
                 left_out = side.chooser is not None and await side.chooser.leaves_out(_producer_of(header))
                 yield frame, header, aborted or left_out
         if not headers:
-            if compacted or await ends_in_hole(side, where, position, end, committed=committed):
+            if compacted or await ends_in_hole(side, where, position, end, isolation=isolation):
                 return
             raise nothing_returned(connection, where, position, end)
         position = max(position + 1, headers[-1].next_offset)
@@ -143,7 +144,7 @@ async def records_between(
     begin: int,
     end: int,
     *,
-    committed: bool,
+    isolation: Isolation,
     compacted: bool = False,
     producer_id: int | None = None,
 ) -> AsyncGenerator[Record, None]:
@@ -154,7 +155,7 @@ async def records_between(
         CorruptRecords: Its response cannot be read.
     """
     async for frame, header, passed_over in batches_between(
-        side, connection, where, begin, end, committed=committed, compacted=compacted
+        side, connection, where, begin, end, isolation=isolation, compacted=compacted
     ):
         if passed_over or header.is_control or header.record_count == 0:
             continue
@@ -165,13 +166,13 @@ async def records_between(
                 yield record
 
 
-async def ends_in_hole(side: Side, where: TopicPartition, begin: int, end: int, *, committed: bool) -> bool:
+async def ends_in_hole(side: Side, where: TopicPartition, begin: int, end: int, *, isolation: Isolation) -> bool:
     """Return whether a log that has just returned nothing certainly ends in a hole; see `engine.logs.holes`.
 
     Raises:
         KafkaError: Its leader refuses, or has changed meanwhile; retry later.
     """
-    return await holds_nothing(side, where, begin, end, read_once, committed=committed)
+    return await holds_nothing(side, where, begin, end, read_once, isolation=isolation)
 
 
 def nothing_returned(connection: Connection, where: TopicPartition, offset: int, end: int) -> KafkaError:
@@ -192,7 +193,12 @@ def _producer_of(header: BatchHeader) -> int:
 
 
 async def read_batches(
-    side: Side, connection: Connection, where: TopicPartition, offset: int, *, committed: bool = False
+    side: Side,
+    connection: Connection,
+    where: TopicPartition,
+    offset: int,
+    *,
+    isolation: Isolation = Isolation.READ_UNCOMMITTED,
 ) -> tuple[Frame, list[BatchHeader]]:
     """Read once from `offset`, without a session; return the frame and the whole batches in it.
 
@@ -200,7 +206,7 @@ async def read_batches(
         KafkaError: The broker refuses.
         CorruptRecords: Its response cannot be read.
     """
-    frame, fetched = await read_once(side, connection, where, offset, committed=committed)
+    frame, fetched = await read_once(side, connection, where, offset, isolation=isolation)
     return frame, batches_of(frame, fetched)
 
 
@@ -218,8 +224,8 @@ def batches_of(frame: Frame, fetched: Fetched) -> list[BatchHeader]:
     return headers
 
 
-async def look_again(
-    side: Side, where: TopicPartition, offset: int, looks: int = 0, epochs_unproven: int = 0
+async def reread(
+    side: Side, where: TopicPartition, offset: int, rereads: int = 0, epochs_unproven: int = 0
 ) -> Verdict | None:
     """Read a doubted offset again; None if the log starts above it or ends at or below it by now.
 
@@ -229,14 +235,14 @@ async def look_again(
         side: Whose log.
         where: Which partition.
         offset: The doubted offset.
-        looks: How often such a read has proven offsets without a batch: where there are many, more is read at once.
+        rereads: How often such a read has proven offsets without a batch: where there are many, more is read at once.
         epochs_unproven: Offset below which batch leader epochs above the leader's are ignored.
 
     Raises:
         KafkaError: The broker refuses, or does not return what is there; retry later.
         CorruptRecords: What it returns cannot be read.
     """
-    read_bytes = min(_LOOK_BYTES_MAX, _READ_BYTES << min(looks, 10))
+    read_bytes = min(_REREAD_BYTES_MAX, _READ_BYTES << min(rereads, 10))
     connection = await side.cluster.leader_connection(where)
     start, end = [(await offsets_of(connection, [where], at))[where] for at in (control.EARLIEST, control.LATEST)]
     if not start <= offset < end:
@@ -244,7 +250,7 @@ async def look_again(
     headers: list[BatchHeader] = []
     position = max(start, offset - 1)
     # One response covers one segment only: the batch before the offset, the one at it and the next may be in three.
-    for _ in range(_LOOK_ANSWERS_MAX):
+    for _ in range(_REREAD_ANSWERS_MAX):
         frame, fetched = await read_once(
             side, connection, where, position, wait_ms=_READ_WAIT_MS, read_bytes=read_bytes
         )
@@ -263,7 +269,7 @@ async def look_again(
         if not isinstance(verdict, Unseen):
             return verdict
         if not more:
-            if await ends_in_hole(side, where, position, end, committed=False):
+            if await ends_in_hole(side, where, position, end, isolation=Isolation.READ_UNCOMMITTED):
                 return _ended(headers, offset, position, end)
             break
         position = more[-1].next_offset
@@ -325,7 +331,7 @@ async def read_once(
     where: TopicPartition,
     offset: int,
     *,
-    committed: bool = False,
+    isolation: Isolation = Isolation.READ_UNCOMMITTED,
     wait_ms: int = 0,
     leader_epoch: int = -1,
     read_bytes: int = _READ_BYTES,
@@ -339,7 +345,7 @@ async def read_once(
         KafkaError: The broker refuses.
     """
     version = connection.versions.fetch
-    session = FetchSession(version, int(committed), side.topic_ids, sessionless=True)
+    session = FetchSession(version, isolation, side.topic_ids, sessionless=True)
     body = session.request(
         {where: Wanted(offset, leader_epoch, -1, read_bytes)}, wait_ms=wait_ms, bytes_min=1, bytes_max=read_bytes
     )
@@ -357,7 +363,7 @@ async def read_once(
 
 def _read_refused(connection: Connection, code: int, where: TopicPartition) -> KafkaError:
     if code:
-        return refused(connection.cluster, "Fetch", code, where.topic)
+        return broker_error(connection.cluster, "Fetch", code, where.topic)
     return BrokerRefused(
         f"no response for {where}", cluster=connection.cluster.alias, code=0, api="Fetch", retryable=True
     )

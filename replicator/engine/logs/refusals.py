@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 from replicator.core.acl.commands import missing_right
 from replicator.core.acl.rights import NEEDED_BY, on_topic
 from replicator.model.text import said
-from replicator.wire.faults import error_name, refused
+from replicator.wire.faults import broker_error, error_name
 
-__all__ = ["TOPIC_AUTHORIZATION_FAILED", "describe_refusal", "refused"]
+__all__ = ["TOPIC_AUTHORIZATION_FAILED", "broker_error", "describe_refusal"]
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec

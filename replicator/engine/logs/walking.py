@@ -19,6 +19,7 @@ from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import spans_in
 from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.side import Side
+from replicator.model.spec import Isolation
 from replicator.wire.cluster import Purpose
 from replicator.wire.messages import control
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class Log:
     """One log to walk along.
 
-    `committed` says whether it is read with `read_committed`, `given_up` what is left out though it may be there, and
+    `isolation` is the level that it is read with, `given_up` what is left out though it may be there, and
     `compacted` whether the cleaner may have removed its last records. `end` is the offset up to which it may be read.
     """
 
@@ -40,7 +41,7 @@ class Log:
     where: TopicPartition
     start: int
     end: int
-    committed: bool
+    isolation: Isolation
     given_up: Ranges = ()
     compacted: bool = False
 
@@ -141,14 +142,14 @@ async def _target_spans(log: Log, begin: int) -> AsyncIterator[Span]:
 
 async def _spans(log: Log, begin: int) -> AsyncIterator[Span]:
     async for frame, header, aborted in batches_between(
-        log.side, log.connection, log.where, begin, log.end, committed=log.committed, compacted=log.compacted
+        log.side, log.connection, log.where, begin, log.end, isolation=log.isolation, compacted=log.compacted
     ):
         for span in await spans_in(frame, header, begin, log.end, aborted=aborted, given_up=log.given_up):
             yield span
 
 
 async def open_log(
-    side: Side, where: TopicPartition, *, committed: bool, given_up: Ranges = (), compacted: bool = False
+    side: Side, where: TopicPartition, *, isolation: Isolation, given_up: Ranges = (), compacted: bool = False
 ) -> Log | None:
     """Return a log of a topic that was just described, with its current bounds; None if the partition does not exist.
 
@@ -161,6 +162,6 @@ async def open_log(
         return None
     connection = await cluster.connection(topic.leaders[where.partition].node, Purpose.CONTROL)
     start = (await offsets_of(connection, [where], control.EARLIEST))[where]
-    end = (await offsets_of(connection, [where], control.LATEST, committed=committed))[where]
+    end = (await offsets_of(connection, [where], control.LATEST, isolation=isolation))[where]
     side = Side(cluster, cluster.topic_ids, side.chooser)
-    return Log(side, connection, where, start, end, committed, given_up, compacted)
+    return Log(side, connection, where, start, end, isolation, given_up, compacted)

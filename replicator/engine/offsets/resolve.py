@@ -90,7 +90,7 @@ class Resolver:
             order.topic, order.how, facts, others_write=others_write, owner=str(owner) if owner is not None else ""
         )
         if plan is not None and owner is not None:
-            check_adoption(owner, self._owners.look(owner), mirror.target_topic)
+            check_adoption(owner, self._owners.observe(owner), mirror.target_topic)
         if plan is None or order.how is not How.ACCEPT:
             return plan
         return replace(plan, changes=await self._sync.facts.changes_once_ours(mirror))
@@ -136,7 +136,7 @@ class Resolver:
             handed_over = []
             if owner is not None and adopted is not None:
                 # The owner's daemon may have started since.
-                check_adoption(owner, self._owners.look(owner), mirror.target_topic)
+                check_adoption(owner, self._owners.observe(owner), mirror.target_topic)
                 handed_over = adopted.hand_over(records, record, self._source_now(mirror))
             if OF_OTHERS.intersection(plan.reasons):
                 # Even where its partitions need no step: a record without an id would prove any topic of that name.
@@ -171,14 +171,14 @@ class Resolver:
     async def _set_aside(self, mirror: Mirror, step: GiveUp, before: bytes | None) -> bytes | None:
         """Set aside the records that are given up; return the mirror's record, which names the dead-letter topic."""
         origin = TopicPartition(mirror.topic, step.partition)
-        there = await open_log(self._pump.source, origin, committed=self._pump.context.committed_only)
+        there = await open_log(self._pump.source, origin, isolation=self._pump.context.isolation)
         if there is None:
             return before
-        committed, compacted = there.committed, mirror.compacted
+        isolation, compacted = there.isolation, mirror.compacted
         records = [
             record
             async for record in records_between(
-                there.side, there.connection, origin, step.first, step.end, committed=committed, compacted=compacted
+                there.side, there.connection, origin, step.first, step.end, isolation=isolation, compacted=compacted
             )
         ]
         if not records:

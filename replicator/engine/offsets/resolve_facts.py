@@ -26,6 +26,7 @@ from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import MAGIC_V2
 from replicator.model.names import TopicPartition
 from replicator.model.resolution import FROM_SCRATCH, How, ResolutionOrder
+from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.wire.batches.batch import prove
@@ -61,8 +62,8 @@ class FactFinder:
         pump = self._pump
         origin, where = TopicPartition(mirror.topic, number), TopicPartition(mirror.target_topic, number)
         compacted = mirror.compacted
-        there = await open_log(pump.source, origin, committed=pump.context.committed_only, compacted=compacted)
-        return there, await open_log(pump.target, where, committed=False, compacted=compacted)
+        there = await open_log(pump.source, origin, isolation=pump.context.isolation, compacted=compacted)
+        return there, await open_log(pump.target, where, isolation=Isolation.READ_UNCOMMITTED, compacted=compacted)
 
     async def of(self, mirror: Mirror, order: ResolutionOrder, *, adopts: bool) -> list[ResolutionSnapshot]:
         """Return the facts of the partitions that the order means."""
@@ -125,7 +126,7 @@ class FactFinder:
 
         Only decided records count: above the last stable offset of either log, a transaction is open.
         """
-        if there.committed:
+        if there.isolation is Isolation.READ_COMMITTED:
             there = await settled(there)
         decided = await settled(here)
         if decided.end < here.end:
@@ -171,7 +172,7 @@ class FactFinder:
           is in the log up to that offset may do so.
         """
         if slot is None or there is None or slot.copy.reason is Reason.BATCH_TOO_LARGE:
-            return slot.refused.too_large if slot is not None else None
+            return slot.blocking_batch.too_large if slot is not None else None
         position = max(slot.copy.acked_offset, there.start)
         leader = there.side.cluster.leader(there.where)
         edges = ResponseBounds(there.end, leader.epoch if leader is not None else -1, slot.recorded.epochs_unproven)
@@ -189,7 +190,9 @@ class FactFinder:
                 if (
                     position >= there.end
                     or there.compacted
-                    or await ends_in_hole(there.side, there.where, position, there.end, committed=False)
+                    or await ends_in_hole(
+                        there.side, there.where, position, there.end, isolation=Isolation.READ_UNCOMMITTED
+                    )
                 ):
                     return _MENDED
                 raise nothing_returned(there.connection, there.where, position, there.end)
@@ -202,7 +205,7 @@ async def _first_unsound(
 ) -> tuple[int, int] | None:
     """Return the first batch of a response that cannot be copied, as `FactFinder._batch` does; None for none."""
     large = slot.copy.reason is Reason.RECORD_TOO_LARGE
-    bytes_max = min(slot.copy.limits.batch_bytes_max, (slot.refused.request_bytes or sys.maxsize) - 1)
+    bytes_max = min(slot.copy.limits.batch_bytes_max, (slot.blocking_batch.request_bytes or sys.maxsize) - 1)
     for header in headers:
         if not _is_meant(slot, header, position):
             continue

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from replicator.engine.copy.copier import Copier
     from replicator.engine.copy.view import PartitionView
 
-_LOOKED_SECONDS = 5.0
+_FRESH_SECONDS = 5.0
 _ANSWER_SECONDS_MAX = 5.0
 _PARTITIONS_PER_REQUEST = 500
 """A request for ten thousand would block the event loop for as long as it takes to write and to parse."""
@@ -25,7 +25,7 @@ log = get_logger(__name__)
 
 
 class SourceEndReader:
-    """Reads the ends for one pump; call `look` every few seconds.
+    """Reads the ends for one pump; call `refresh` every few seconds.
 
     Args:
         pump: The pump that has the partitions.
@@ -34,7 +34,7 @@ class SourceEndReader:
     def __init__(self, pump: Copier) -> None:
         self._pump = pump
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Ask for the ends that were not seen lately; one that cannot be had stays as it was, and ages.
 
         A broker that does not answer costs one time-out, and delays only its own partitions.
@@ -51,7 +51,7 @@ class SourceEndReader:
         found, unseen = await ends_of(
             pump.source.cluster,
             [slot.source for slot in slots],
-            committed=pump.context.committed_only,
+            isolation=pump.context.isolation,
             timeout_seconds=_ANSWER_SECONDS_MAX,
             silent=silent,
         )
@@ -66,7 +66,7 @@ class SourceEndReader:
         pump = self._pump
         pump.sightings.take_silence(slot)
         at = slot.lag.observed_at
-        if at is not None and now - at < _LOOKED_SECONDS:
+        if at is not None and now - at < _FRESH_SECONDS:
             return False
         if slot.copy.phase is Phase.FAULTED and slot.copy.reason in OTHER_LOG:
             return False  # the end of a different log says nothing about what was copied

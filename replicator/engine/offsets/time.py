@@ -44,11 +44,11 @@ async def answers(
     """
     mirror, partitions = questioned(mirrors, question.topic, question.partition)
     wanted = [TopicPartition(question.topic, number) for number in partitions]
-    source, committed = pump.source.cluster, pump.context.committed_only
+    source, isolation = pump.source.cluster, pump.context.isolation
     # The ends are read first: a record that is not found below an end read earlier can only have come after it.
-    ends, unseen = await ends_of(source, wanted, committed=committed, timeout_seconds=_ASK_SECONDS)
+    ends, unseen = await ends_of(source, wanted, isolation=isolation, timeout_seconds=_ASK_SECONDS)
     found, silent = await at_time(
-        source, list(ends), question.time_ms, committed=committed, timeout_seconds=_ASK_SECONDS
+        source, list(ends), question.time_ms, isolation=isolation, timeout_seconds=_ASK_SECONDS
     )
     offsets = {where: offset if offset >= 0 else ends[where] for where, offset in found.items()}
     asked = [OffsetQuestion(where.topic, where.partition, offset) for where, offset in sorted(offsets.items())]

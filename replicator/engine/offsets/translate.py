@@ -131,7 +131,7 @@ async def _answers(
 ) -> list[Translation]:
     asked = [_Asked(by_name[question.topic], pump, question, reverse) for question in questions]
     slots = {each.slot for each in asked if each.slot is not None and each.slot.copy.episode}
-    unseen = await _look_at_starts(pump, slots, source=reverse)
+    unseen = await _refresh_starts(pump, slots, source=reverse)
     out: dict[int, Translation] = {}
     # In the order of offsets, so that each block of a map is unpacked once.
     order = sorted(range(len(questions)), key=lambda at: _sorted_by(questions[at]))
@@ -240,7 +240,7 @@ def _why_behind(slot: PartitionView, known: KnownOffsets, behind: int, *, revers
 # -- log starts -----------------------------------------------------------------------------------------------------
 
 
-async def _look_at_starts(pump: Copier, slots: Iterable[PartitionView], *, source: bool) -> dict[PartitionView, str]:
+async def _refresh_starts(pump: Copier, slots: Iterable[PartitionView], *, source: bool) -> dict[PartitionView, str]:
     """Read the current log starts of one side; return the partitions where that failed, each with a text about it."""
     wanted = {slot.source if source else slot.target: slot for slot in slots}
     starts, unseen = await starts_of(pump.source if source else pump.target, wanted, timeout_seconds=_START_SECONDS)

@@ -57,7 +57,7 @@ async def preflight(spec: Spec) -> Report:
             for flow in spec.flows
         ]
         for flow in flows:
-            await _look_at(flow)
+            await _examine(flow)
     finally:
         await asyncio.gather(*(side.close() for side in sides.values()))
     return Report(
@@ -135,7 +135,7 @@ async def _unreachable_brokers(side: Side) -> list[str]:
 # -- one flow ---------------------------------------------------------------------------------------------------------
 
 
-async def _look_at(flow: Flow) -> None:
+async def _examine(flow: Flow) -> None:
     source, target = flow.source, flow.target
     missing = [side.spec.alias for side in (source, target) if not side.reached]
     if missing:

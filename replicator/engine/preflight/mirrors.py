@@ -62,8 +62,8 @@ async def topics(flow: Flow) -> None:
     stamped = [
         name for name, found in effective.items() if _value(found.get("message.timestamp.type")) == "LogAppendTime"
     ]
-    looked_at = dict(list(flow.starts.items())[:EDGES_MAX])
-    found = await ask.edges(source.cluster, looked_at, flow.ends)
+    sampled = dict(list(flow.starts.items())[:EDGES_MAX])
+    found = await ask.edges(source.cluster, sampled, flow.ends)
     flow.checks += judge.stamped({*stamped, *(where.topic for where, edge in found.items() if edge.stamped)})
     flow.to_fill = {*compacted, *(where.topic for where, edge in found.items() if edge.transactional)}
 
@@ -234,7 +234,7 @@ def _plan(flow: Flow, name: str, target_configs: Mapping[str, TopicConfig], know
         here.replication_factor,
         config.dynamic if config else {},
         {key: found.value for key in EFFECTIVE if config and (found := config.effective.get(key)) and found.value},
-        config.untold if config else frozenset(),
+        config.unreported if config else frozenset(),
     )
     target = None
     if there is not None:

@@ -29,6 +29,7 @@ from replicator.engine.state.view import Read, StateView
 from replicator.errors import BrokerRefused, Conflict, CorruptRecords, KafkaError, TimedOut
 from replicator.model.batch import TRANSACTIONAL_BIT
 from replicator.model.names import STATE_TOPIC, state_transactional_id
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.wire.batches.inflate import RECORD_BYTES
 from replicator.wire.batches.records import NewRecord, decode, encode
@@ -86,16 +87,16 @@ class StateLog:
 
     Args:
         cluster: The cluster with the topic.
-        tells_offsets: Whether to keep the offset of each record.
+        keeps_offsets: Whether to keep the offset of each record.
         topic: Access to the topic; None for the state topic of this cluster.
 
     Attributes:
         topic: Access to the topic, and whether it was lost.
     """
 
-    def __init__(self, cluster: Cluster, *, tells_offsets: bool = False, topic: StateTopic | None = None) -> None:
+    def __init__(self, cluster: Cluster, *, keeps_offsets: bool = False, topic: StateTopic | None = None) -> None:
         self.topic = StateTopic(cluster) if topic is None else topic
-        self._view = StateView(tells_offsets=tells_offsets)
+        self._view = StateView(keeps_offsets=keeps_offsets)
         self._read_at = _Clocks.now()
         self._batch_bytes_max = BATCH_BYTES_MAX
         self._cluster = cluster
@@ -154,9 +155,9 @@ class StateLog:
 
     async def _read_to_end(self) -> None:
         connection = await self.topic.connection(Purpose.CONTROL)
-        answer = await self.topic.listed(connection, control.LATEST, committed=False)
+        answer = await self.topic.listed(connection, control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
         if answer.error:
-            raise await self.topic.refused("ListOffsets", answer.error)
+            raise await self.topic.broker_error("ListOffsets", answer.error)
         while self.position < answer.value:
             await self._read(connection, wait_ms=50)
 
@@ -179,7 +180,13 @@ class StateLog:
         position = self.position
         try:
             frame, fetched = await read_once(
-                self._side, connection, WHERE, position, committed=True, wait_ms=wait_ms, read_bytes=BATCH_BYTES_MAX
+                self._side,
+                connection,
+                WHERE,
+                position,
+                isolation=Isolation.READ_COMMITTED,
+                wait_ms=wait_ms,
+                read_bytes=BATCH_BYTES_MAX,
             )
         except BrokerRefused as error:
             if error.code == ErrorCode.offset_out_of_range:
@@ -200,11 +207,11 @@ class StateLog:
 
         Records that do not reappear by the log's current end were deleted meanwhile.
         """
-        start = await self.topic.listed(connection, control.EARLIEST, committed=False)
-        end = await self.topic.listed(connection, control.LATEST, committed=True)
+        start = await self.topic.listed(connection, control.EARLIEST, isolation=Isolation.READ_UNCOMMITTED)
+        end = await self.topic.listed(connection, control.LATEST, isolation=Isolation.READ_COMMITTED)
         for answer in (start, end):
             if answer.error:
-                raise await self.topic.refused("ListOffsets", answer.error)
+                raise await self.topic.broker_error("ListOffsets", answer.error)
         log.warning("state topic read anew", cluster=self._cluster.spec.alias, start=start.value, end=end.value)
         self._view.start_over(start.value, end.value)
         self._read_at = _Clocks.now()
@@ -286,7 +293,7 @@ class StateLog:
             return
         # Abort even if the outcome is unknown: nothing of this may become visible later.
         await transaction.end(commit=False)
-        refusal = await self.topic.refused("Produce", produced.error, produced.message)
+        refusal = await self.topic.broker_error("Produce", produced.error, produced.message)
         outcome = classify_produce(produced.error)
         if outcome is ProduceOutcome.TOO_LARGE and self._takes_less():
             raise Conflict(f"a change of {STATE_TOPIC} was too large for one batch", why=str(refusal))
@@ -313,7 +320,7 @@ class StateLog:
                 return
             outcome = classify_produce(produced.error)
             if outcome is not ProduceOutcome.TOO_LARGE or not self._takes_less():
-                raise await self.topic.refused("Produce", produced.error, produced.message)
+                raise await self.topic.broker_error("Produce", produced.error, produced.message)
 
     async def _in_parts(self, changes: Iterable[Change]) -> list[Change]:
         """Return the changes, with values too large for a batch cut into parts (in a thread, as that computes)."""

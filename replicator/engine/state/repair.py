@@ -220,7 +220,7 @@ async def _opened(every: Sequence[Cluster]) -> tuple[list[_There], list[str]]:
                 await cluster.open()
                 if await cluster.describe(STATE_TOPIC) is None:
                     continue
-                state_log = StateLog(cluster, tells_offsets=True)
+                state_log = StateLog(cluster, keeps_offsets=True)
                 await state_log.read_to_end()
         except (KafkaError, TimeoutError):
             unasked.append(cluster.spec.alias)

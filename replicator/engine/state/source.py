@@ -72,7 +72,7 @@ class SourceState:
         """
         async with self._reading:
             try:
-                if not await self._look():
+                if not await self._find():
                     return {}
                 await self._log.read_to_end()
             except AuthorizationFailed as error:
@@ -80,7 +80,7 @@ class SourceState:
             self.unknown = None
             return self._records()
 
-    async def _look(self) -> bool:
+    async def _find(self) -> bool:
         """Find the topic, or its successor; return whether there is one.
 
         Raises:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from replicator.errors import BrokerRefused, KafkaError, StateLost
 from replicator.model.names import STATE_TOPIC, TopicPartition
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.codes import ErrorCode
-from replicator.wire.faults import refused
+from replicator.wire.faults import broker_error
 from replicator.wire.messages import control
 from replicator.wire.topology import NO_TOPIC_ID
 from replicator.wire.transport.connection import Connection
@@ -104,16 +105,16 @@ class StateTopic:
         self.lost = text
         return error
 
-    async def listed(self, connection: Connection, timestamp: int, *, committed: bool) -> control.OffsetResult:
+    async def listed(self, connection: Connection, timestamp: int, *, isolation: Isolation) -> control.OffsetResult:
         """Return the log's start or end.
 
         Raises:
             KafkaError: The leader does not say.
         """
-        answers = await control.list_offsets(connection, [WHERE], timestamp, committed=committed)
+        answers = await control.list_offsets(connection, [WHERE], timestamp, isolation=isolation)
         return control.answer_for(answers, WHERE, self._cluster.spec, "ListOffsets")
 
-    async def refused(self, api: str, code: int, message: str = "") -> KafkaError:
+    async def broker_error(self, api: str, code: int, message: str = "") -> KafkaError:
         """Return the error for a refusal; a retryable one refreshes the leader.
 
         Args:
@@ -121,7 +122,7 @@ class StateTopic:
             code: Kafka's error code.
             message: The broker's message, if there was one.
         """
-        error = refused(self._cluster.spec, api, code, STATE_TOPIC, message)
+        error = broker_error(self._cluster.spec, api, code, STATE_TOPIC, message)
         if error.retryable:
             await self._cluster.refresh([STATE_TOPIC])
         return error

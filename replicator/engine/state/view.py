@@ -59,12 +59,12 @@ class StateView:
         offsets: The offset of each record; None unless asked for.
 
     Args:
-        tells_offsets: Whether to keep the offsets.
+        keeps_offsets: Whether to keep the offsets.
     """
 
-    def __init__(self, *, tells_offsets: bool = False) -> None:
+    def __init__(self, *, keeps_offsets: bool = False) -> None:
         self.records = StateRecords()
-        self.offsets: dict[bytes, int] | None = {} if tells_offsets else None
+        self.offsets: dict[bytes, int] | None = {} if keeps_offsets else None
         self.position = 0
         self.notes: dict[bytes, Note] = {}
         self._parts: dict[bytes, bytes] = {}

@@ -23,6 +23,7 @@ from replicator.errors import (
     WrongCluster,
 )
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.model.switch.journal import Journal, by_partition
 from replicator.model.switch.terms import Cut, End, GroupsNote, LeftOutMirror, LeftOutReason, Scope, Verb, left_out_text
 from replicator.wire.messages.rights_probe import Verdict, may_write_markers
@@ -47,15 +48,15 @@ class CloseSource:
     Args:
         context: What the switch works on.
         locks: How writers are kept off the source.
-        look: Returns where a switch would cut now.
+        preview: Returns where a switch would cut now.
     """
 
     def __init__(
-        self, context: SwitchContext, locks: SourceLocks, look: Callable[[Journal], Awaitable[tuple[Cut, ...]]]
+        self, context: SwitchContext, locks: SourceLocks, preview: Callable[[Journal], Awaitable[tuple[Cut, ...]]]
     ) -> None:
         self._context = context
         self._locks = locks
-        self._look = look
+        self._preview = preview
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -151,7 +152,7 @@ class CloseSource:
     async def _foreign_problems(self, journal: Journal) -> list[str]:
         """Return where someone else has written to the target: a mirror that is not open must have only one writer."""
         name, target = self._context.flow.name, self._context.flow.target
-        written = [cut for cut in await self._look(journal) if cut.foreign]
+        written = [cut for cut in await self._preview(journal) if cut.foreign]
         return [
             f"someone else wrote {cut.foreign:,} offsets to {cut.target_topic}-{cut.partition} on {target}, "
             f"from {cut.target} on: `replicator mirror describe {name} {cut.topic}` says what helps"
@@ -257,7 +258,7 @@ class CloseSource:
 
     async def _open(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the partitions whose last stable offset is below their end."""
-        stable = await log_ends(self._context.source, ends, committed=True)
+        stable = await log_ends(self._context.source, ends, isolation=Isolation.READ_COMMITTED)
         return {where: end for where, end in stable.items() if end < ends[where]}
 
     def _unwanted(self, mirrors: Iterable[str]) -> list[str]:

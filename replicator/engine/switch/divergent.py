@@ -17,7 +17,7 @@ from replicator.core.switch import steps as do
 from replicator.engine.logs.bounds import ends_of
 from replicator.engine.logs.dead_letter import OFFSET_HEADER, origin_headers, payload_bytes
 from replicator.engine.logs.reading import records_between
-from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.refusals import broker_error
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.engine.state.cuts import cuts_of
@@ -27,6 +27,7 @@ from replicator.engine.switch.places import log_ends, log_starts
 from replicator.engine.verify.compare import compacted_topics
 from replicator.errors import BrokerRefused, Conflict, PreflightFailed, Unequal
 from replicator.model.names import TopicPartition, export_transactional_id
+from replicator.model.spec import Isolation
 from replicator.model.switch.journal import Journal, by_topic
 from replicator.model.switch.terms import Cut
 from replicator.obs.logs import get_logger
@@ -221,13 +222,13 @@ class Divergent:
         answer = await produce_by_name(await target.leader_connection(where), where, batch, transactional_id)
         await transaction.end(commit=not answer.error)
         if answer.error:
-            raise refused(target.spec, "Produce", answer.error, where.topic)
+            raise broker_error(target.spec, "Produce", answer.error, where.topic)
 
     async def _exported(self, where: TopicPartition, begin: int = 0) -> tuple[list[tuple[int, bytes]], int]:
         """Return the original offset and digest of each record exported from an offset on, and where they end."""
         target = self._context.target
         await target.refresh([where.topic])
-        end = (await log_ends(target, [where], committed=True))[where]
+        end = (await log_ends(target, [where], isolation=Isolation.READ_COMMITTED))[where]
         return [_origin_of(record) async for record in _records(target, where, begin, end)], end
 
     async def _compare(self, cut: Cut, where: TopicPartition, end: int) -> int:
@@ -258,7 +259,9 @@ async def _records(
     """
     connection = await patiently(partial(cluster.leader_connection, where), f"reading {where}")
     side = Side(cluster, cluster.topic_ids)
-    async for record in records_between(side, connection, where, begin, end, committed=True, compacted=compacted):
+    async for record in records_between(
+        side, connection, where, begin, end, isolation=Isolation.READ_COMMITTED, compacted=compacted
+    ):
         yield record
 
 

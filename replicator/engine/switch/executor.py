@@ -55,7 +55,7 @@ class Executor:
     def __init__(self, context: SwitchContext) -> None:
         self.locks = SourceLocks(context)
         self.fencing = Fencing(context)
-        self.close_source = CloseSource(context, self.locks, self.fencing.look)
+        self.close_source = CloseSource(context, self.locks, self.fencing.preview)
         self.reverse = Reverse(context)
         self._opening = Opening(context)
         self._divergent = Divergent(context)

@@ -276,7 +276,7 @@ class Fencing:
             for cut, where in zip(cuts, wanted, strict=True)
         ]
 
-    async def look(self, journal: Journal) -> tuple[Cut, ...]:
+    async def preview(self, journal: Journal) -> tuple[Cut, ...]:
         """Return what a switch would cut if it were carried out now.
 
         Raises:

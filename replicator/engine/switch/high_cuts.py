@@ -23,6 +23,7 @@ from replicator.engine.switch.places import log_starts
 from replicator.engine.switch.takeover import taken_by
 from replicator.engine.verify.compare import compacted_topics
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.model.switch.terms import Direction, StepName, Verb
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from replicator.model.switch.terms import Cut
 
 _NAMED_MAX = 10
-_LOOKS_AT_ONCE = 32
+_READS_AT_ONCE = 32
 
 log = get_logger(__name__)
 
@@ -101,14 +102,16 @@ async def _high_in(context: SwitchContext, record: pb.CutRecord) -> list[HighCut
     producer_id = state.get_writer_record(context.log.records, context.uid).producer_id
     ours = OurBatches(producer_id, fence_epoch=record.epoch)
     cleaned = await compacted_topics(context.admins[1], topics)
-    room = asyncio.Semaphore(_LOOKS_AT_ONCE)
+    room = asyncio.Semaphore(_READS_AT_ONCE)
 
     async def one(where: TopicPartition, cut: Cut) -> HighCut:
         async with room:
             connection = await target.leader_connection(where)
             below, compacted = cut.target, where.topic in cleaned
             while below > starts[where]:
-                found = batches_between(side, connection, where, below - 1, below, committed=False, compacted=compacted)
+                found = batches_between(
+                    side, connection, where, below - 1, below, isolation=Isolation.READ_UNCOMMITTED, compacted=compacted
+                )
                 header = await anext(((each) async for _, each, _ in found), None)
                 if header is None or not ours.is_fence(header) or header.next_offset != below:
                     break

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
     from replicator.model.switch.terms import Cut
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _LATER_SECONDS = 15.0
 """How often a finished switch is checked: for a source that comes back, and for locks that were placed late."""
 _PAUSE_SECONDS = 0.1
@@ -104,8 +104,8 @@ class SwitchKeeper:
         return f"{running.verb} {running.id} has reached {running.reached or 'nothing yet'}{waits}"
 
     async def both_sides(self, switch_id: str, other: Copying | None) -> BothSides:
-        """Return how a switch left both sides (`Sides.look`)."""
-        return await self._sides.look(self.switches(), switch_id, other)
+        """Return how a switch left both sides (`Sides.read`)."""
+        return await self._sides.read(self.switches(), switch_id, other)
 
     def _names(self) -> tuple[str, str]:
         return self._context.flow.source, self._context.flow.target
@@ -122,24 +122,24 @@ class SwitchKeeper:
         backoff = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
         while True:
             self._kick.clear()
-            seconds = _LOOK_SECONDS
+            seconds = _POLL_SECONDS
             try:
                 went_on = await self._turn()
                 if went_on:
                     backoff.reset()
                     continue
                 running = self.switches().running
-                seconds = _LOOK_SECONDS if running is not None else _LATER_SECONDS
+                seconds = _POLL_SECONDS if running is not None else _LATER_SECONDS
                 if self.problem is not None:
                     seconds = backoff.next_seconds()
             except Conflict as error:
                 log.debug("switch was advanced by another daemon", why=str(error))
                 seconds = _PAUSE_SECONDS
             except ReplicatorError as error:
-                self._troubled(error)
+                self._report_problem(error)
                 seconds = backoff.next_seconds()
             except Exception as error:  # noqa: BLE001 - copying goes on meanwhile, and the step is retried
-                self._troubled(BugError(f"unexpected {type(error).__name__}: {error}"))
+                self._report_problem(BugError(f"unexpected {type(error).__name__}: {error}"))
                 bugs.note(error, "a step of a switch failed unexpectedly", flow=self._context.flow.name)
                 seconds = _LATER_SECONDS
             with contextlib.suppress(TimeoutError):
@@ -166,7 +166,7 @@ class SwitchKeeper:
             return True
         return self._now() >= self._seen.since + _STALLED_SECONDS
 
-    def _troubled(self, error: ReplicatorError) -> None:
+    def _report_problem(self, error: ReplicatorError) -> None:
         text = f"{error}; {error.next_step}" if error.next_step else str(error)
         if text != self.problem:
             log.warning("switch waits", flow=self._context.flow.name, why=str(error), next=error.next_step)
@@ -184,7 +184,7 @@ class SwitchKeeper:
             KafkaError: The target cannot be asked.
         """
         await patiently(self._context.log.read_to_end, "reading the state topic", _ORDER_SECONDS)
-        order = await self._orders.completed(order, only_looks=True)
+        order = await self._orders.completed(order, is_dry_run=True)
         begun = self._orders.begun(self.switches(), order, await self._orders.other_side(order, self.switches()))
         journal = begun.switches.current
         if journal is None:
@@ -194,7 +194,7 @@ class SwitchKeeper:
         problems = await self._executor.close_source.problems(journal)
         cuts: tuple[Cut, ...] = ()
         if journal.verb is Verb.FAILOVER:
-            cuts = await patiently(partial(self._executor.fencing.look, journal), "the look", _ORDER_SECONDS)
+            cuts = await patiently(partial(self._executor.fencing.preview, journal), "the look", _ORDER_SECONDS)
         topics, apart = self._orders.meant(journal)
         return plan_of(
             journal,
@@ -217,7 +217,7 @@ class SwitchKeeper:
         writers = state.writers_of(context.log.records, context.uid)
         if context.flow.both_ways or writers is None or writers.flow.role is not Role.COPYING:
             return ()
-        cuts = await self._executor.fencing.look(Journal("", Verb.FAILOVER))
+        cuts = await self._executor.fencing.preview(Journal("", Verb.FAILOVER))
         return tuple((cut.topic, cut.partition, cut.foreign) for cut in cuts if cut.foreign)
 
     async def start(self, order: SwitchOrder) -> tuple[Journal | None, bool]:

@@ -48,8 +48,8 @@ class Orders:
         self._context = context
         self._executor = executor
 
-    async def completed(self, order: SwitchOrder, *, only_looks: bool = False) -> SwitchOrder:
-        """Return an order completed with what only this side knows; with `only_looks` no state topic is created.
+    async def completed(self, order: SwitchOrder, *, is_dry_run: bool = False) -> SwitchOrder:
+        """Return an order completed with what only this side knows; with `is_dry_run` no state topic is created.
 
         Raises:
             UsageError: It makes no sense.
@@ -72,12 +72,12 @@ class Orders:
             await context.reach_source()
         except ReplicatorError:  # the preflight says why the source cannot be asked
             return replace(order, options=options)
-        if order.verb is Verb.FAILBACK and (not only_looks or await context.has_source_log()):
+        if order.verb is Verb.FAILBACK and (not is_dry_run or await context.has_source_log()):
             # Unknown is not "no": a mirror that is being copied to would pass for an old source that came back.
             options = replace(options, restored=await self._executor.reverse.reverse_copies(order.topics))
         with contextlib.suppress(ReplicatorError):
             order = replace(order, left_out=await self._left_out(order))
-            if options.way_back and (not only_looks or await context.has_source_log()):
+            if options.way_back and (not is_dry_run or await context.has_source_log()):
                 options = replace(options, way_back=await self._executor.close_source.offers_way_back())
         return replace(order, options=options)
 

@@ -17,6 +17,7 @@ from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.side import Side
 from replicator.engine.verify.compare import compacted_topics
 from replicator.errors import BrokerRefused
+from replicator.model.spec import Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
     from replicator.wire.transport.connection import Connection
 
-_LOOKS_AT_ONCE = 32
+_READS_AT_ONCE = 32
 _STEP_FIRST, _STEP_FACTOR, _STEP_MAX = 64, 16, 1 << 20
 """Offsets by which a search steps back from the end of a log."""
 _REST = 1024
@@ -65,7 +66,7 @@ class OwnEndFinder:
         self._admin = admin
         self._ours = ours
         self._side = Side(cluster, cluster.topic_ids)
-        self._room = asyncio.Semaphore(_LOOKS_AT_ONCE)
+        self._room = asyncio.Semaphore(_READS_AT_ONCE)
 
     async def find(self, ranges: Mapping[TopicPartition, SearchRange]) -> dict[TopicPartition, OwnEnd]:
         """Return where our own part of each log ends.
@@ -119,7 +120,7 @@ class OwnEndFinder:
         position = max(begin, start)
         for first in (position, max(position, end - _REST)):
             async for _, header, _ in batches_between(
-                self._side, connection, where, first, end, committed=False, compacted=compacted
+                self._side, connection, where, first, end, isolation=Isolation.READ_UNCOMMITTED, compacted=compacted
             ):
                 search.take(header)
                 if search.is_fenced or (search.is_foreign and first < end - _REST):
@@ -136,7 +137,7 @@ class OwnEndFinder:
         while upper > floor:
             lower = max(floor, upper - step)
             async for _, header, _ in batches_between(
-                self._side, connection, where, lower, upper, committed=False, compacted=compacted
+                self._side, connection, where, lower, upper, isolation=Isolation.READ_UNCOMMITTED, compacted=compacted
             ):
                 # Only the first one: ours after someone else's batch proves nothing about what precedes it.
                 if self._ours.surely_wrote(header) and not self._ours.is_fence(header):

@@ -13,6 +13,7 @@ from replicator.engine.state import records as state
 from replicator.engine.switch.own_places import SearchRange
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.model.switch.terms import Cut
 from replicator.state_pb import state_pb2 as pb
 
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 
 
 async def log_ends(
-    cluster: Cluster, partitions: Iterable[TopicPartition], *, committed: bool = False
+    cluster: Cluster, partitions: Iterable[TopicPartition], *, isolation: Isolation = Isolation.READ_UNCOMMITTED
 ) -> dict[TopicPartition, int]:
-    """Return the end of every log; with `committed` its last stable offset.
+    """Return the end of every log; with `read_committed` its last stable offset.
 
     Raises:
         KafkaError: The cluster, or one of the leaders, cannot be asked.
     """
-    ends, unseen = await ends_of(cluster, partitions, committed=committed)
+    ends, unseen = await ends_of(cluster, partitions, isolation=isolation)
     await _check_seen(cluster, unseen, "end")
     return ends
 

@@ -114,7 +114,7 @@ class Opening:
             self._context.flow.topic_configs,
             replication_factor=described.replication_factor if described is not None else 1,
             known=frozenset(target.effective),
-            untold=source.untold,
+            unreported=source.unreported,
         )
 
     async def _source_configs(self, mirrors: Iterable[pb.MirrorRecord]) -> dict[str, TopicConfig]:
@@ -162,7 +162,7 @@ class Opening:
         await asyncio.gather(*(release(name, *step) for name, step in todo.items()))
 
 
-class OpenedLook:
+class OpenedSettingsCheck:
     """Checks the settings of opened mirrors once after a start or a switch.
 
     An earlier version did not record the cleanup policy that it held back, and opened a compacted topic as one that
@@ -171,7 +171,7 @@ class OpenedLook:
     do.
 
     Attributes:
-        untold: Text about those topics, None if there are none.
+        problem: Text about those topics, None if there are none.
 
     Args:
         uid: Uid of the flow.
@@ -181,7 +181,7 @@ class OpenedLook:
     """
 
     def __init__(self, uid: str, source: Cluster, admins: tuple[TopicAdmin, TopicAdmin], state_log: StateLog) -> None:
-        self.untold: str | None = None
+        self.problem: str | None = None
         self._uid = uid
         self._source = source
         self._admins = admins
@@ -192,14 +192,14 @@ class OpenedLook:
         self._judged: set[tuple[str, int]] = set()
         self._roles: object = None
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Check mirrors opened since the last check; those that cannot be judged are checked again later."""
         try:
-            await self._look()
+            await self._check()
         except KafkaError as error:
             log.debug("opened mirrors not looked at", uid=self._uid, why=str(error))
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         records = self._log.records
         writers = state.writers_of(records, self._uid)
         if writers is None or switches_of(records, self._uid).running is not None:
@@ -237,7 +237,7 @@ class OpenedLook:
     def _report_unknown(self) -> None:
         names = sorted(self._unknown)
         if not names:
-            self.untold = None
+            self.problem = None
             return
         more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
         compact = _command(names[0], {_POLICY: "compact"}, ())
@@ -247,9 +247,9 @@ class OpenedLook:
             "opened such topics with `cleanup.policy=delete`, and the reverse flow took that over; if so: "
             f"`{compact}`; if it should keep everything: `{keep}`, which changes nothing but ends this warning"
         )
-        if text != self.untold:
+        if text != self.problem:
             log.warning("opened topics may have lost their cleanup policy", why=text, next=compact)
-        self.untold = text
+        self.problem = text
 
     async def _given_away(self) -> frozenset[str]:
         """Return the old source's topics to which a flow gave, or may have given, the settings of a mirror's seed."""

@@ -44,7 +44,7 @@ class Sides:
         self._context = context
         self._ends: dict[tuple[str, str], dict[TopicPartition, int]] = {}
 
-    async def look(self, switches: Switches, switch_id: str, other: Copying | None) -> BothSides:
+    async def read(self, switches: Switches, switch_id: str, other: Copying | None) -> BothSides:
         """Return how a switch left both sides; later calls compare the other side with the ends of the first call.
 
         Args:

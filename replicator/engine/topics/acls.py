@@ -87,9 +87,9 @@ class AclSync:
             return
         held = held_back_of(self._log.records, self._uid)
         topics, opened, foreign = await self._topics()
-        closing = frozenset(locks_of_switch(self._log.records, self._uid))
+        close_rules = frozenset(locks_of_switch(self._log.records, self._uid))
         # In a thread: there may be tens of thousands of rules.
-        plan = await asyncio.to_thread(self._mirrored, topics, opened, foreign, there, here, held, closing)
+        plan = await asyncio.to_thread(self._mirrored, topics, opened, foreign, there, here, held, close_rules)
         lock, problems = await self._locks(topics, here, held, plan)
         self._report((*plan.notes, *problems))
         after = HeldBack(lock, plan.made, plan.withheld)
@@ -130,13 +130,13 @@ class AclSync:
         there: Authorizer | None,
         here: Authorizer,
         held: HeldBack,
-        closing: frozenset[Rule],
+        close_rules: frozenset[Rule],
     ) -> Mirrored:
         if not self._flow.acls.mirror:
             return Mirrored(remove=tuple(sorted(set(held.made).intersection(here.rules))))
         if there is None:
             return Mirrored(made=held.made, withheld=held.withheld, notes=("the source has no authorizer",))
-        rules = [rule for rule in there.rules if rule not in closing]
+        rules = [rule for rule in there.rules if rule not in close_rules]
         us = there.us, here.us
         return mirrored(self._flow, topics, rules, here.rules, held.made, us, opened=opened, foreign=foreign)
 

@@ -59,7 +59,7 @@ class ChosenTopics:
         self._left: dict[bytes, float] = {}
         self._over: frozenset[bytes] = frozenset()
 
-    async def look(self, known: Collection[str]) -> Choice:
+    async def choose(self, known: Collection[str]) -> Choice:
         """Decide about all topics of the source, as of the last description.
 
         While the origins of topics cannot be read, known topics continue, and new ones wait.

@@ -51,7 +51,7 @@ class TopicPair:
     target: Topic | None
     source_config: TopicConfig | None
     target_config: TopicConfig | None
-    untold: KafkaError | None = None
+    configs_error: KafkaError | None = None
     """Why settings on one of the sides are unknown."""
 
 
@@ -90,10 +90,10 @@ class TopicFacts:
     async def of(self, names: list[str], targets: Mapping[str, str]) -> dict[str, TopicPair]:
         """Return the facts about topics from both sides; a refusal for one topic is reported with that topic only."""
         existing = sorted({targets[name] for name in names if targets[name] in self._target.topics})
-        untold: tuple[dict[str, KafkaError], dict[str, KafkaError]] = {}, {}
+        configs_error: tuple[dict[str, KafkaError], dict[str, KafkaError]] = {}, {}
         there, here = await asyncio.gather(
-            self._source_admin.describe_configs(names, untold[0]),
-            self._target_admin.describe_configs(existing, untold[1]),
+            self._source_admin.describe_configs(names, configs_error[0]),
+            self._target_admin.describe_configs(existing, configs_error[1]),
         )
         if self.known_configs is None:
             here |= await self._state_config()
@@ -105,7 +105,7 @@ class TopicFacts:
                 self._target.topics.get(targets[name]),
                 there.get(name),
                 here.get(targets[name]),
-                untold[0].get(name) or untold[1].get(targets[name]),
+                configs_error[0].get(name) or configs_error[1].get(targets[name]),
             )
             for name in names
             if name in self._source.topics
@@ -135,7 +135,7 @@ class TopicFacts:
             replication_factor=found.source.replication_factor,
             configs=found.source_config.dynamic if found.source_config else {},
             effective=effective_of(found.source_config),
-            untold=found.source_config.untold if found.source_config else frozenset(),
+            unreported=found.source_config.unreported if found.source_config else frozenset(),
         )
         target = _target_side(found)
         recorded = RecordedTopic(
@@ -160,8 +160,8 @@ class TopicFacts:
         found = (await self.of([mirror.topic], names)).get(mirror.topic)
         if found is None or found.target is None:
             return ()
-        if found.untold is not None:
-            raise found.untold
+        if found.configs_error is not None:
+            raise found.configs_error
         accepted = Mirror(mirror.topic, mirror.target_topic, managed=mirror.managed)
         # Nothing is seeded for partitions that were accepted.
         accepted.active = set(range(min(found.source.partition_count, found.target.partition_count)))

@@ -44,7 +44,7 @@ class Mirror:
         active: Partitions that are ACTIVE in the record.
         epochs: Stored source leader epochs.
         generation: The record's generation; whoever raises it makes every daemon start the mirror over.
-        tells_policy: Whether its record names the cleanup policy when that is held back.
+        names_policy: Whether its record names the cleanup policy when that is held back.
         seeded: Per partition, the offset below which the target may hold fillers.
         lineage: The flow's lineage epoch: what was recorded about the source under a lower one is not taken.
         recorded: Whether its record says that the target topic is ours; nothing is copied before it does.
@@ -79,7 +79,7 @@ class Mirror:
     notes: tuple[str, ...] = ()
     managed: dict[str, str] = field(default_factory=dict)
     held_back: dict[str, str] = field(default_factory=dict)
-    tells_policy: bool = False
+    names_policy: bool = False
 
     @property
     def is_refused(self) -> bool:
@@ -101,7 +101,7 @@ class Mirror:
         self.epochs = {epoch.partition: epoch.epoch for epoch in record.leader_epochs} if same else {}
         self.managed = dict(record.managed)
         self.held_back = dict(record.held_back)
-        self.tells_policy = record.tells_policy
+        self.names_policy = record.tells_policy
         self.seeded = dict(record.seeded)
         self.tombstones_ok_ms = dict(record.tombstones_ok_ms)
         self.epochs_unproven = dict(record.epochs_unproven) if same else {}
@@ -155,7 +155,7 @@ class Mirror:
         record.managed.update(self.managed)
         record.held_back.clear()
         record.held_back.update(self.held_back)
-        record.tells_policy = self.tells_policy
+        record.tells_policy = self.names_policy
         return record
 
 

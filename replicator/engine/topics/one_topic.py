@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.topics.ownership import OwnedTopic, given_up
 from replicator.core.topics.plan import CreateTopic, GrowTopic, MirrorFault, SetConfigs, TopicPlan
-from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.refusals import broker_error
 from replicator.engine.state import records as state
 from replicator.engine.topics.facts import DELETE_RETENTION, MAX_BYTES, POLICY, effective_of
 from replicator.engine.topics.mirror import MAX_BYTES_DEFAULT, fault_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from replicator.engine.topics.facts import TopicFacts, TopicPair
     from replicator.engine.topics.mirror import Mirror
     from replicator.engine.topics.mirror_records import MirrorRecords
-    from replicator.engine.topics.proof import Proof
+    from replicator.engine.topics.owner_proof import Proof
     from replicator.engine.topics.target import TargetTopics
     from replicator.model.states import Reason
     from replicator.wire.cluster import Cluster
@@ -106,14 +106,14 @@ class TopicSteps:
             self._mirrors[name] = mirror
         try:
             if target_error is not None and target_error != ErrorCode.unknown_topic_or_partition:
-                raise refused(self._target.spec, "Metadata", target_error, target_name)
+                raise broker_error(self._target.spec, "Metadata", target_error, target_name)
             if isinstance(proof, KafkaError):
                 raise proof
-            if found.untold is not None:
-                raise found.untold
+            if found.configs_error is not None:
+                raise found.configs_error
             await self._bring_in_step(mirror, found, proof)
         except KafkaError as error:
-            if error.retryable or (error is found.untold and mirror.partitions and mirror.fault is None):
+            if error.retryable or (error is found.configs_error and mirror.partitions and mirror.fault is None):
                 # What is being copied continues, even if its settings cannot be read now.
                 log.warning("topic not in step yet", topic=name, why=str(error), next=error.next_step)
                 if not mirror.partitions:
@@ -155,7 +155,7 @@ class TopicSteps:
         if mirror.begin_at_end and not mirror.begin_at_end_partitions:
             mirror.begin_at_end_partitions = mirror.partitions
         mirror.managed = dict(plan.managed)
-        mirror.held_back, mirror.tells_policy = dict(plan.held_back), True
+        mirror.held_back, mirror.names_policy = dict(plan.held_back), True
         limit = plan.managed.get(MAX_BYTES) or effective_of(found.target_config).get(MAX_BYTES)
         mirror.batch_bytes_max = int(limit) if limit else MAX_BYTES_DEFAULT
 

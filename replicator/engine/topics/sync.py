@@ -23,7 +23,7 @@ from replicator.engine.topics.mirror import Mirror, fault_of
 from replicator.engine.topics.mirror_records import MirrorRecords
 from replicator.engine.topics.missing import MissingTopics
 from replicator.engine.topics.one_topic import TopicSteps
-from replicator.engine.topics.proof import TargetProof
+from replicator.engine.topics.owner_proof import OwnerProofs
 from replicator.engine.topics.target import TargetTopics
 from replicator.engine.work.fence import role_text
 from replicator.errors import DamagedRecord
@@ -86,7 +86,7 @@ class TopicSync:
         self.facts = TopicFacts(flow, uid, source, target, admins, state_log)
         self.records = MirrorRecords(flow, uid, target, state_log, self.chosen, self.mirrors)
         self._missing = MissingTopics(flow, uid, source, state_log, self.chosen, self.records, self.mirrors)
-        self._proof = TargetProof(flow, uid, there, target, state_log, owners, self.facts, self.records.mirror)
+        self._proof = OwnerProofs(flow, uid, there, target, state_log, owners, self.facts, self.records.mirror)
         self._steps = TopicSteps(
             uid,
             target,
@@ -182,7 +182,7 @@ class TopicSync:
         stopped = self.stand_by()
         # A daemon that has just started knows only what is recorded about its mirrors.
         recorded = (one.source_topic for one in state.readable_mirrors_of(self._log.records, self._uid))
-        await self.chosen.look(self.mirrors.keys() | (recorded if self._first_pass else ()))
+        await self.chosen.choose(self.mirrors.keys() | (recorded if self._first_pass else ()))
         names = self.selected()
         await self.chosen.decide_start(names)
         targets = {name: selection.target_name(self._flow.rename, name) for name in names}
@@ -191,25 +191,25 @@ class TopicSync:
             name for name in names if configs or name in due or name not in self.mirrors or self.mirrors[name].fault
         ]
         grown = [name for name in names if name not in fresh and self._has_grown(name, targets[name])]
-        looked_at = self.records.readable(fresh + grown, targets)
+        examined = self.records.readable(fresh + grown, targets)
         if self._first_pass:
             self._missing.remember(names)
         gone = self._missing.note(names, await self._missing.why(names))
         self._proof.selected(targets)
-        outrun = await self._look_at(looked_at, targets)
+        outrun = await self._sync(examined, targets)
         if outrun:  # somebody else created these at the same time: their owner is proven like any other's
-            await self._look_at(outrun, targets)
+            await self._sync(outrun, targets)
         left = self.chosen.note_left(targets.values(), asyncio.get_running_loop().time())
-        if looked_at or left:
+        if examined or left:
             await self.records.write()
-        if looked_at and self.facts.known_configs is None:
+        if examined and self.facts.known_configs is None:
             # The created topics got settings that every version knows; theirs now show which others this one knows.
-            await self._look_at(looked_at, targets)
+            await self._sync(examined, targets)
             await self.records.write()
         self._first_pass = False
-        return bool(looked_at) or gone or stopped
+        return bool(examined) or gone or stopped
 
-    async def _look_at(self, names: list[str], targets: Mapping[str, str]) -> list[str]:
+    async def _sync(self, names: list[str], targets: Mapping[str, str]) -> list[str]:
         """Bring topics up to date; return those that somebody else created on the target at the same time."""
         if not names:
             return []
@@ -246,7 +246,7 @@ class TopicSync:
         flow, writers = self._flow, state.writers_of(self._log.records, self._uid)
         return [name for name in names if writers is None or writers.copies(selection.target_name(flow.rename, name))]
 
-    def look_again(self) -> bool:
+    def mark_seeded(self) -> bool:
         """Mark mirrors whose last partition has been seeded: their policy is set now, not with the next settings.
 
         Returns:

@@ -127,7 +127,7 @@ class Verifier:
         self._thread.submit(self._close)
         self._thread.shutdown(wait=False)
 
-    async def look(self, span: VerifyRange) -> bool:
+    async def compare_next(self, span: VerifyRange) -> bool:
         """Compare the next piece of a partition; return whether there is more.
 
         Raises:
@@ -137,7 +137,7 @@ class Verifier:
         span.track.observe(max(span.end, span.target_end), loop.time())
         if not span.due:
             return False
-        await loop.run_in_executor(self._thread, self._look, span)
+        await loop.run_in_executor(self._thread, self._compare_or_close, span)
         span.track.observe_reached(span.end, loop.time())
         if span.track.wants_ends:
             span.track.ends(await loop.run_in_executor(self._thread, self._ends, span))
@@ -155,7 +155,7 @@ class Verifier:
                     stop=self._stop,
                     opened_bytes_max=self._opened_bytes_max,
                     rereads=False,
-                    looks_ahead=False,
+                    reads_ahead=False,
                     room=self._room,
                     room_seconds_bounded=True,
                 )
@@ -164,7 +164,7 @@ class Verifier:
             self._readers = left, right
         return TwoSides(*self._readers, span.source, span.target, span.view)
 
-    def _look(self, span: VerifyRange) -> None:
+    def _compare_or_close(self, span: VerifyRange) -> None:
         try:
             self._compare(self._sides(span), span)
         except KafkaError:
@@ -238,7 +238,7 @@ class ContinuousVerify:
         async with Verifier(source, target, self._flow.isolation, rate, opened_bytes_max, room) as verifier:
             while True:
                 self._forget_what_is_gone()
-                more = [await self._look(verifier, span) for span in list(self._spans())]
+                more = [await self._compare_next(verifier, span) for span in list(self._spans())]
                 await asyncio.sleep(0 if any(more) else _ROUND_SECONDS)
 
     def _forget_what_is_gone(self) -> None:
@@ -247,13 +247,13 @@ class ContinuousVerify:
         self._reported &= present
         self._unjudged &= present
 
-    async def _look(self, verifier: Verifier, span: VerifyRange) -> bool:
+    async def _compare_next(self, verifier: Verifier, span: VerifyRange) -> bool:
         """Look at one partition; one that cannot be read rests, longer each time, while the others continue."""
         problem = self._problems.get(span.track)
         if problem is not None and self._pump.context.now() < problem.until:
             return False
         try:
-            more = await verifier.look(span)
+            more = await verifier.compare_next(span)
         except ReplicatorError as error:
             self._note_problem(span, error, problem)
             return False

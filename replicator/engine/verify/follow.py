@@ -150,7 +150,7 @@ class Follower:
         while spans:
             left = []
             for span in spans:
-                if await self._verifier.look(span):
+                if await self._verifier.compare_next(span):
                     left.append(span)
                 if loop.time() >= deadline:
                     return

@@ -72,10 +72,9 @@ async def _views(flow: FlowSpec, uid: str, log: StateLog, source: Side, target: 
             known = record.maps[number]
             offsets = recorded_map(log.records, uid, where, known)
             if known.mapped:
-                committed = flow.isolation is Isolation.READ_COMMITTED
                 origin = TopicPartition(record.source_topic, number)
-                there = await open_log(source, origin, committed=committed, given_up=given_up)
-                here = await open_log(target, where, committed=False)
+                there = await open_log(source, origin, isolation=flow.isolation, given_up=given_up)
+                here = await open_log(target, where, isolation=Isolation.READ_UNCOMMITTED)
                 if there is not None and here is not None:
                     offsets = await _up_to_ends(offsets, there, here, from_logs=flow.both_ways)
             views[where] = MapView(

@@ -82,7 +82,7 @@ class ClaimKeeper:
         self._unread: deque[tuple[int, float]] = deque(maxlen=_UNREAD_MAX)
         self._keys = {state.claim_key(flow_uid, shard), state.renewal_key(flow_uid, shard)}
         state_log.listen(self._on_record)
-        self._look()
+        self._check()
 
     # -- what others ask ------------------------------------------------------------------------------------------
 
@@ -110,9 +110,9 @@ class ClaimKeeper:
 
     def _on_record(self, record_key: bytes) -> None:
         if record_key in self._keys:
-            self._look()
+            self._check()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         try:
             claim = state.get_claim(self._log.records, self._uid, self._shard)
             renewal = state.get_renewal(self._log.records, self._uid, self._shard)
@@ -223,7 +223,7 @@ class ClaimKeeper:
             nonlocal taken
             taken = 0
             claim = state.get_claim(records, self._uid, self._shard)
-            self._look()
+            self._check()
             # Decided again on the present records: the claim we judged may have been renewed or taken meanwhile.
             if self._seen != judged:
                 return []

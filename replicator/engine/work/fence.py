@@ -22,6 +22,7 @@ from replicator.engine.state import records as state
 from replicator.engine.state.ownership.shown_markers import empty_transaction, known_to_coordinator
 from replicator.errors import KafkaError, PreflightFailed, TimedOut
 from replicator.model.names import TopicPartition, data_transactional_id
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster, Purpose
@@ -41,8 +42,8 @@ COPIES_WITH_THE_FLOW = frozenset({pb.WRITER_ROLE_UNSPECIFIED, pb.WRITER_ROLE_COP
 EPOCH_MAX = 32_766
 """Kafka reserves the last one; a producer whose epochs are used up gets a new id."""
 _PARTITIONS_PER_REQUEST = 500
-_LOOK_SECONDS = 0.05
-_LOOK_SECONDS_MAX = 1.0
+_POLL_SECONDS = 0.05
+_POLL_SECONDS_MAX = 1.0
 _ALIVE_EVERY_MS = 24 * 3_600_000
 R = TypeVar("R")
 
@@ -111,7 +112,7 @@ class FenceWriter:
             KafkaError: The target refuses.
         """
         deadline = self._now() + seconds
-        pause = _LOOK_SECONDS
+        pause = _POLL_SECONDS
         while True:
             missing, unseen = await self.missing(partitions)
             if not missing and not unseen:
@@ -130,7 +131,7 @@ class FenceWriter:
                     raise
                 log.warning("fence not complete yet", why=str(error))
             await asyncio.sleep(pause)
-            pause = min(_LOOK_SECONDS_MAX, pause * 2)
+            pause = min(_POLL_SECONDS_MAX, pause * 2)
 
     async def missing(
         self, partitions: Collection[TopicPartition]
@@ -166,7 +167,7 @@ class FenceWriter:
 
     async def _last_marker(self, connection: Connection, where: TopicPartition) -> int | None:
         """Return the epoch of our marker at the end of a log, for brokers that cannot describe producers."""
-        ends = await control.list_offsets(connection, [where], control.LATEST, committed=False)
+        ends = await control.list_offsets(connection, [where], control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
         if ends[where].error or not ends[where].value:
             return None
         side = Side(self._target, self._target.topic_ids)
@@ -196,7 +197,7 @@ class FenceWriter:
 
     async def _ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         async def ask(connection: Connection, some: list[TopicPartition]) -> dict[TopicPartition, int]:
-            answers = await control.list_offsets(connection, some, control.LATEST, committed=False)
+            answers = await control.list_offsets(connection, some, control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
             return {where: answer.value for where, answer in answers.items() if not answer.error}
 
         ends: dict[TopicPartition, int] = {}

@@ -209,7 +209,7 @@ class Shards:
                 self._kicked.clear()
                 if self._error is not None:
                     raise self._error
-                await self.look(leases)
+                await self.tick(leases)
                 waiting = any(shard.waits_for for shard in self.shards)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_FREED_TICK_SECONDS if waiting else _TICK_SECONDS):
@@ -222,11 +222,11 @@ class Shards:
         self._error = self._error or error
         self._kicked.set()
 
-    async def look(self, leases: LeaseKeeper) -> None:
+    async def tick(self, leases: LeaseKeeper) -> None:
         """Do what is due for each shard."""
         for shard in self.shards:
             try:
-                await self._look_at(shard, leases)
+                await self._advance(shard, leases)
             except ReplicatorError as error:
                 problem = error.with_next_step()
                 if shard.problem is None:  # looked at twice a second
@@ -237,7 +237,7 @@ class Shards:
             else:
                 shard.problem = None
 
-    async def _look_at(self, shard: Shard, leases: LeaseKeeper) -> None:
+    async def _advance(self, shard: Shard, leases: LeaseKeeper) -> None:
         self._fend_for(shard, leases)
         action = next_action(self._view(shard, leases))
         shard.waits_for = None

@@ -107,7 +107,7 @@ class RowStream:
         self._opened = _Opened(codec, payload)
         self._again = _Again(codec, payload) if rereads else None
 
-    def look(self, size: int) -> bytearray:
+    def peek(self, size: int) -> bytearray:
         """Return the next bytes without taking them: `size` and a little more, or all that are left."""
         self._opened.fill(size)
         return self._opened.buffer

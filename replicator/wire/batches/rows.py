@@ -125,7 +125,7 @@ def _streamed(payload: memoryview, header: BatchHeader, chunk_records: int, *, r
     if not left:
         stream.must_end()
     while left:
-        data = stream.look(LARGE_BYTES)
+        data = stream.peek(LARGE_BYTES)
         count, end, is_odd = lengths(data, 0, min(len(data), _CHUNK_BYTES), min(left, chunk_records))
         if count:
             rows = _parsed(stream.take(end), header, count, is_odd=is_odd)

@@ -24,7 +24,7 @@ from replicator.model.acl import (
     TRANSACTIONAL_ID,
     Rule,
 )
-from replicator.wire.faults import refused
+from replicator.wire.faults import broker_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ async def rules_of(connection: Connection, about: Callable[[str], bool]) -> list
     if answer.error_code is ErrorCode.security_disabled:
         return None
     if answer.error_code is not ErrorCode.none:
-        raise refused(connection.cluster, "DescribeAcls", int(answer.error_code), "", answer.error_message)
+        raise broker_error(connection.cluster, "DescribeAcls", int(answer.error_code), "", answer.error_message)
     for resource in answer.resources:
         for first in range(0, len(resource.acls), _RULES_AT_ONCE):
             rules.extend(_rule(resource, acl) for acl in resource.acls[first : first + _RULES_AT_ONCE])

@@ -25,7 +25,8 @@ from kio.schema.types import BrokerId, TopicName
 from kio.static.primitive import i8, i32, i32Timedelta, i64
 
 from replicator.model.names import TopicPartition
-from replicator.wire.faults import first_of, missing_answer, refused
+from replicator.model.spec import Isolation
+from replicator.wire.faults import broker_error, first_of, missing_answer
 from replicator.wire.versions import DESCRIBE_PRODUCERS, LIST_OFFSETS, LIST_OFFSETS_LOCAL
 
 if TYPE_CHECKING:
@@ -136,17 +137,17 @@ async def _divided(
 
 
 async def list_offsets(
-    connection: Connection, partitions: Iterable[TopicPartition], timestamp: int, *, committed: bool
+    connection: Connection, partitions: Iterable[TopicPartition], timestamp: int, *, isolation: Isolation
 ) -> dict[TopicPartition, OffsetResult]:
     """Return where logs of one leader start (`EARLIEST`) or end (`LATEST`), or reach a time, as clients see them.
 
-    The end is the high watermark, or with `committed` the last stable offset; not the leader's log end.
+    The end is the high watermark, or with `read_committed` the last stable offset; not the leader's log end.
 
     Args:
         connection: To the leader.
         partitions: Partitions to ask about.
         timestamp: One of the two, or a time (Unix, ms): that asks for the first record at or after it, -1 for none.
-        committed: Whether only what lies below the last stable offset counts (read_committed).
+        isolation: With `read_committed` only what lies below the last stable offset counts.
 
     Returns:
         What the response says about each; a partition that the response does not mention is left out.
@@ -154,15 +155,15 @@ async def list_offsets(
     Raises:
         KafkaError: The broker cannot be asked.
     """
-    return await _divided(partitions, lambda some: _list_offsets(connection, some, timestamp, committed=committed))
+    return await _divided(partitions, lambda some: _list_offsets(connection, some, timestamp, isolation=isolation))
 
 
 async def _list_offsets(
-    connection: Connection, wanted: Sequence[TopicPartition], timestamp: int, *, committed: bool
+    connection: Connection, wanted: Sequence[TopicPartition], timestamp: int, *, isolation: Isolation
 ) -> dict[TopicPartition, OffsetResult]:
     request = offsets_request.ListOffsetsRequest(
         replica_id=_CLIENT,
-        isolation_level=i8(int(committed)),
+        isolation_level=i8(isolation.level),
         topics=tuple(
             offsets_request.ListOffsetsTopic(
                 name=TopicName(topic),
@@ -192,7 +193,7 @@ async def local_starts(
 async def _local_starts(connection: Connection, wanted: Sequence[TopicPartition]) -> dict[TopicPartition, OffsetResult]:
     request = local_request.ListOffsetsRequest(
         replica_id=_CLIENT,
-        isolation_level=i8(0),
+        isolation_level=i8(Isolation.READ_UNCOMMITTED.level),
         topics=tuple(
             local_request.ListOffsetsTopic(
                 name=TopicName(topic),
@@ -305,4 +306,4 @@ async def delete_records(connection: Connection, topic: OwnedTopic, number: int,
     if code is not ErrorCode.none:
         denied = code is ErrorCode.topic_authorization_failed
         what = str(topic.name) if denied else f"{topic.name}-{number}"
-        raise refused(connection.cluster, "DeleteRecords", int(code), what)
+        raise broker_error(connection.cluster, "DeleteRecords", int(code), what)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.errors import CorruptRecords
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.wire.cursor import compact_string, read_length, read_uvarint, skip_tags, uvarint
 from replicator.wire.versions import FETCH_BY_ID
 
@@ -66,7 +67,7 @@ class FetchSession:
 
     Args:
         version: `FETCH_BY_NAME` or `FETCH_BY_ID`.
-        isolation: 0 read_uncommitted, 1 read_committed.
+        isolation: Which records the broker returns.
         topic_ids: Topic name to topic id (16 bytes), needed for `FETCH_BY_ID`; shared with the cluster view.
         sessionless: Use no session at all (for single reads).
 
@@ -74,9 +75,11 @@ class FetchSession:
         throttled: Whether the last response was empty because of a quota: then it says nothing about any partition.
     """
 
-    def __init__(self, version: int, isolation: int, topic_ids: dict[str, bytes], *, sessionless: bool = False) -> None:
+    def __init__(
+        self, version: int, isolation: Isolation, topic_ids: dict[str, bytes], *, sessionless: bool = False
+    ) -> None:
         self._version = version
-        self._isolation = isolation
+        self._level = isolation.level
         self._topic_ids = topic_ids
         self._sessionless = sessionless
         self._session_id = 0
@@ -123,7 +126,7 @@ class FetchSession:
         """
         return b"".join(
             (
-                _REQUEST_HEAD.pack(-1, wait_ms, bytes_min, bytes_max, self._isolation, self._session_id, self._epoch),
+                _REQUEST_HEAD.pack(-1, wait_ms, bytes_min, bytes_max, self._level, self._session_id, self._epoch),
                 self._topics(changed.items()),
                 self._forgotten(gone if self._session_id else ()),
                 b"\x01\x00",  # empty rack id, no tags

@@ -10,7 +10,7 @@ from kio.schema.errors import ErrorCode
 from kio.schema.types import GroupId
 
 from replicator.errors import AuthorizationFailed
-from replicator.wire.faults import first_of, refused
+from replicator.wire.faults import broker_error, first_of
 from replicator.wire.messages.transactions import GROUP_KEY, coordinator, patiently
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ async def may_do_anything_to(cluster: Cluster, group: str) -> bool:
         if answer.error_code is _REFUSED:
             return False
         if answer.error_code is not ErrorCode.none:
-            raise refused(cluster.spec, "DescribeGroups", int(answer.error_code), group)
+            raise broker_error(cluster.spec, "DescribeGroups", int(answer.error_code), group)
         return True
 
     try:

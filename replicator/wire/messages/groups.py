@@ -34,7 +34,7 @@ from replicator.errors import KafkaError
 from replicator.model.groups import Committed, GroupKind, Listed
 from replicator.model.names import TopicPartition
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import missing_answer, refused
+from replicator.wire.faults import broker_error, missing_answer
 from replicator.wire.messages.transactions import GROUP_KEY, coordinator_node, patiently
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Groups:
             for code in codes.values():
                 if code in _MOVING:
                     self._nodes.pop(group, None)
-                    raise refused(self.cluster.spec, api, code, group)
+                    raise broker_error(self.cluster.spec, api, code, group)
             return codes
 
         return await patiently(once, f"{api} of {group}", _PATIENCE_SECONDS)
@@ -204,7 +204,7 @@ class Groups:
     def _checked(self, api: str, group: str, answer: R | ErrorCode) -> R | KafkaError:
         if not isinstance(answer, ErrorCode):
             return answer
-        error = refused(self.cluster.spec, api, int(answer), group)
+        error = broker_error(self.cluster.spec, api, int(answer), group)
         if answer in _MOVING:
             self._nodes.pop(group, None)
             raise error
@@ -246,7 +246,7 @@ class Groups:
             if one.error_code is ErrorCode.none:
                 self._nodes[one.key] = int(one.node_id)
                 continue
-            error = refused(self.cluster.spec, "FindCoordinator", int(one.error_code), one.key, one.error_message)
+            error = broker_error(self.cluster.spec, "FindCoordinator", int(one.error_code), one.key, one.error_message)
             if error.retryable:
                 raise error
             refusals[one.key] = error
@@ -256,7 +256,7 @@ class Groups:
 
     def _check(self, api: str, code: ErrorCode, what: str) -> None:
         if code is not ErrorCode.none:
-            raise refused(self.cluster.spec, api, int(code), what)
+            raise broker_error(self.cluster.spec, api, int(code), what)
 
 
 _MOVING: Final = frozenset(

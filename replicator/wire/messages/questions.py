@@ -18,6 +18,7 @@ from kio.schema.types import TopicName
 from kio.static.primitive import i8, i16, i32, i32Timedelta
 
 from replicator.core.acl.rights import Operation, operations_of
+from replicator.model.spec import Isolation
 from replicator.model.text import said
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.messages.control import OffsetResult, list_offsets
@@ -126,7 +127,7 @@ async def offsets_at(
 
     async def ask(node: int, led: list[TopicPartition]) -> dict[TopicPartition, OffsetResult]:
         connection = await cluster.connection(node, Purpose.CONTROL)
-        return await list_offsets(connection, led, timestamp_ms, committed=False)
+        return await list_offsets(connection, led, timestamp_ms, isolation=Isolation.READ_UNCOMMITTED)
 
     answers = await asyncio.gather(*(ask(node, led) for node, led in by_node.items()))
     return {

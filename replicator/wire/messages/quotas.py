@@ -8,7 +8,7 @@ from kio.schema.describe_client_quotas.v1.request import DescribeClientQuotasReq
 from kio.schema.describe_client_quotas.v1.response import DescribeClientQuotasResponse
 from kio.schema.errors import ErrorCode
 
-from replicator.wire.faults import refused
+from replicator.wire.faults import broker_error
 
 if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection
@@ -36,7 +36,7 @@ async def client_quotas(connection: Connection) -> dict[tuple[str, ...], dict[st
     request = DescribeClientQuotasRequest(components=(), strict=False)
     answer = await connection.call(request, DescribeClientQuotasResponse)
     if answer.error_code is not ErrorCode.none:
-        raise refused(connection.cluster, "DescribeClientQuotas", int(answer.error_code), "", answer.error_message)
+        raise broker_error(connection.cluster, "DescribeClientQuotas", int(answer.error_code), "", answer.error_message)
     return {
         tuple(sorted(f"{one.entity_type}={one.entity_name or '<default>'}" for one in entry.entity)): {
             value.key: float(value.value) for value in entry.values

@@ -28,7 +28,7 @@ from kio.static.primitive import i8, i16, i32, i32Timedelta
 from replicator.backoff import Backoff
 from replicator.errors import Conflict, KafkaError, TimedOut
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import first_of, refused
+from replicator.wire.faults import broker_error, first_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -96,7 +96,7 @@ async def coordinator_node(cluster: Cluster, name: str, kind: i8 = TRANSACTION_K
     connection = await cluster.any_connection()
     answer = await connection.call(FindCoordinatorRequest(key=name, key_type=kind), FindCoordinatorResponse)
     if answer.error_code is not ErrorCode.none:
-        raise refused(cluster.spec, "FindCoordinator", int(answer.error_code), name, answer.error_message)
+        raise broker_error(cluster.spec, "FindCoordinator", int(answer.error_code), name, answer.error_message)
     node = int(answer.node_id)
     if node not in cluster.brokers:
         await cluster.refresh([])
@@ -119,7 +119,7 @@ async def init_producer_id(cluster: Cluster, transactional_id: str) -> ProducerI
         )
         answer = await connection.call(request, InitProducerIdResponse)
         if answer.error_code is not ErrorCode.none:
-            raise refused(cluster.spec, "InitProducerId", int(answer.error_code), transactional_id)
+            raise broker_error(cluster.spec, "InitProducerId", int(answer.error_code), transactional_id)
         return ProducerIdentity(int(answer.producer_id), int(answer.producer_epoch))
 
     return await patiently(once, f"InitProducerId of {transactional_id}")
@@ -189,4 +189,4 @@ class Transaction:
         if code in _FENCED:
             raise Conflict(f"{self._id} was taken over by a newer epoch", why=f"{api} returned {code.name.upper()}")
         if code is not ErrorCode.none:
-            raise refused(self._cluster.spec, api, int(code), what)
+            raise broker_error(self._cluster.spec, api, int(code), what)

@@ -99,7 +99,7 @@ class Connections:
                 await self._proven(connection)
             except KafkaError as error:
                 if isinstance(error, AuthenticationFailed | ProtocolError):
-                    pace.refused(now())  # this cost the broker more than a TCP connection
+                    pace.note_refusal(now())  # this cost the broker more than a TCP connection
                 seen.failed(now(), error.with_next_step())
                 raise
             connection.when_closed(lambda: pace.ended(connection, now()))

@@ -22,7 +22,7 @@ LOGIN_SECONDS_MIN: Final = 5.0
 """A login must be valid for that long: each one runs a token command, or thousands of rounds of a hash."""
 _SHARE_OF_LIFETIME = 0.8
 _VERDICT_SECONDS = 0.05
-_VERDICT_LOOKS_MAX = 40
+_VERDICT_POLLS_MAX = 40
 
 
 async def open_connection(cluster: ClusterSpec, threads: Threads, host: str, port: int, *, node: str) -> Connection:
@@ -101,7 +101,7 @@ async def _logged_in(connection: Connection, threads: Threads) -> float | None:
         KafkaError: As `authenticate`.
     """
     logins, address = logins_of(connection.cluster), connection.node
-    for _ in range(_VERDICT_LOOKS_MAX):
+    for _ in range(_VERDICT_POLLS_MAX):
         # Until a login has been accepted, one is tried at a time; one that hangs holds up the others only for a while.
         if logins.proven or not logins.trying:
             break
@@ -112,7 +112,7 @@ async def _logged_in(connection: Connection, threads: Threads) -> float | None:
         lifetime_seconds = await authenticate(connection, connection.cluster, threads)
     except AuthenticationFailed as error:
         if error.refused:
-            await threads.run(partial(logins.refused, address, error))
+            await threads.run(partial(logins.note_refusal, address, error))
         raise
     else:
         logins.taken(address)

@@ -36,10 +36,10 @@ class Pace:
         if connection.closed_by_us:
             return
         if now - connection.opened_at < _SHORT_SECONDS:
-            self.refused(now)
+            self.note_refusal(now)
         else:
             self._pauses.reset()
 
-    def refused(self, now: float) -> None:
+    def note_refusal(self, now: float) -> None:
         """Note that a connection was refused after it was made, or lost at once."""
         self._not_before = now + self._pauses.next_seconds()

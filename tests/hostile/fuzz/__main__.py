@@ -25,7 +25,8 @@ def fuzz(name: str, options: Sequence[str]) -> int:
     import atheris  # noqa: PLC0415 - whoever only keeps what was found needs no instrumented copy of everything
 
     with atheris.instrument_imports(include=["replicator"]):
-        from tests.hostile.fuzz.targets import TARGETS, kinds, refused_or_understood  # noqa: PLC0415
+        from tests.hostile.fuzz.kafka_targets import kinds  # noqa: PLC0415
+        from tests.hostile.fuzz.targets import TARGETS, refused_or_understood  # noqa: PLC0415
     decoder = TARGETS[name]
     directories = [option for option in options if not option.startswith("-")]
     kinds()  # looked for once, and not on the time of an input

@@ -15,7 +15,7 @@ from tests.integration.corpus.segments import SEGMENTS, plant
 from tests.integration.corpus.shape import Shape
 from tests.integration.corpus.starts import STARTS
 from tests.integration.corpus.transactional import TRANSACTIONAL
-from tests.integration.harness import Kafka
+from tests.integration.kafka_client import Kafka
 
 SHAPES: dict[str, Shape] = {**PLAIN, **TRANSACTIONAL, **COMPACTION, **STARTS, **SEGMENTS}
 _AT_ONCE = 8

@@ -13,7 +13,8 @@ from typing import Any
 
 from tests.integration.corpus.shape import Shape
 from tests.integration.corpus.transactional import transactional
-from tests.integration.harness import Kafka, Record, configure, create, produce, read_all, wait_until
+from tests.integration.kafka_client import Kafka, Record, configure, create, read_all, wait_until
+from tests.integration.load import produce
 
 PARTITIONS = 3
 _ROLL = b"again"

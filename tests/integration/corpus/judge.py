@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from replicator.model.spec import Isolation
 from tests.integration.corpus.compaction import last_values
 from tests.integration.corpus.shape import Shape
-from tests.integration.harness import Kafka, Record, assert_same, bounds_of, read_many, wait_until
+from tests.integration.kafka_client import Kafka, Record, assert_same, bounds_of, read_many, wait_until
 
 _NO_TIME, _CREATE_TIME = 0, 1
 Log = dict[int, list[Record]]
@@ -31,7 +32,7 @@ def same_shapes(
     target: Kafka,
     topics: Mapping[str, Shape],
     *,
-    committed: bool = True,
+    isolation: Isolation = Isolation.READ_COMMITTED,
     seconds: float = 90.0,
 ) -> dict[str, Log]:
     """Wait until copies begin and end where their sources do, and compare every record; return what the sources hold.
@@ -40,10 +41,10 @@ def same_shapes(
         source: The cluster that was copied from. Idle.
         target: Where both kinds of readers have to see what a reader of that kind sees on the source:
         topics: Topic to its shape.
-        committed: one of committed records, or one of all.
+        isolation: its isolation level.
         seconds: Bound of the wait.
     """
-    ends = bounds_of(source, topics, committed=committed)
+    ends = bounds_of(source, topics, isolation=isolation)
     seen: dict[str, object] = {}
 
     def behind() -> bool:
@@ -56,9 +57,9 @@ def same_shapes(
         wait_until("the copies begin and end where their sources do", behind, seconds)
     except AssertionError as error:
         raise AssertionError(f"{error}; (target, source): {seen}") from None
-    there = read_many(source, topics, committed=committed)
-    for reader in (True, False):
-        here = read_many(target, topics, committed=reader)
+    there = read_many(source, topics, isolation=isolation)
+    for reader in Isolation:
+        here = read_many(target, topics, isolation=reader)
         for topic, shape in topics.items():
             expected = {number: as_copied(records) for number, records in there[topic].items()}
             (_same_survivors if shape.cleaned else assert_same)(topic, expected, here[topic])

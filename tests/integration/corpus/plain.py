@@ -11,7 +11,8 @@ from confluent_kafka import Producer
 
 from tests.integration.corpus.raw import write_batch
 from tests.integration.corpus.shape import Shape
-from tests.integration.harness import QUIET, Kafka, create, numbered, produce
+from tests.integration.kafka_client import QUIET, Kafka, create
+from tests.integration.load import numbered, produce
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 ODD: tuple[dict[str, Any], ...] = (

@@ -27,7 +27,7 @@ from replicator.wire.messages.control import describe_producers
 from replicator.wire.messages.produce import ProduceCodec
 from replicator.wire.transport.connection import Connection
 from replicator.wire.versions import PRODUCE, PRODUCE_BY_NAME
-from tests.integration.harness import Kafka
+from tests.integration.kafka_client import Kafka
 
 PRODUCE_V2 = 12
 """From this version on a broker adds a partition to the transaction itself."""

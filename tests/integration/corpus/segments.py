@@ -24,7 +24,8 @@ from replicator.devkit import Cluster
 from replicator.wire.batches.records import NewRecord, encode
 from tests.integration.corpus.plain import creates
 from tests.integration.corpus.shape import Segment, Shape
-from tests.integration.harness import Kafka, bounds, numbered, produce, wait_until
+from tests.integration.kafka_client import Kafka, bounds, wait_until
+from tests.integration.load import numbered, produce
 
 T0_MS = 1_400_000_000_000
 APPEND_TIME_BIT = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.integration.harness import Kafka
+from tests.integration.kafka_client import Kafka
 
 
 class Segment(NamedTuple):

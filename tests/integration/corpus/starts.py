@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.integration.corpus.plain import creates
 from tests.integration.corpus.shape import Shape
 from tests.integration.corpus.transactional import transactions
-from tests.integration.harness import Kafka, bounds, create, delete_below, numbered, produce
+from tests.integration.kafka_client import Kafka, bounds, create, delete_below
+from tests.integration.load import numbered, produce
 
 HIGH = 120_000
 _BULK = {"batch.size": 900_000, "linger.ms": 200, "batch.num.messages": 50_000, "compression.type": "lz4"}

@@ -14,7 +14,8 @@ from replicator.wire.batches.records import NewRecord
 from tests.integration.corpus.plain import T0_MS, creates
 from tests.integration.corpus.raw import v2_producers
 from tests.integration.corpus.shape import Shape
-from tests.integration.harness import QUIET, Kafka, numbered, produce
+from tests.integration.kafka_client import QUIET, Kafka
+from tests.integration.load import numbered, produce
 
 PARTITIONS = 4
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from replicator.devkit.distribution import KAFKA_VERSION, cache_dir, locked
 from replicator.devkit.java import find_java, find_maven
-from tests.integration.harness import Kafka
+from tests.integration.kafka_client import Kafka
 
 _HERE = Path(__file__).parent
 _FETCH_SECONDS = 600

@@ -107,7 +107,7 @@ async def test_settings_of_newer_brokers_are_taken() -> None:
     found = (await told.describe_configs(["t"]))["t"]
     assert found.effective["retention.ms"] == ConfigValue("-1", "unknown_config")
     assert found.dynamic == {}
-    assert found.untold == {"retention.ms"}
+    assert found.unreported == {"retention.ms"}
 
 
 async def test_a_setting_of_the_topic_without_its_value_is_not_told() -> None:
@@ -115,4 +115,4 @@ async def test_a_setting_of_the_topic_without_its_value_is_not_told() -> None:
     told = Told(("segment.ms", None, 1), ("segment.bytes", "1", 1), ("min.insync.replicas", None, 5))
     found = (await told.describe_configs(["t"]))["t"]
     assert found.dynamic == {"segment.bytes": "1"}
-    assert found.untold == {"segment.ms"}
+    assert found.unreported == {"segment.ms"}

@@ -31,7 +31,8 @@ from tests.unit.control.world import (
     World,
     shown,
 )
-from tests.unit.rpc.samples import SKIPPED, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import SKIPPED
 
 # ---- turns
 

@@ -20,7 +20,8 @@ from replicator.model.audit import AuditEntry, Phase
 from replicator.model.damage import Clearing
 from replicator.model.events import Desired
 from replicator.obs.audit import Audit
-from tests.unit.rpc.samples import DAMAGED, EAST, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import DAMAGED, EAST
 
 FLOW, BACK = EAST.flow, "west-to-east"
 ANN = Identity(IdentityKind.EMAIL, "ann@ops.example")

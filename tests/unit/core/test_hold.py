@@ -2,116 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.attach_facts import Resume
-from replicator.core.copy.doubt import ResponseBounds
 from replicator.core.copy.intake import Intake
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.pieces import FILL_AHEAD_MAX, Encode, Fill, Holes, IntakeState, Piece, Skip, Stop
-from replicator.core.copy.track import Track
+from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill, Holes, IntakeState, Stop
 from replicator.core.copy.values import Batch, Phase, TargetLimits
-from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.errors import BugError
-from replicator.model.batch import CONTROL_BIT, LENGTH_PREFIX_BYTES, TRANSACTIONAL_BIT, BatchHeader, Unpacked
-from replicator.model.names import TopicPartition
+from replicator.model.batch import CONTROL_BIT, BatchHeader
 from replicator.model.states import Reason
-
-NOW = 1_700_000_000_000
-START = 10
-ANY = ResponseBounds()
-
-
-def header(base: int, span: int = 5, **changes: int) -> BatchHeader:
-    """Return a header of a batch over `span` offsets, of a transaction of producer 5 unless changed."""
-    attributes = TRANSACTIONAL_BIT
-    plain = BatchHeader(base, 100 - LENGTH_PREFIX_BYTES, 0, 2, 0, attributes, span - 1, NOW, NOW, 5, 0, 0, span, 0)
-    return plain._replace(**changes)
-
-
-def marker(base: int, producer: int = 5, **changes: int) -> BatchHeader:
-    """Return a transaction marker."""
-    bits = CONTROL_BIT | TRANSACTIONAL_BIT
-    return header(base, 1, attributes=bits, producer_id=producer)._replace(**changes)
-
-
-def unopened(_: BatchHeader) -> Sequence[Unpacked]:
-    """No batch here has to be opened."""
-    raise AssertionError("a batch was opened")
-
-
-def unproven(_: BatchHeader) -> None:
-    """No batch here has bytes."""
-
-
-class Rig:
-    """A machine with the engine's part played by hand: pieces are queued, batches and fills land."""
-
-    def __init__(self, *, mapped: bool = False, holds: bool = True) -> None:
-        self.copy = PartitionCopy(TopicPartition("orders", 0), TargetLimits(1000, 1000), holds_at_markers=holds)
-        if mapped:
-            self.copy.track = Track(OffsetMap(OffsetPair(START, START)), mapped=True)
-        self.copy.reading.missing.compacted = True
-        self.copy.resume(Resume(START, START, NOW))
-        self.landed: list[tuple[str, int, int]] = []
-        """What the target holds in the end: records or markers, their first target offset, and how many."""
-
-    def read(self, *headers: BatchHeader, aborted: Sequence[tuple[int, int]] = ()) -> list[Piece]:
-        """Offer an answer and queue what was taken."""
-        pieces, ending = self.copy.offer(headers, aborted, ANY, unopened, unproven)
-        assert ending is None or not ending.dropped
-        for piece in pieces:
-            if isinstance(piece, Fill):
-                self.copy.fill(piece)
-            elif isinstance(piece, Skip):
-                self.copy.skip(piece)
-            else:
-                assert not isinstance(piece, Encode)
-                shift = self.copy.shift
-                self.copy.sending.queue(
-                    [Batch(h.base_offset + shift, h.record_count, NOW, 100, 0, 0) for h, _ in piece]
-                )
-        return pieces
-
-    def land(self) -> None:
-        """Send all that is queued, and let it land where it should."""
-        while not self.copy.sending.idle:
-            if (fill := self.copy.fill_due()) is not None:
-                fill = self.copy.begin_fill(3)
-                self.landed.append(("markers", fill.first_offset, fill.length))
-                self.copy.filled(fill, self.copy.episode, fill.first_offset + fill.length)
-                continue
-            batch = self.copy.sending.next_to_send(NOW, claimed=True)
-            assert batch is not None
-            self.landed.append(("records", batch.base_offset, batch.record_count))
-            assert self.copy.accepted(batch, self.copy.episode, batch.base_offset)
-
-    def attach(self) -> None:
-        """Begin a new episode where answers proved the target's end."""
-        self.copy.attach_again()
-        offset, target = self.copy.acked_offset, self.copy.target_end
-        self.copy.resume(Resume(offset, offset, NOW, target - offset))
-
-    def stands(self) -> tuple[int | None, int | None, bool]:
-        """Return where it stands, whose marker that is, and whether it reads on."""
-        return self.copy.held_at, self.copy.held_producer_id, self.copy.wants_more(1000)
-
-
-def held() -> Rig:
-    """Return a machine that stands before the marker at 15."""
-    rig = Rig()
-    rig.read(header(10), marker(15), header(16))
-    rig.land()
-    assert rig.stands() == (15, 5, False)
-    return rig
-
+from tests.unit.core.hold_rig import ANY, NOW, START, Rig, header, held, marker, unopened, unproven
 
 # -- the intake -----------------------------------------------------------------------------------------------------
 
@@ -397,77 +301,3 @@ def test_a_marker_that_the_cleaner_took_while_it_stood_there_is_passed() -> None
     at_the_end.copy.end_of_log(18, 0)
     at_the_end.land()
     assert (at_the_end.copy.acked_offset, at_the_end.stands()) == (18, (None, None, True))
-
-
-# -- any log, any answers -------------------------------------------------------------------------------------------
-
-
-class Step(NamedTuple):
-    """One answer: how many batches, whether all lands before the next, whether the episode ends behind it."""
-
-    batches: int
-    lands: bool
-    breaks: bool
-
-
-ENTRIES = st.tuples(st.sampled_from(["data", "marker", "empty", "hole"]), st.integers(5, 7), st.integers(1, 3))
-STEPS = st.builds(Step, st.integers(1, 4), st.booleans(), st.integers(0, 5).map(lambda each: each == 0))
-
-
-def laid_out(entries: Sequence[tuple[str, int, int]]) -> list[BatchHeader]:
-    """Return a log of these entries, and a batch of records as its last."""
-    log = []
-    offset = START
-    for kind, producer, span in [*entries, ("data", 5, 1)]:
-        if kind == "data":
-            log.append(header(offset, span, producer_id=producer))
-        elif kind == "marker":
-            log.append(marker(offset, producer))
-        elif kind == "empty":
-            log.append(header(offset, span, record_count=0))
-        offset += 1 if kind == "marker" else span
-    return log
-
-
-def copied(log: Sequence[BatchHeader], steps: Sequence[Step], rig: Rig) -> list[tuple[int, int]]:
-    """Copy a log in these steps, over and over; return the markers that were asked for, in order."""
-    asked: list[tuple[int, int]] = []
-    end = log[-1].next_offset
-    for each in list(steps) * 2 + [Step(2, lands=True, breaks=False)] * (3 * len(log)):
-        copy = rig.copy
-        if copy.wants_more(1 << 20):
-            rig.read(*[one for one in log if one.next_offset > copy.reading.next_offset][: each.batches])
-        if each.lands:
-            rig.land()
-        if (at := copy.held_at) is not None and (producer := copy.held_producer_id) is not None:
-            assert copy.acked_offset == at
-            asked.append((at, producer))
-            assert copy.go_on(at)
-        if each.breaks:
-            copy.settle("why", doubtful=False)
-            rig.attach()
-    assert rig.copy.acked_offset == end
-    return asked
-
-
-def spread(landed: Sequence[tuple[str, int, int]]) -> list[tuple[str, int]]:
-    """Return what stands at each target offset."""
-    return [(kind, offset) for kind, first, length in landed for offset in range(first, first + length)]
-
-
-@given(entries=st.lists(ENTRIES, max_size=12), steps=st.lists(STEPS, max_size=12), mapped=st.booleans())
-def test_each_marker_is_asked_for_in_order_and_the_copy_is_the_same(
-    entries: list[tuple[str, int, int]], steps: list[Step], *, mapped: bool
-) -> None:
-    """However the answers are cut, and wherever episodes end: one that ends may only ask again."""
-    log = laid_out(entries)
-    plain, holding = Rig(mapped=mapped, holds=False), Rig(mapped=mapped)
-    assert copied(log, steps, plain) == []
-    asked = copied(log, steps, holding)
-
-    markers = [(each.base_offset, each.producer_id) for each in log if each.is_control]
-    assert sorted(set(asked)) == markers
-    assert all(one <= other for one, other in pairwise(asked))
-    if not any(each.breaks for each in steps):
-        assert asked == markers
-    assert spread(holding.landed) == spread(plain.landed)

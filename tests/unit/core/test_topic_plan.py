@@ -218,7 +218,7 @@ def test_what_the_source_names_and_does_not_tell_stays_ours_to_remove() -> None:
     set_once = plan(replace(SOURCE, configs={**SOURCE.configs, "segment.ms": "1000"}))
     target = TargetTopic("t1", 6, 3, dict(created(set_once).configs))
     recorded = RecordedTopic("s1", "t1", set_once.managed)
-    untold = plan(replace(SOURCE, untold=frozenset({"segment.ms", "retention.ms"})), target, recorded=recorded)
+    untold = plan(replace(SOURCE, unreported=frozenset({"segment.ms", "retention.ms"})), target, recorded=recorded)
     assert untold.steps == ()
     assert "segment.ms: left alone, as the source does not tell its own" in untold.notes
     assert untold.managed == set_once.managed

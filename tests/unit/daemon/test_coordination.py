@@ -15,7 +15,7 @@ from replicator.model.spec import Spec
 from replicator.rpc.endpoint import Endpoint
 from replicator.rpc.lease_client import RemoteLeases
 from replicator.rpc.server import RpcServer
-from tests.unit.rpc.samples import FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
 
 OWN, OTHER = ("127.0.0.1", 7443), ("other.example", 7443)
 

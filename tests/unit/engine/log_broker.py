@@ -27,8 +27,10 @@ from kio.static.primitive import i32, i64
 
 from replicator.model.batch import HEADER
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.wire.batches.batch import scan
 from replicator.wire.batches.records import NewRecord, encode
+from tests.isolation import isolation_of
 from tests.unit.engine.source_broker import AT_ONCE, SourceBroker, partition
 
 _HEADER_AT = struct.Struct(">q")
@@ -153,7 +155,7 @@ class LogBroker(SourceBroker):
                                 self._offset(
                                     self.logs[TopicPartition(str(topic.name), int(one.partition_index))],
                                     int(one.timestamp),
-                                    committed=bool(request.isolation_level),
+                                    isolation=isolation_of(request.isolation_level),
                                 )
                             ),
                             leader_epoch=i32(3),
@@ -166,8 +168,9 @@ class LogBroker(SourceBroker):
         )
 
     @staticmethod
-    def _offset(log: Log, timestamp: int, *, committed: bool) -> int:
-        return {-1: log.stable_end if committed else log.end, -2: log.start, -4: log.local}[timestamp]
+    def _offset(log: Log, timestamp: int, *, isolation: Isolation) -> int:
+        end = log.stable_end if isolation is Isolation.READ_COMMITTED else log.end
+        return {-1: end, -2: log.start, -4: log.local}[timestamp]
 
     def _epochs(self, raw: bytes, at: int) -> OffsetForLeaderEpochResponse:
         request, _ = entity_reader(OffsetForLeaderEpochRequest)(raw, at)

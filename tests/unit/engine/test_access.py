@@ -21,7 +21,7 @@ WEST = ClusterSpec("west", (("w", 9092),), security=Security(Protocol.SASL_SSL, 
 )
 def test_a_missing_right_is_named_by_what_was_asked(api: str, right: str) -> None:
     """Each request has one operation that a topic can refuse; the text of the error is all that a partition keeps."""
-    error = access.refused(WEST, api, 29, "orders")
+    error = access.broker_error(WEST, api, 29, "orders")
     assert isinstance(error, AuthorizationFailed)
     assert not error.retryable
     assert str(error) == access.describe_refusal(WEST, api, 29, "orders")
@@ -36,7 +36,7 @@ def test_a_missing_right_is_named_by_what_was_asked(api: str, right: str) -> Non
 def test_other_refusals_keep_the_brokers_words() -> None:
     """No right is made up for them."""
     assert access.describe_refusal(WEST, "Produce", 87, "orders", "no key") == "INVALID_RECORD: no key"
-    assert isinstance(access.refused(WEST, "ListOffsets", 3, "orders"), BrokerRefused)
+    assert isinstance(access.broker_error(WEST, "ListOffsets", 3, "orders"), BrokerRefused)
 
 
 def test_a_topic_that_may_not_be_created_waits_for_the_right() -> None:

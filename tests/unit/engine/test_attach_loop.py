@@ -30,7 +30,7 @@ from replicator.errors import (
     TooLargeToOpen,
 )
 from replicator.model.names import TopicPartition
-from replicator.model.spec import Offsets
+from replicator.model.spec import Isolation, Offsets
 from replicator.model.states import Reason
 from tests.shards import shard_with
 
@@ -42,7 +42,7 @@ def refusal(code: int) -> BrokerRefused:
 
 def _module_of(name: str) -> str:
     """Return where a function that reads a log is looked up."""
-    return f"replicator.engine.copy.attaching.{'attacher' if name == 'read_facts' else 'closer_looks'}.{name}"
+    return f"replicator.engine.copy.attaching.{'attacher' if name == 'read_facts' else 'examiner'}.{name}"
 
 
 class World:
@@ -60,7 +60,7 @@ class World:
             source=None,
             target=None,
             writers=SimpleNamespace(flow=None),
-            committed_only=True,
+            isolation=Isolation.READ_COMMITTED,
             offsets=Offsets.IDENTICAL,
             start=lambda work, *_: self.tasks.append(asyncio.create_task(work)),
             ended=nothing,
@@ -138,14 +138,14 @@ async def test_a_pause_while_a_displaced_batch_is_looked_at(monkeypatch: pytest.
         slot.copy.pause()
         raise ConnectionFailed("the target is out of reach", cluster="west")
 
-    monkeypatch.setattr("replicator.engine.copy.attaching.closer_looks.what_displaced", what_displaced)
+    monkeypatch.setattr("replicator.engine.copy.attaching.examiner.what_displaced", what_displaced)
     slot.attach.is_under_way = True
-    await world.loop._looks.at_displaced(slot, OffsetPair(5, 6))
+    await world.loop._examiner.at_displaced(slot, OffsetPair(5, 6))
     assert not slot.attach.is_under_way
     assert slot.copy.phase is Phase.PAUSED
 
 
-@pytest.mark.parametrize("name", ["look_again", "what_displaced"])
+@pytest.mark.parametrize("name", ["reread", "what_displaced"])
 async def test_a_mistake_of_ours_in_a_look_stops_its_partition(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would begin again at once, for ever, with nothing but a line in the log."""
     world = World(BugError("unused"))
@@ -156,10 +156,10 @@ async def test_a_mistake_of_ours_in_a_look_stops_its_partition(name: str, monkey
 
     monkeypatch.setattr(_module_of(name), stumbles)
     slot.attach.is_under_way = True
-    if name == "look_again":
-        await world.loop._looks.at_doubted(slot, 5)
+    if name == "reread":
+        await world.loop._examiner.at_doubted(slot, 5)
     else:
-        await world.loop._looks.at_displaced(slot, OffsetPair(5, 6))
+        await world.loop._examiner.at_displaced(slot, OffsetPair(5, 6))
     assert (slot.attach.is_under_way, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)
 
 
@@ -182,7 +182,7 @@ async def test_a_mistake_of_ours_in_a_look_stops_its_partition(name: str, monkey
         (StateLost("it is gone", cluster="west", code=3, api="Metadata"), Phase.ATTACHING, Reason.STATE_LOST),
     ],
 )
-@pytest.mark.parametrize("name", ["look_again", "what_displaced", "read_facts"])
+@pytest.mark.parametrize("name", ["reread", "what_displaced", "read_facts"])
 async def test_what_cannot_heal_by_itself_is_no_wait(
     name: str, error: Exception, phase: Phase, reason: Reason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,10 +196,10 @@ async def test_what_cannot_heal_by_itself_is_no_wait(
 
     async def looks() -> None:
         slot.attach.is_under_way = True
-        if name == "look_again":
-            await world.loop._looks.at_doubted(slot, 5)
+        if name == "reread":
+            await world.loop._examiner.at_doubted(slot, 5)
         elif name == "what_displaced":
-            await world.loop._looks.at_displaced(slot, OffsetPair(5, 6))
+            await world.loop._examiner.at_displaced(slot, OffsetPair(5, 6))
         else:
             await world.loop._attach([slot])
 
@@ -212,7 +212,7 @@ async def test_what_cannot_heal_by_itself_is_no_wait(
     assert str(error) in (slot.copy.detail or "")
 
 
-@pytest.mark.parametrize("name", ["look_again", "what_displaced", "read_facts"])
+@pytest.mark.parametrize("name", ["reread", "what_displaced", "read_facts"])
 async def test_a_batch_that_cannot_be_opened_is_told_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """To look again would not help: its checksum was proven, and it would take as much memory the next time."""
     world = World(BugError("unused"))
@@ -224,10 +224,10 @@ async def test_a_batch_that_cannot_be_opened_is_told_at_once(name: str, monkeypa
 
     monkeypatch.setattr(_module_of(name), stumbles)
     slot.attach.is_under_way = True
-    if name == "look_again":
-        await world.loop._looks.at_doubted(slot, 5)
+    if name == "reread":
+        await world.loop._examiner.at_doubted(slot, 5)
     elif name == "what_displaced":
-        await world.loop._looks.at_displaced(slot, OffsetPair(5, 6))
+        await world.loop._examiner.at_displaced(slot, OffsetPair(5, 6))
     else:
         await world.loop._attach([slot])
     assert (slot.attach.is_under_way, slot.copy.phase, slot.copy.reason) == (
@@ -247,12 +247,12 @@ async def test_a_mistake_of_ours_in_recording_a_difference_stops_its_partition()
 
     world.pump.maps.refresh_from_end = stumbles
     slot.attach.is_under_way = True
-    await world.loop._looks.record(slot, Fault(Reason.CONTENT_MISMATCH, "other records"))
+    await world.loop._examiner.record(slot, Fault(Reason.CONTENT_MISMATCH, "other records"))
 
     assert (slot.attach.is_under_way, slot.copy.reason) == (False, Reason.INTERNAL_ERROR)
 
 
-@pytest.mark.parametrize("name", ["look_again", "what_displaced"])
+@pytest.mark.parametrize("name", ["reread", "what_displaced"])
 async def test_looks_at_places_are_bounded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change of leaders may raise a thousand doubts at once, and each look reads up to 32 MiB an answer."""
     world = World(BugError("unused"))
@@ -271,7 +271,7 @@ async def test_looks_at_places_are_bounded(name: str, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(_module_of(name), look)
     for slot in slots:
-        if name == "look_again":
+        if name == "reread":
             slot.copy.reading.trust.doubted = Doubt(5, "a batch claims too much", 1)
         else:
             slot.copy.displaced = OffsetPair(5, 6)

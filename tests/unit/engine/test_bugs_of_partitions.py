@@ -143,7 +143,7 @@ async def test_a_map_that_cannot_be_looked_at_stops_its_partition(world: World) 
     """It was attached again and again, at once."""
     slot, _ = world.slots
     slot.attach.is_under_way = True
-    world.pump.start(world.pump._attach_loop._looks.record(slot, cast("Any", None)), slot)
+    world.pump.start(world.pump._attach_loop._examiner.record(slot, cast("Any", None)), slot)
     await world.rest()
     assert slot.copy.reason is Reason.INTERNAL_ERROR
     assert not slot.attach.is_under_way

@@ -221,7 +221,7 @@ async def test_while_nobody_tells_what_is_a_copy_new_topics_wait(
 
     monkeypatch.setattr(provenance.Provenance, "learn", learn)
     found = chosen(Log(), source)
-    choice = await found.look({"known"})
+    choice = await found.choose({"known"})
     assert choice.selected == (("known", "new") if broken is None else ("known",))
     assert (found.unknown is None) is (broken is None)
     assert "b.t" in choice.left_out
@@ -337,5 +337,5 @@ async def test_a_topic_that_comes_while_the_look_is_under_way_is_judged_by_the_n
 
     monkeypatch.setattr(provenance.Provenance, "learn", learn)
     found = chosen(Log(), source)
-    assert (await found.look(())).selected == ("t",)
+    assert (await found.choose(())).selected == ("t",)
     assert found.meant() == ["t", "b.t"]

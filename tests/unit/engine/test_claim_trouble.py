@@ -14,7 +14,7 @@ from replicator.engine.work.shards import Shard, Shards
 from replicator.errors import ReplicatorError
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec
-from replicator.wire.faults import refused
+from replicator.wire.faults import broker_error
 from tests.lease_world import Topic, View
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WEST = ClusterSpec("west", (("w", 9092),))
 _TIMING = Timing(0.04, 0.02)
-DENIED = refused(WEST, "Produce", 29, STATE_TOPIC)
+DENIED = broker_error(WEST, "Produce", 29, STATE_TOPIC)
 
 
 class Denying(View):

@@ -47,7 +47,7 @@ class Frozen:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers are waited for a moment only."""
     monkeypatch.setattr(cluster_watch, "_ANSWER_SECONDS_MAX", 0.1)
-    monkeypatch.setattr(cluster_watch, "_LOOK_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(cluster_watch, "_PROBE_EVERY_SECONDS", 0.01)
 
 
 def cluster_of(**brokers: int) -> Cluster:
@@ -86,10 +86,10 @@ async def test_who_answers_others_is_not_asked() -> None:
     cluster = cluster_of(n1=1)
     watch = ClusterWatch("e2w", cluster, lambda: {1, 7}, lambda: asked.append(1))
     cluster.seen.broker(1).answered_at = asyncio.get_running_loop().time()
-    watch.look()
+    watch.probe()
     assert watch._asking == {}
     cluster.brokers = {}
-    watch.look()
+    watch.probe()
     assert watch._asking == {}
     assert asked == [1, 1]
 

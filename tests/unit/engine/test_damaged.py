@@ -36,7 +36,7 @@ class Log(StateLog):
 
     def __init__(self, *changes: Change) -> None:
         cluster = SimpleNamespace(spec=SimpleNamespace(alias="west"), topic_ids={}, cluster_id="w")
-        super().__init__(cast("Any", cluster), tells_offsets=True)
+        super().__init__(cast("Any", cluster), keeps_offsets=True)
         self.write(*changes)
 
     def write(self, *changes: Change) -> None:
@@ -206,7 +206,7 @@ def test_a_flow_is_found_by_its_name_or_its_uid() -> None:
 def test_offsets_are_kept_only_where_they_are_asked_for() -> None:
     """And go with what is gone."""
     assert StateView().offsets is None
-    view = StateView(tells_offsets=True)
+    view = StateView(keeps_offsets=True)
     records = [SimpleNamespace(offset=at, key=key, value=b"v") for at, key in enumerate((b"a", b"b"))]
     view.take([Read(0, 2, cast("list[Record]", records))], 2)
     assert view.offsets == {b"a": 0, b"b": 1}

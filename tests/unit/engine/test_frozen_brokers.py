@@ -21,6 +21,7 @@ from replicator.engine.logs.side import Side
 from replicator.engine.offsets.source_end_reader import SourceEndReader
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
+from replicator.model.spec import Isolation
 from replicator.wire.cluster import Cluster, Purpose
 from tests.pumps import pump_with
 from tests.unit.engine.log_broker import Log, LogBroker
@@ -57,7 +58,7 @@ class World:
             slots=slots,
             source=side,
             target=side,
-            committed_only=False,
+            isolation=Isolation.READ_UNCOMMITTED,
             take_silence=lambda _: None,
             problems=Problems("east", "west"),
             settle=lambda slot, _: self.settled.append(slot),
@@ -104,7 +105,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
 async def test_ends_of_the_source(world: World) -> None:
     """The first piece that nobody answered ended the look, and the next look began with it again."""
     async with asyncio.timeout(2 * SECONDS_MAX):
-        await SourceEndReader(cast("Any", world.pump)).look()
+        await SourceEndReader(cast("Any", world.pump)).refresh()
 
     seen = {slot for slot in world.pump.slots.values() if slot.lag.observed_end == 20}
     assert seen == world.sound
@@ -114,17 +115,17 @@ async def test_ends_of_the_target(world: World, monkeypatch: pytest.MonkeyPatch)
     """They had no bound but that of any request; now what is not known is told once it has lasted."""
     ends = TargetEnds(cast("Any", world.pump), ME)
     async with asyncio.timeout(2 * SECONDS_MAX):
-        await ends.look()
+        await ends.check()
     assert set(world.settled) == world.sound
     assert not world.pump.context.problems.by_subject, "a leader may have moved"
 
     monkeypatch.setattr("replicator.engine.copy.watching.target_ends._UNKNOWN_SECONDS", 0.0)
-    await ends.look()
+    await ends.check()
     told = world.pump.context.problems.by_subject["west ends of idle mirrors"]
     assert "it is unknown whether somebody else writes to 4 idle partitions: the end of orders-1-" in told
 
     world.pump.slots.clear()
-    await ends.look()
+    await ends.check()
     assert not world.pump.context.problems.by_subject
 
 
@@ -132,6 +133,6 @@ async def test_starts_of_logs(world: World) -> None:
     """Neither those."""
     flow = SimpleNamespace(follow_log_start=False)
     async with asyncio.timeout(4 * SECONDS_MAX):
-        await LogStarts(cast("Any", flow), cast("Any", world.pump)).look()
+        await LogStarts(cast("Any", flow), cast("Any", world.pump)).check()
 
     assert {slot for slot in world.pump.slots.values() if slot.seen.target_start == 3} == world.sound

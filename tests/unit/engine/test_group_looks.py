@@ -58,7 +58,7 @@ class World:
             return {}, {}
 
         monkeypatch.setattr(self.sync._source, "read", read)
-        monkeypatch.setattr(self.sync._target, "look", look)
+        monkeypatch.setattr(self.sync._target, "find", look)
         monkeypatch.setattr(east, "refresh", nothing)
         monkeypatch.setattr("replicator.engine.groups.sync.ends_of", nothing)
         monkeypatch.setattr(self.sync, "_now", lambda: self.now)
@@ -76,7 +76,7 @@ async def test_what_would_be_read_again_is_unknown_once_the_source_is_not_read(m
     (told,) = world.sync.statuses()
     assert (told.reread_records, [one.reread_records for one in told.partitions]) == (None, [None])
     assert (told.detail or "").endswith("as seen 16.0s ago")
-    assert world.sync.looked
+    assert world.sync.is_known
 
 
 async def test_no_groups_are_not_known_while_the_source_was_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,4 +85,4 @@ async def test_no_groups_are_not_known_while_the_source_was_never_read(monkeypat
     world.there = None
     with pytest.raises(ConnectionFailed):
         await world.sync.round()
-    assert not world.sync.looked
+    assert not world.sync.is_known

@@ -17,14 +17,14 @@ from replicator.engine.copy.producer_state import ShardProducer
 from replicator.engine.copy.writing import writer
 from replicator.model.names import TopicPartition
 from tests.shards import shard_with
+from tests.unit.engine.reader_bench import Bench
 from tests.unit.engine.source_broker import SourceBroker, batch, partition
-from tests.unit.engine.test_reader import Bench
 
 if TYPE_CHECKING:
     from kio.schema.fetch.v12.request import FetchRequest
 
     from replicator.engine.copy.partition import Slot
-    from tests.unit.engine.test_reader import Answered
+    from tests.unit.engine.reader_bench import Answered
 
 HEALTHY, HUNG = TopicPartition("orders-1", 0), TopicPartition("orders-1", 1)
 _BATCHES = 60

@@ -21,8 +21,8 @@ from replicator.wire.batches.records import NewRecord, encode
 from tests.unit.engine.log_broker import Log
 from tests.unit.engine.log_world import World
 from tests.unit.engine.log_world import opened as opened_world
+from tests.unit.engine.reader_bench import FIVE, ONE, ZERO, Answered, Bench, asked_offsets, opened, taken
 from tests.unit.engine.source_broker import SourceBroker, batch, partition
-from tests.unit.engine.test_reader import FIVE, ONE, ZERO, Answered, Bench, asked_offsets, opened, taken
 
 ZSTD = 4
 MIB = 1 << 20
@@ -104,7 +104,7 @@ async def test_a_batch_larger_than_any_answer_stops_its_partition_alone(
     assert (large.copy.reason, large.copy.reading.next_offset) == (Reason.BATCH_TOO_LARGE, 100)
     assert "at offset 100" in large.copy.detail
     assert "at most 300000 are read" in large.copy.detail
-    assert large.refused.too_large is None
+    assert large.blocking_batch.too_large is None
     assert other.copy.is_copying()
     asked = [fetch for fetch in one.brokers[0].fetches if asked_offsets(fetch).get(0) == 100]
     assert len(asked) <= 4
@@ -190,7 +190,7 @@ async def test_what_expands_too_far_and_must_be_opened_stops_its_partition_alone
     assert slot.copy.reason is Reason.BATCH_TOO_LARGE
     assert "the batch at offset 101 takes more than 31457280 bytes" in (slot.copy.detail or "")
     assert "limits.in_flight_bytes" in (slot.copy.detail or "")
-    assert slot.refused.too_large == (101, 103)
+    assert slot.blocking_batch.too_large == (101, 103)
     assert taken(one, slot) == [(100, 1)]
     assert other.copy.is_copying()
 

@@ -11,11 +11,12 @@ import pytest
 from replicator.core.copy.doubt import Gaps, Sound, Verdict
 from replicator.engine.logs import reading as look
 from replicator.engine.logs.matching import common_end
-from replicator.engine.logs.reading import batches_between, last_data, look_again, records_between
+from replicator.engine.logs.reading import batches_between, last_data, records_between, reread
 from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.frames import Frame
 from replicator.wire.messages import control
@@ -56,7 +57,7 @@ class Broker:
 
 async def values(end: int, *, compacted: bool = False) -> list[bytes | None]:
     """Return what stands up to an offset."""
-    records = records_between(SIDE, CONNECTION, WHERE, 0, end, committed=True, compacted=compacted)
+    records = records_between(SIDE, CONNECTION, WHERE, 0, end, isolation=Isolation.READ_COMMITTED, compacted=compacted)
     return [record.value async for record in records]
 
 
@@ -90,11 +91,13 @@ def test_looks_that_rest_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
         return await last_data(SIDE, CONNECTION, WHERE, 0, 4, compacted=False)
 
     async def compared() -> object:
-        log = Log(SIDE, CONNECTION, WHERE, 0, 4, committed=False)
+        log = Log(SIDE, CONNECTION, WHERE, 0, 4, isolation=Isolation.READ_UNCOMMITTED)
         return await common_end(log, log, lambda offset: offset)
 
     async def passed() -> object:
-        return [one async for one in batches_between(SIDE, CONNECTION, WHERE, 0, 4, committed=False)]
+        return [
+            one async for one in batches_between(SIDE, CONNECTION, WHERE, 0, 4, isolation=Isolation.READ_UNCOMMITTED)
+        ]
 
     for ask in (tail, compared, passed):
         Broker(monkeypatch)
@@ -160,7 +163,7 @@ def test_a_second_look_goes_on_where_a_segment_ends(
 ) -> None:
     """Where a cleaner once worked, a hole is as likely to be at the end of a segment as anywhere else."""
     log = SegmentedLog(monkeypatch, *segments)
-    assert asyncio.run(look_again(log.side, WHERE, 50)) == verdict
+    assert asyncio.run(reread(log.side, WHERE, 50)) == verdict
 
 
 @pytest.mark.parametrize(("now", "verdict"), [(b"1", Sound()), (b"2", None)])
@@ -172,14 +175,14 @@ def test_a_second_look_while_the_topic_is_made_anew_says_nothing(
     cluster: Any = log.side.cluster
     cluster.topics = {WHERE.topic: SimpleNamespace(topic_id=now * 16)}
     side = Side(cluster, {WHERE.topic: b"1" * 16})
-    assert asyncio.run(look_again(side, WHERE, 50)) == verdict
+    assert asyncio.run(reread(side, WHERE, 50)) == verdict
 
 
 def test_a_second_look_that_is_shown_nothing_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow remote tier proves neither a hole nor a batch."""
     log = SegmentedLog(monkeypatch, [(0, 50)])
     with pytest.raises(BrokerRefused, match="returns nothing from offset 50 on, below its end 100") as caught:
-        asyncio.run(look_again(log.side, WHERE, 50))
+        asyncio.run(reread(log.side, WHERE, 50))
     assert caught.value.retryable
     assert log.reads == 3, "the batch before it, nothing, and nothing on another connection"
 
@@ -194,4 +197,4 @@ def test_a_second_look_at_a_log_that_ends_in_a_hole(
     """Its leader proves that nothing comes, so a hole needs no batch behind it, and a batch no neighbour."""
     log = SegmentedLog(monkeypatch, *segments)
     log.tells_local = True
-    assert asyncio.run(look_again(log.side, WHERE, 50)) == verdict
+    assert asyncio.run(reread(log.side, WHERE, 50)) == verdict

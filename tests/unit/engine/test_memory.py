@@ -18,9 +18,9 @@ from replicator.model.batch import HEADER
 from replicator.model.spec import Limits
 from tests.unit.engine.log_broker import Log
 from tests.unit.engine.log_world import World
+from tests.unit.engine.reader_bench import ZERO, Answered, Bench, asked_offsets
 from tests.unit.engine.source_broker import SourceBroker, partition
 from tests.unit.engine.test_large_batches import MIB, stored, zeros
-from tests.unit.engine.test_reader import ZERO, Answered, Bench, asked_offsets
 
 COUNT, EACH_BYTES = 12, 180 * MIB
 BASE_BYTES = 24 * MIB

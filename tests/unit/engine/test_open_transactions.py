@@ -37,6 +37,7 @@ from replicator.engine.copy.watching.open_transactions import OpenTransactions
 from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
+from replicator.model.spec import Isolation
 from replicator.wire.messages.fetch import Fetched
 from replicator.wire.topology import Leader
 from tests.pumps import pump_with
@@ -119,7 +120,7 @@ class Source:
     async def look_after(self, seconds: float) -> None:
         """Let time pass, and look."""
         self.time += seconds
-        await self.watch.look()
+        await self.watch.check()
 
     @property
     def detail(self) -> str:
@@ -272,13 +273,15 @@ def test_since_when_counts_from_the_first_sight_of_a_stable_offset_that_stands()
     assert slot.seen.open_since is None
 
 
-@pytest.mark.parametrize(("committed_only", "expected"), [(True, (5, 7.0, 5)), (False, (-1, None, 9))])
+@pytest.mark.parametrize(
+    ("isolation", "expected"), [(Isolation.READ_COMMITTED, (5, 7.0, 5)), (Isolation.READ_UNCOMMITTED, (-1, None, 9))]
+)
 def test_a_fetch_answer_tells_where_the_stable_offset_stands(
-    expected: tuple[int, float | None, int], *, committed_only: bool
+    expected: tuple[int, float | None, int], *, isolation: Isolation
 ) -> None:
     """Only for flows that copy committed records: to the others nothing is held up."""
     slot = Source().slot
-    pump = cast("Any", SimpleNamespace(committed_only=committed_only, now=lambda: 7.0))
+    pump = cast("Any", SimpleNamespace(isolation=isolation, now=lambda: 7.0))
     answer = Fetched(WHERE, 0, 9, 5, 0, None, None, 0, 0)
     asked = RequestedPartition(slot, slot.copy.episode, 0)
     SourceReader(pump, pump, 1)._handler.take(asked, answer, cast("Any", None), 0.0, alone=False)

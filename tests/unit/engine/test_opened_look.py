@@ -11,7 +11,7 @@ from replicator.admin.topic_values import ConfigValue, TopicConfig
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import put_switches
 from replicator.engine.switch import settings as opening
-from replicator.engine.switch.settings import OpenedLook
+from replicator.engine.switch.settings import OpenedSettingsCheck
 from replicator.engine.topics.mirror import Mirror
 from replicator.errors import ConnectionFailed
 from replicator.model.names import STATE_TOPIC
@@ -81,7 +81,9 @@ class World:
         log = SimpleNamespace(records=dict(changes))
         monkeypatch.setattr(opening, "_AGAIN_SECONDS", 0.0)
         monkeypatch.setattr(opening, "StateLog", lambda _: SimpleNamespace(records=self.theirs, read_to_end=self._read))
-        self.opened = OpenedLook(UID, cast("Any", source), cast("Any", (source, self.target)), cast("Any", log))
+        self.opened = OpenedSettingsCheck(
+            UID, cast("Any", source), cast("Any", (source, self.target)), cast("Any", log)
+        )
         self.log = log
 
     async def _read(self) -> None:
@@ -97,17 +99,17 @@ class World:
 
 async def shown(world: World) -> str:
     """Look, and return what is shown."""
-    await world.opened.look()
-    return world.opened.untold or ""
+    await world.opened.check()
+    return world.opened.problem or ""
 
 
 async def test_an_old_source_that_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its policy is set."""
     policy = {"cleanup.policy": "compact", "retention.ms": "1000", "retention.bytes": "-1"}
     world = World(monkeypatch, Side(policy, SOURCE_ID))
-    await world.opened.look()
+    await world.opened.check()
     assert world.target.settings["cleanup.policy"] == "compact"
-    assert world.opened.untold is None
+    assert world.opened.problem is None
 
 
 @pytest.mark.parametrize("has_state", [False, True])
@@ -115,8 +117,8 @@ async def test_a_topic_that_keeps_everything_by_right(monkeypatch: pytest.Monkey
     """The old source's settings are its own: no flow has given it any."""
     world = World(monkeypatch, Side(SEEDED, SOURCE_ID, has_state=has_state))
     world.way_back({"cleanup.policy": "delete", "retention.ms": "1000"})
-    await world.opened.look()
-    assert world.opened.untold is None
+    await world.opened.check()
+    assert world.opened.problem is None
 
 
 @pytest.mark.parametrize("decided", [{"cleanup.policy": "compact"}, {"retention.bytes": "9223372036854775807"}])
@@ -145,20 +147,20 @@ async def test_a_damaged_record_of_a_way_back(monkeypatch: pytest.MonkeyPatch) -
 async def test_an_old_source_that_is_another_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it says is about that one."""
     world = World(monkeypatch, Side(SEEDED | {"cleanup.policy": "compact"}, bytes([9] * 16)))
-    await world.opened.look()
+    await world.opened.check()
     assert world.target.settings == SEEDED
-    assert "t should be compacted" in (world.opened.untold or "")
+    assert "t should be compacted" in (world.opened.problem or "")
 
 
 async def test_a_mirror_of_this_version_tells_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is held back is recorded with every look at settings: none means that it keeps everything by right."""
     world = World(monkeypatch, Side(SEEDED, SOURCE_ID), tells_policy=True)
     world.way_back(SEEDED)
-    await world.opened.look()
-    assert world.opened.untold is None
+    await world.opened.check()
+    assert world.opened.problem is None
     mirror = Mirror("t", "t")
     assert not mirror.as_record((UID, "f"), None).tells_policy
-    mirror.tells_policy = True
+    mirror.names_policy = True
     assert mirror.as_record((UID, "f"), None).tells_policy
 
 
@@ -169,6 +171,6 @@ async def test_an_old_source_that_does_not_answer(monkeypatch: pytest.MonkeyPatc
     told = []
     for answers in (False, True):
         world.source.answers = answers
-        await world.opened.look()
-        told.append(world.opened.untold is not None)
+        await world.opened.check()
+        told.append(world.opened.problem is not None)
     assert told == [False, True]

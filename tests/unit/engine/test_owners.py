@@ -134,18 +134,18 @@ def test_a_flow_at_work_keeps_its_topic() -> None:
     for at in (0.0, 29.0):
         now[0] = at
         with pytest.raises(Conflict, match="are active") as refused:
-            check_adoption(owner, owners.look(owner), "t")
+            check_adoption(owner, owners.observe(owner), "t")
         assert "`replicator mirror forget a-to-c t`" in refused.value.next_step, "its daemons stay at work otherwise"
     log.apply([state.put(state.renewal_key("old", 0), pb.RenewalRecord(renewal=1))])
     now[0] = 31.0
     with pytest.raises(Conflict, match="are active"):
-        check_adoption(owner, owners.look(owner), "t")
+        check_adoption(owner, owners.observe(owner), "t")
     now[0] = 61.0
-    check_adoption(owner, owners.look(owner), "t")
+    check_adoption(owner, owners.observe(owner), "t")
 
     log.apply([state.put(state.claim_key("old", 0), pb.ClaimRecord(number=3, released=True))])
     now[0] = 62.0
-    check_adoption(owner, owners.look(owner), "t")
+    check_adoption(owner, owners.observe(owner), "t")
 
 
 @pytest.mark.parametrize("role", [Role.FENCING, Role.PROMOTED, None])

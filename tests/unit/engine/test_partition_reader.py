@@ -211,7 +211,7 @@ def test_an_answer_that_holds_only_what_is_below_is_refused(served: list[Served]
     """A broker never answers so; nothing of the log is stepped over."""
     log = of(served, written(0, 3), end=9)
     log.broker.logs[WHERE] = Stuck([], end=9)
-    reader = log.reader(looks_ahead=False)
+    reader = log.reader(reads_ahead=False)
     reader.open(WHERE, 3, 9)
     with pytest.raises(CorruptRecords, match="from offset 3 holds only batches below it"):
         reader.chunk()

@@ -12,7 +12,7 @@ from replicator.engine.offsets.source_end_reader import SourceEndReader
 from replicator.engine.switch.places import ObservedSource
 from replicator.model.names import TopicPartition
 from tests.unit.engine.log_broker import Log, LogBroker
-from tests.unit.engine.test_reader import Bench
+from tests.unit.engine.reader_bench import Bench
 from tests.unit.engine.test_source_seen import FakeLog
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class World:
     async def look(self) -> None:
         """Do what recurs beside the copy."""
         pump = self.bench.pump
-        await SourceEndReader(pump).look()
+        await SourceEndReader(pump).refresh()
         await SourceEnds("uid", self.log).record(pump, {slot.shard for slot in pump.slots.values()})
 
     def recorded(self) -> tuple[int | None, int | None, int | None]:
@@ -66,7 +66,7 @@ async def test_what_the_source_takes_while_a_flow_is_paused_is_part_of_the_loss(
     """It was told as 0, with a fresh age; and once the source is silent the age is that of its last answer."""
     slot = await world.begin()
     world.broker.logs[WHERE].end = 17
-    monkeypatch.setattr("replicator.engine.offsets.source_end_reader._LOOKED_SECONDS", 0.0)
+    monkeypatch.setattr("replicator.engine.offsets.source_end_reader._FRESH_SECONDS", 0.0)
     before_ms = world.bench.pump.context.now_ms()
     await world.look()
     end, seen_ms, copied = world.recorded()

@@ -41,7 +41,7 @@ def _full_with_nothing_else_to_read() -> tuple[_Plan, list[TopicPartition]]:
     plan.add(_slot(_FULL))
     assert list(plan.changes()[0]) == [_FULL]
     plan.full.add(_FULL)
-    plan.look_at(_FULL)
+    plan.recheck(_FULL)
     changed, gone = plan.changes()
     assert not changed
     return plan, gone

@@ -194,7 +194,7 @@ async def test_what_needs_the_source_is_refused_by_name(
     """With what works: for a failback a new flow from the open side."""
     await region.rebuild()
     await refused(region.source.refresh([]))
-    closing = CloseSource(region.context, SourceLocks(region.context), Fencing(region.context).look)
+    closing = CloseSource(region.context, SourceLocks(region.context), Fencing(region.context).preview)
 
     async def none() -> list[str]:
         return []

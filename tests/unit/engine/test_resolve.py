@@ -24,6 +24,7 @@ from replicator.engine.state.source import SourceState
 from replicator.errors import KafkaError
 from replicator.model.names import TopicPartition
 from replicator.model.resolution import ALLOWED, How, ResolutionOrder
+from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.topology import Topic
@@ -89,7 +90,10 @@ class World:
         """Open an empty log of a topic that is there."""
         if where.topic not in side.cluster.topics:
             return None
-        return cast("Walked", SimpleNamespace(where=where, start=0, end=0, committed=False, compacted=False))
+        return cast(
+            "Walked",
+            SimpleNamespace(where=where, start=0, end=0, isolation=Isolation.READ_UNCOMMITTED, compacted=False),
+        )
 
     async def settled(self, log: Walked) -> Walked:
         """No transaction is open."""
@@ -123,7 +127,7 @@ class World:
     def resolver(self, topics: TopicSync) -> Resolver:
         """Return who resolves its faults."""
         sides = [SimpleNamespace(cluster=side, topic_ids={}) for side in (self.source, self.target)]
-        pump = pump_with(source=sides[0], target=sides[1], slots={}, origins=None, committed_only=True)
+        pump = pump_with(source=sides[0], target=sides[1], slots={}, origins=None, isolation=Isolation.READ_COMMITTED)
         owners = Owners(FLOW, UID, cast("StateLog", self.log), 30.0, lambda: 0.0)
         log = cast("StateLog", self.log)
         return Resolver(UID, topics, cast("Pump", pump), log, cast("TopicAdmin", None), owners)

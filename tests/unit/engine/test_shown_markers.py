@@ -48,7 +48,7 @@ class Target:
         monkeypatch.setattr(fill_route, "init_producer_id", self._init)
         monkeypatch.setattr(shown_markers, "offsets_of", self._offsets)
         monkeypatch.setattr(shown_markers, "batches_between", self._batches)
-        for name in ("_LOOK_SECONDS", "_LOOK_SECONDS_MAX"):
+        for name in ("_POLL_SECONDS", "_POLL_SECONDS_MAX"):
             monkeypatch.setattr(shown_markers, name, 0.0)
 
     async def leader_connection(self, where: TopicPartition) -> None:

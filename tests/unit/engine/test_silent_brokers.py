@@ -23,8 +23,8 @@ from replicator.model.states import FlowState, PartitionPhase, Reason
 from replicator.model.status import BrokerStatus, FlowStatus, PartitionStatus
 from replicator.wire.cluster import Cluster, Purpose
 from tests.at_once import at_once
+from tests.unit.engine.reader_bench import FLOW, Bench, nothing
 from tests.unit.engine.source_broker import SourceBroker
-from tests.unit.engine.test_reader import FLOW, Bench, nothing
 
 ONE, TWO = TopicPartition("orders-1", 0), TopicPartition("orders-2", 0)
 _SILENT_SECONDS = 1.5
@@ -79,7 +79,7 @@ class World:
 async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """An idle flow, all of it copied."""
     monkeypatch.setattr(observations, "SILENT_SECONDS", _SILENT_SECONDS)
-    for name, seconds in (("_LOOK_EVERY_SECONDS", 0.02), ("_QUIET_SECONDS", 0.05), ("_ANSWER_SECONDS_MAX", 0.1)):
+    for name, seconds in (("_PROBE_EVERY_SECONDS", 0.02), ("_QUIET_SECONDS", 0.05), ("_ANSWER_SECONDS_MAX", 0.1)):
         monkeypatch.setattr(cluster_watch, name, seconds)
     monkeypatch.setattr(leaders, "_ANSWER_SECONDS_MAX", 0.1)
     bench = Bench(SourceBroker(1, nothing), SourceBroker(2, nothing))

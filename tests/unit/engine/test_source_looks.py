@@ -11,6 +11,7 @@ from replicator.engine.copy.partition import Slot
 from replicator.engine.offsets import source_end_reader
 from replicator.engine.offsets.source_end_reader import SourceEndReader
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from tests.pumps import pump_with
 from tests.shards import shard_with
@@ -48,7 +49,7 @@ async def test_what_nothing_tells_of_is_asked_for(monkeypatch: pytest.MonkeyPatc
     pump = pump_with(
         now=lambda: clock[0],
         slots=slots,
-        committed_only=True,
+        isolation=Isolation.READ_COMMITTED,
         take_silence=lambda _: None,
         source=SimpleNamespace(cluster=SimpleNamespace(topics=ids), topic_ids=IDS),
     )
@@ -57,14 +58,14 @@ async def test_what_nothing_tells_of_is_asked_for(monkeypatch: pytest.MonkeyPatc
     async def ends_of(
         _: object, wanted: dict[TopicPartition, Slot], **how: Any
     ) -> tuple[dict[Any, int], dict[Any, str]]:
-        assert how["committed"]
+        assert how["isolation"] is Isolation.READ_COMMITTED
         asked.extend(wanted)
         clock[0] = 104.0  # the answer takes its time
         del slots[gone.source]
         return dict.fromkeys(wanted, 25), {}
 
     monkeypatch.setattr(source_end_reader, "ends_of", ends_of)
-    await SourceEndReader(cast("Pump", pump)).look()
+    await SourceEndReader(cast("Pump", pump)).refresh()
     assert asked == [paused.source, gone.source]
     assert (paused.lag.observed_end, paused.lag.observed_at, paused.lag.lag_records()) == (25, 100.0, 25)
     assert (seen.lag.observed_end, gone.lag.observed_end, recreated.lag.observed_end) == (10, None, None)

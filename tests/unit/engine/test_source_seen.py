@@ -22,6 +22,7 @@ from replicator.engine.flow.source_ends import SourceEnds
 from replicator.engine.state import records as state
 from replicator.engine.switch.places import ObservedSource
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.frames import Frame, FramePool
 from replicator.wire.topology import Leader
@@ -56,7 +57,7 @@ class World:
                 kick=lambda: None,
             ),
             wants_more=lambda slot: slot.copy.wants_more(1 << 20),
-            committed_only=False,
+            isolation=Isolation.READ_UNCOMMITTED,
             origins=None,
             problems=SimpleNamespace(source_works=nothing),
             wake_writers=nothing,

@@ -13,6 +13,7 @@ from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.engine.copy.attaching.displaced import tail_position_of
 from replicator.engine.logs import walking
 from replicator.model.batch import CONTROL_BIT, HEADER, TRANSACTIONAL_BIT
+from replicator.model.spec import Isolation
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Purpose
 from tests.unit.engine.log_broker import Log
@@ -65,7 +66,14 @@ async def stands(
     async def read(side: Side, held: Log) -> walking.Log:
         connection = await side.cluster.connection(1, Purpose.CONTROL)
         return walking.Log(
-            side, connection, ZERO, held.start, held.end, committed=False, given_up=given_up, compacted=True
+            side,
+            connection,
+            ZERO,
+            held.start,
+            held.end,
+            isolation=Isolation.READ_UNCOMMITTED,
+            given_up=given_up,
+            compacted=True,
         )
 
     world.source.logs[ZERO], world.target.logs[ZERO] = source, target

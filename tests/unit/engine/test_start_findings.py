@@ -32,11 +32,11 @@ async def test_what_was_found_is_kept_until_a_look_finds_nothing(monkeypatch: py
     found = StartFindings("f")
     for fails in (False, True):
         broken = fails
-        await found.look_at_role(SITE)
-        await found.look_at_switches(SITE)
+        await found.check_role(SITE)
+        await found.check_switches(SITE)
         assert found.texts() == ["the role was taken", "cuts were too high"]
     broken, told["role"] = False, None
-    await found.look_at_role(SITE)
+    await found.check_role(SITE)
     assert found.texts() == ["cuts were too high"]
 
 

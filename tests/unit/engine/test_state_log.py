@@ -12,6 +12,7 @@ from replicator.engine.state.log import StateLog
 from replicator.errors import BrokerRefused, CorruptRecords
 from replicator.model.batch import HEADER
 from replicator.model.names import STATE_TOPIC
+from replicator.model.spec import Isolation
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Purpose
 from replicator.wire.frames import Frame
@@ -43,9 +44,9 @@ class Topic:
         self.kept[self.end] = (key, value)
         self.end += 1
 
-    async def offsets(self, _connection: object, where: list[Any], timestamp: int, *, committed: bool) -> Any:
+    async def offsets(self, _connection: object, where: list[Any], timestamp: int, *, isolation: Isolation) -> Any:
         """Tell the start or the end."""
-        del committed
+        del isolation
         return {where[0]: OffsetResult(0, self.start if timestamp == control.EARLIEST else self.end)}
 
     async def read(self, *given: Any, **_: Any) -> tuple[Frame, Fetched]:

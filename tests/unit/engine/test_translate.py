@@ -19,6 +19,7 @@ from replicator.engine.offsets.translate import answers
 from replicator.engine.topics.mirror import Mirror
 from replicator.errors import ConnectionFailed, UsageError
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
 from tests.pumps import pump_with
@@ -132,7 +133,7 @@ async def test_what_was_never_compared_has_no_answer() -> None:
 async def test_a_source_that_does_not_answer_tells_no_moment() -> None:
     """Nothing is guessed from what the target holds: every partition says why, and the question is still checked."""
     side = SimpleNamespace(cluster=DeadCluster())
-    pump = cast("Pump", pump_with(source=side, target=side, slots={}, committed_only=True))
+    pump = cast("Pump", pump_with(source=side, target=side, slots={}, isolation=Isolation.READ_COMMITTED))
     mirrors = {MIRROR.topic: MIRROR}
     team = cast("TranslatingTeam", SimpleNamespace(answers=_nothing_asked))
 

@@ -96,7 +96,7 @@ class Target:
         self.lands = True
         monkeypatch.setattr(control, "describe_producers", self.describe)
         monkeypatch.setattr(shown_markers, "empty_transaction", self.write)
-        monkeypatch.setattr(shown_markers, "_LOOK_SECONDS_MAX", 0.0)
+        monkeypatch.setattr(shown_markers, "_POLL_SECONDS_MAX", 0.0)
         monkeypatch.setattr(shown_markers, "offsets_of", self.end)
         monkeypatch.setattr(shown_markers, "batches_between", self.batches)
 

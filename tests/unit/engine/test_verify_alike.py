@@ -185,7 +185,7 @@ def test_the_rate_is_that_of_both_sides(pair: tuple[Served, Served]) -> None:
     for target in (other, stored(0, RECORDS, 1)):
         for served, batch in zip(pair, (one, target), strict=True):
             served.broker.logs[WHERE] = Log([batch], end=7)
-        left, right = (each.reader(rereads=False, looks_ahead=False) for each in pair)
+        left, right = (each.reader(rereads=False, reads_ahead=False) for each in pair)
         sides = TwoSides(left, right, WHERE, WHERE)
         diff, stop = RecordDiff(0), threading.Event()
         assert compare_slice(sides, diff, Bounds(0, 7, 7, MIB), Pace(None), stop, lambda _: None)

@@ -31,23 +31,23 @@ async def test_a_partition_made_anew_inherits_neither_rest_nor_finds() -> None:
     """It is another copy: what stood in the way of the one before says nothing of it."""
     slots = {WHERE: copied()}
     verify = ContinuousVerify(FLOW, cast("Any", pump_with(slots=slots, now=lambda: 100.0)))
-    looks: list[object] = []
+    compared: list[object] = []
 
-    async def look(span: Any) -> bool:
-        looks.append(span.track)
+    async def compare_next(span: Any) -> bool:
+        compared.append(span.track)
         raise ConnectionFailed("cannot be read", cluster="west")
 
-    verifier = cast("Verifier", SimpleNamespace(look=look))
+    verifier = cast("Verifier", SimpleNamespace(compare_next=compare_next))
     (first,) = verify._spans()
     for _ in range(2):
-        await verify._look(verifier, first)
-    assert looks == [first.track], "it rests"
+        await verify._compare_next(verifier, first)
+    assert compared == [first.track], "it rests"
     verify._reported.add(first.track)
 
     slots[WHERE] = copied()
     verify._forget_what_is_gone()
     (second,) = verify._spans()
-    await verify._look(verifier, second)
+    await verify._compare_next(verifier, second)
 
-    assert looks == [first.track, second.track]
+    assert compared == [first.track, second.track]
     assert first.track not in verify._reported

@@ -23,8 +23,8 @@ from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Cluster
 from replicator.wire.frames import FramePool
 from tests.shards import shard_with
+from tests.unit.engine.reader_bench import FLOW, WRITER
 from tests.unit.engine.target_broker import TargetBroker
-from tests.unit.engine.test_reader import FLOW, WRITER
 
 LARGE, SMALL = TopicPartition("orders-1", 0), TopicPartition("orders-1", 1)
 LIMIT_BYTES = 200_000
@@ -116,7 +116,7 @@ async def test_only_the_partition_with_the_batch_stops(*, tells: bool) -> None:
         assert "socket.request.max.bytes" in (large.copy.detail or "")
         assert (f"{LIMIT_BYTES} bytes at most" in (large.copy.detail or "")) is tells
         assert bench.broker.closed == (1 if tells else 3)
-        assert large.refused.request_bytes > LIMIT_BYTES
+        assert large.blocking_batch.request_bytes > LIMIT_BYTES
     finally:
         bench.close()
 

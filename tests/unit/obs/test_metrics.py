@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from replicator.model.status import DaemonStatus
 from replicator.obs import loop_watch
 from replicator.obs.metrics import PREFIX, Metric, render
-from tests.unit.rpc.samples import DAEMON, NORTH, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import DAEMON, NORTH
 
 ROOT = Path(__file__).parents[3]
 

@@ -30,7 +30,8 @@ from replicator.rpc.server import RpcServer
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 from replicator.store.memory_leases import MemoryLeases
-from tests.unit.rpc.samples import DAEMON, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import DAEMON
 
 _T = TypeVar("_T")
 

@@ -23,8 +23,8 @@ from replicator.rpc.server import CONNECTIONS_MAX, RpcServer
 from replicator.rpc.shares import Kind
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc, lease_pb2
-from tests.unit.rpc.samples import FakeDaemon
-from tests.unit.rpc.test_server_access import Files, World
+from tests.unit.rpc.access_world import Files, World
+from tests.unit.rpc.fake_daemon import FakeDaemon
 
 _CONTROL = "/replicator.rpc.v1.Control/"
 _LEASE = "/replicator.rpc.v1.Lease/"

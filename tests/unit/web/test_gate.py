@@ -21,7 +21,8 @@ from replicator.web import connections
 from replicator.web.connections import Connection, Room
 from replicator.web.gate import Gate
 from replicator.web.http import serve
-from tests.unit.rpc.samples import DAEMON, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import DAEMON
 
 SPEC = DaemonSpec(Path("state"))
 PAGES = ("/metrics", "/healthz", "/readyz", "/status", "/flows/east-to-west/healthy")

@@ -17,7 +17,8 @@ from replicator.errors import ReplicatorError
 from replicator.model.states import FlowState, PartitionPhase
 from replicator.model.status import ClusterStatus, to_json
 from replicator.web.http import app, serve
-from tests.unit.rpc.samples import AUDIT, DAEMON, EAST, ORDERS, FakeDaemon
+from tests.unit.rpc.fake_daemon import FakeDaemon
+from tests.unit.rpc.samples import AUDIT, DAEMON, EAST, ORDERS
 
 ROUTE = "this is about copying only: the daemon still accepts orders, even a failover; route those by /healthz"
 

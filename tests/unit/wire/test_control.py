@@ -17,11 +17,12 @@ from kio.static.primitive import i32Timedelta, i64
 
 from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.messages import control, questions
 from replicator.wire.topology import Leader as Led
 from replicator.wire.transport.connection import Connection
-from tests.unit.wire.test_connection import Peer, frame_of, next_request
+from tests.unit.wire.peer import Peer, frame_of, next_request
 
 AT_ONCE = i32Timedelta.parse(timedelta())
 PARTITIONS = [TopicPartition(f"t{number // 10}", number % 10) for number in range(2500)]
@@ -90,7 +91,7 @@ async def test_a_question_about_very_many_is_put_in_parts(peer: Peer) -> None:
     """In one piece it would hold up the event loop; all parts are under way at once, and the answers are one."""
     leader = Leader()
     connection = await peer.connect(leader.serve)
-    told = await control.list_offsets(connection, PARTITIONS, control.LATEST, committed=False)
+    told = await control.list_offsets(connection, PARTITIONS, control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
     assert leader.asked == [1000, 1000, 500]
     assert told == {where: control.OffsetResult(0, end_of(*where)) for where in PARTITIONS}
 
@@ -107,7 +108,9 @@ async def test_others_run_between_the_parts(peer: Peer) -> None:
         send(*args, **kwargs)  # type: ignore[arg-type]
 
     connection.send = noted  # type: ignore[method-assign]
-    asking = asyncio.create_task(control.list_offsets(connection, PARTITIONS, control.LATEST, committed=False))
+    asking = asyncio.create_task(
+        control.list_offsets(connection, PARTITIONS, control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
+    )
     while not asking.done():
         turn += 1
         await asyncio.sleep(0)
@@ -120,7 +123,7 @@ async def test_a_part_that_fails_fails_the_question(peer: Peer) -> None:
     connection = await peer.connect(leader.serve)
     before = asyncio.all_tasks()
     with pytest.raises(ConnectionFailed):
-        await control.list_offsets(connection, PARTITIONS, control.LATEST, committed=False)
+        await control.list_offsets(connection, PARTITIONS, control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
     await asyncio.sleep(0.05)
     assert {task for task in asyncio.all_tasks() - before if "list_offsets" in repr(task)} == set()
 

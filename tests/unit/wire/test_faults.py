@@ -7,7 +7,7 @@ import pytest
 from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security
-from replicator.wire.faults import refused
+from replicator.wire.faults import broker_error
 
 EAST = ClusterSpec("east", (("e", 9092),), security=Security(Protocol.SASL_SSL, Mechanism.PLAIN, username="repl"))
 _GROUP_AUTHORIZATION_FAILED = 30
@@ -16,7 +16,7 @@ _GROUP_AUTHORIZATION_FAILED = 30
 @pytest.mark.parametrize("api", ["FindCoordinator", "OffsetFetch"])
 def test_a_group_that_may_not_be_described_is_told_with_the_right_and_the_command(api: str) -> None:
     """Which request was refused first depends on the broker; the right is the same, and no other helps."""
-    error = refused(EAST, api, _GROUP_AUTHORIZATION_FAILED, "billing")
+    error = broker_error(EAST, api, _GROUP_AUTHORIZATION_FAILED, "billing")
     assert isinstance(error, AuthorizationFailed)
     assert not error.retryable
     assert str(error) == (
@@ -47,7 +47,7 @@ def test_every_missing_right_is_told_with_the_user_and_a_command_that_runs(
     api: str, code: int, what: str, lacking: str, options: str
 ) -> None:
     """Nothing of it is left for an operator to fill in."""
-    error = refused(EAST, api, code, what)
+    error = broker_error(EAST, api, code, what)
     assert isinstance(error, AuthorizationFailed)
     assert str(error).startswith(f"east does not allow {lacking} to User:repl (")
     command = "kafka-acls.sh --bootstrap-server e:9092 --add --allow-principal User:repl"
@@ -57,11 +57,11 @@ def test_every_missing_right_is_told_with_the_user_and_a_command_that_runs(
 def test_whoever_does_not_log_in_is_anonymous() -> None:
     """Also an authorizer of a plain listener knows whom it refuses."""
     plain = ClusterSpec("west", (("w", 9092),))
-    assert "--allow-principal User:ANONYMOUS --operation Write" in str(refused(plain, "Produce", 29, STATE_TOPIC))
+    assert "--allow-principal User:ANONYMOUS --operation Write" in str(broker_error(plain, "Produce", 29, STATE_TOPIC))
 
 
 def test_another_refusal_is_told_in_the_brokers_words() -> None:
     """No right is made up for it."""
-    error = refused(EAST, "ListOffsets", 6, "orders", "moved")
+    error = broker_error(EAST, "ListOffsets", 6, "orders", "moved")
     assert isinstance(error, BrokerRefused)
     assert str(error) == "cluster 'east' refuses ListOffsets of orders: NOT_LEADER_OR_FOLLOWER: moved"

@@ -17,6 +17,7 @@ from kio.static.primitive import i32, i32Timedelta, i64
 
 from replicator.errors import CorruptRecords
 from replicator.model.names import TopicPartition
+from replicator.model.spec import Isolation
 from replicator.wire.messages.fetch import FetchSession, Wanted
 
 VERSIONS = (12, 13)
@@ -80,7 +81,7 @@ def answered(
 
 def session_of(version: int) -> FetchSession:
     """Return a session that has asked for everything once."""
-    session = FetchSession(version, 1, IDS)
+    session = FetchSession(version, Isolation.READ_COMMITTED, IDS)
     asked(session, version, {A0: Wanted(5, 1, 2, 100), B0: Wanted(6, 1, 2, 100)})
     return session
 
@@ -93,7 +94,7 @@ def read(session: FetchSession, frame: bytes, behind: int = 0) -> Any:
 def test_a_session_that_knows_a_topic_by_another_id_is_outdated_and_forgets_by_the_id_it_told() -> None:
     """The broker would go on telling of the topic that stood under the name before."""
     ids = dict(IDS)
-    session = FetchSession(13, 1, ids)
+    session = FetchSession(13, Isolation.READ_COMMITTED, ids)
     asked(session, 13, {A0: Wanted(5, 1, 2, 100), B0: Wanted(6, 1, 2, 100)})
     read(session, answered(13, {}, session_id=9))
     ids["a"] = b"\x0c" * 16
@@ -112,7 +113,7 @@ def test_a_session_that_knows_a_topic_by_another_id_is_outdated_and_forgets_by_t
 @versions
 def test_a_request_is_what_kio_reads(version: int) -> None:
     """Every field, in both versions."""
-    session = FetchSession(version, 1, IDS)
+    session = FetchSession(version, Isolation.READ_COMMITTED, IDS)
     entity = asked(session, version, {A0: Wanted(5, 3, 2, 100), A1: Wanted(7, 3, -1, 200), B0: Wanted(9, 4, 4, 300)})
 
     assert (entity.replica_id, entity.max_wait.total_seconds(), entity.min_bytes) == (-1, 0.5, 1)
@@ -209,7 +210,7 @@ def test_the_epoch_of_a_session_wraps_to_one() -> None:
 @versions
 def test_a_single_read_has_no_session(version: int) -> None:
     """Session epoch -1, whatever the broker answers."""
-    session = FetchSession(version, 0, IDS, sessionless=True)
+    session = FetchSession(version, Isolation.READ_UNCOMMITTED, IDS, sessionless=True)
     for _ in range(2):
         entity = asked(session, version, {A0: Wanted(5, -1, -1, 100)})
         assert (entity.session_id, entity.session_epoch, len(entity.topics)) == (0, -1, 1)
@@ -227,7 +228,7 @@ def test_an_error_of_the_whole_answer_is_told(version: int) -> None:
 
 def test_a_topic_id_that_was_not_asked_for_is_corrupt() -> None:
     """There is no name to give it."""
-    session = FetchSession(13, 1, IDS)
+    session = FetchSession(13, Isolation.READ_COMMITTED, IDS)
     asked(session, 13, {A0: Wanted(5, 1, 2, 100)})
     with pytest.raises(CorruptRecords, match="not asked for"):
         read(session, answered(13, {"b": [partition(13, 0, b"")]}))

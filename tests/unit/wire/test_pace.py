@@ -29,12 +29,12 @@ def test_one_that_is_lost_at_once_is_left_alone_ever_longer() -> None:
 def test_one_that_was_of_use_begins_from_the_beginning() -> None:
     """And one that we closed tells nothing."""
     pace = Pace()
-    pace.refused(100.0)
-    pace.refused(100.0)
+    pace.note_refusal(100.0)
+    pace.note_refusal(100.0)
     assert pace.wait_seconds(100.0) >= 0.2
     pace.ended(lived(opened_at=100.0, by_us=True), 101.0)
-    pace.refused(101.0)
+    pace.note_refusal(101.0)
     assert pace.wait_seconds(101.0) >= 0.2
     pace.ended(lived(opened_at=100.0), 106.0)
-    pace.refused(106.0)
+    pace.note_refusal(106.0)
     assert pace.wait_seconds(106.0) == 0.0

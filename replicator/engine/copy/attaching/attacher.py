@@ -15,9 +15,9 @@ from replicator.aio.turns import Turns
 from replicator.core.copy.attach import decide
 from replicator.core.copy.attach_facts import Decision, Policy, Resume, SeedTo, Wait
 from replicator.core.copy.values import Phase
-from replicator.engine.copy.attaching.closer_looks import CloserLooks
+from replicator.engine.copy.attaching.examiner import Examiner
 from replicator.engine.copy.attaching.facts import AttachFacts, read_facts
-from replicator.engine.copy.waiting import WaitingPartitions, look_at_waiting
+from replicator.engine.copy.waiting import WaitingPartitions, find_waiting
 from replicator.errors import (
     BugError,
     ConnectionFailed,
@@ -67,7 +67,7 @@ class AttachLoop:
         self._supervisor = supervisor
         self._not_copied: set[Slot] = set()
         self._wake = asyncio.Event()
-        self._looks = CloserLooks(context, supervisor, self.schedule)
+        self._examiner = Examiner(context, supervisor, self.schedule)
 
     def add(self, slot: Slot) -> None:
         """Take charge of a partition that is not copied now."""
@@ -101,15 +101,15 @@ class AttachLoop:
 
     async def run(self) -> None:
         """Attach what is due, until cancelled."""
-        looked_at = 0.0
+        ticked_at = 0.0
         while True:
             self._wake.clear()
             began = time.perf_counter()
             soonest = await self._attach_due()
-            if self._context.now() - looked_at >= _TICK_SECONDS:
-                looked_at = self._context.now()
+            if self._context.now() - ticked_at >= _TICK_SECONDS:
+                ticked_at = self._context.now()
                 await self.note_waiting()
-                self._supervisor.look_around(looked_at)
+                self._supervisor.tick(ticked_at)
                 self._prove_idle()
             self._supervisor.wake_readers()
             self._supervisor.wake_writers()
@@ -119,7 +119,7 @@ class AttachLoop:
     async def note_waiting(self) -> None:
         """Find out what the partitions that are not copied wait for."""
         source, target = self._context.source.cluster, self._context.target.cluster
-        self.waiting = await look_at_waiting(self._not_copied, source, target)
+        self.waiting = await find_waiting(self._not_copied, source, target)
 
     async def _sleep(self, soonest: float) -> None:
         try:
@@ -183,11 +183,11 @@ class AttachLoop:
             slot.copy.attach_again()
         if slot.copy.reading.trust.doubted is not None:
             slot.attach.is_under_way = True
-            self._supervisor.start(self._looks.at_doubted(slot, slot.copy.reading.trust.doubted.offset), slot)
+            self._supervisor.start(self._examiner.at_doubted(slot, slot.copy.reading.trust.doubted.offset), slot)
             return None
         if slot.copy.displaced is not None:
             slot.attach.is_under_way = True
-            self._supervisor.start(self._looks.at_displaced(slot, slot.copy.displaced), slot)
+            self._supervisor.start(self._examiner.at_displaced(slot, slot.copy.displaced), slot)
             return None
         there, here = self._context.leaders_of(slot)
         if there is None or here is None:
@@ -206,7 +206,7 @@ class AttachLoop:
     async def _attach(self, group: list[Slot]) -> None:
         began = self._context.now()
         try:
-            facts, stale = await self._look(group)
+            facts, stale = await self._read_facts(group)
         except ReplicatorError as error:
             self._failed(group, error)
             return
@@ -224,7 +224,7 @@ class AttachLoop:
                 self.schedule(slot)
         self._supervisor.wake_readers()
 
-    async def _look(self, group: list[Slot]) -> tuple[Mapping[Slot, AttachFacts], set[Slot]]:
+    async def _read_facts(self, group: list[Slot]) -> tuple[Mapping[Slot, AttachFacts], set[Slot]]:
         """Read both logs of each partition; return the facts, and the partitions whose map has changed meanwhile.
 
         However this ends, none of them counts as being attached any more.
@@ -243,7 +243,7 @@ class AttachLoop:
             self._context.target,
             self._context.writers.flow,
             group,
-            committed=self._context.committed_only,
+            isolation=self._context.isolation,
         )
         if self._context.offsets is Offsets.IDENTICAL and not any(slot.mapping.record for slot in group):
             return facts, set()
@@ -260,7 +260,7 @@ class AttachLoop:
                 self._spawn(half)
             return
         for slot in group:
-            self._looks.met(slot, error)
+            self._examiner.met(slot, error)
         self._supervisor.leaders_stale()
         self._supervisor.topics_stale()
 
@@ -298,7 +298,7 @@ class AttachLoop:
             self._supervisor.seed(slot, decision.offset)
         else:
             slot.attach.is_under_way = True
-            self._supervisor.start(self._looks.record(slot, decision), slot)
+            self._supervisor.start(self._examiner.record(slot, decision), slot)
 
     def _resume(self, slot: Slot, decision: Resume, source_epoch: int) -> None:
         copy = slot.copy

@@ -18,6 +18,7 @@ from replicator.engine.logs.reading import LastData, batches_between, last_data
 from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log, holds_record
 from replicator.errors import TooLargeToOpen
+from replicator.model.spec import Isolation
 from replicator.wire.messages import control
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ async def what_displaced(target: Side, writer: Writer, slot: Slot, place: Offset
         begin, stands_there = max(slot.copy.target_end, start), start > place.target
         unseen = start > slot.copy.target_end
         async for _, header, _ in batches_between(
-            target, connection, slot.target, begin, place.target + 1, committed=False
+            target, connection, slot.target, begin, place.target + 1, isolation=Isolation.READ_UNCOMMITTED
         ):
             if header.is_control:
                 continue
@@ -120,7 +121,7 @@ async def _markers(log: Log, begin: int, end: int) -> list[tuple[int, int]]:
     """Return the ranges, (from, to), in which a log holds markers; a cleaner may have taken some of its records."""
     markers: list[tuple[int, int]] = []
     async for _, header, _ in batches_between(
-        log.side, log.connection, log.where, begin, end, committed=False, compacted=log.compacted
+        log.side, log.connection, log.where, begin, end, isolation=Isolation.READ_UNCOMMITTED, compacted=log.compacted
     ):
         if not header.is_control:
             continue
@@ -143,7 +144,7 @@ async def _is_equal(found: LastData, begin: int, source: Log, target_end: int) -
         source.where,
         begin,
         end,
-        committed=source.committed,
+        isolation=source.isolation,
         compacted=source.compacted,
     ):
         if header.is_control:

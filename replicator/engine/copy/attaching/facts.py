@@ -15,11 +15,12 @@ from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import Unopened, content_at, spans_in
 from replicator.engine.logs.reading import batches_between
-from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.refusals import broker_error
 from replicator.engine.logs.side import Side
 from replicator.engine.logs.walking import Log, Walked, walk
 from replicator.errors import TooLargeToOpen
 from replicator.model.batch import MAGIC_V2
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.wire.cluster import Purpose
 from replicator.wire.messages import control
@@ -68,11 +69,11 @@ class _View(NamedTuple):
 
 
 async def read_facts(
-    source: Side, target: Side, writer: Writer, slots: Sequence[Slot], *, committed: bool
+    source: Side, target: Side, writer: Writer, slots: Sequence[Slot], *, isolation: Isolation
 ) -> dict[Slot, AttachFacts]:
     """Read both logs of partitions that share one source leader and one target leader.
 
-    With `committed`, the source is read as a reader of committed records sees it.
+    The source is read with `isolation`.
 
     The order matters. The target's producer state is read before its tail, and both after its end, so that an append by
     another daemon in between shows up as a sequence that does not match, never as one that does. The source's start is
@@ -98,7 +99,8 @@ async def read_facts(
     facts: dict[Slot, AttachFacts] = {}
     for slot, log in logs.items():
         stable, high_watermark, epoch_end = ends[slot]
-        bounds = _Bounds(starts[slot.source], stable if committed else high_watermark, high_watermark)
+        end = stable if isolation is Isolation.READ_COMMITTED else high_watermark
+        bounds = _Bounds(starts[slot.source], end, high_watermark)
         facts[slot] = await _facts_of(
             sides,
             writer,
@@ -107,7 +109,7 @@ async def read_facts(
             bounds,
             epoch_end=epoch_end,
             own_end=own_ends.get(slot.source),
-            committed=committed,
+            isolation=isolation,
         )
     return facts
 
@@ -130,19 +132,19 @@ async def _facts_of(
     *,
     epoch_end: int | None,
     own_end: int | None,
-    committed: bool,
+    isolation: Isolation,
 ) -> AttachFacts:
     """Return the facts of one partition whose bounds have been read."""
     source, there, target, here = sides
-    walked = await _walk(source, there, target, here, slot, log, bounds, committed=committed)
+    walked = await _walk(source, there, target, here, slot, log, bounds, isolation=isolation)
     if target.chooser is not None:
         with target_read(target, slot.target):
             tail = await own_tail(target, here, slot, log, writer, walked.last_target)
         log = replace(log, tail=tail)
-    mapping, view = await _mapping_and_view(source, there, slot, log, bounds, walked.place, committed=committed)
+    mapping, view = await _mapping_and_view(source, there, slot, log, bounds, walked.place, isolation=isolation)
     tail_position, compacted = TailPosition.AS_RECORDED, slot.recorded.cleaning.possible
     if view.content is None and (view.cleaned or compacted):
-        there_now = _source_log(source, there, slot, bounds, committed=committed, compacted=compacted)
+        there_now = _source_log(source, there, slot, bounds, isolation=isolation, compacted=compacted)
         here_now = _target_log(target, here, slot, log.start, log.end)
         tail_position = await tail_position_of(there_now, here_now, slot, log.tail, mapping)
     seen = SourceLog(
@@ -168,15 +170,15 @@ async def _mapping_and_view(
     bounds: _Bounds,
     place: OffsetPair | None,
     *,
-    committed: bool,
+    isolation: Isolation,
 ) -> tuple[Mapping | None, _View]:
     """Return how the target's end maps to the source, and what the source holds there."""
     mapping = mapping_of(slot, log.end, place, log.tail.last_offset if log.tail is not None else None)
-    view = await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
+    view = await _source_view(source, there, slot, log, bounds, mapping, isolation=isolation)
     if view.unfilled is None or mapping is None or not mapping.mapped:
         return mapping, view
     mapping = stepped_back(slot, mapping, log.end)
-    return mapping, await _source_view(source, there, slot, log, bounds, mapping, committed=committed)
+    return mapping, await _source_view(source, there, slot, log, bounds, mapping, isolation=isolation)
 
 
 async def _walk(
@@ -188,7 +190,7 @@ async def _walk(
     log: TargetLog,
     bounds: _Bounds,
     *,
-    committed: bool,
+    isolation: Isolation,
 ) -> Walked:
     """Extend the map to the target's end, if offsets are mapped."""
     track = slot.copy.track
@@ -196,13 +198,13 @@ async def _walk(
         return Walked(None)
     return await walk(
         track.offsets,
-        _source_log(source, there, slot, bounds, committed=committed),
+        _source_log(source, there, slot, bounds, isolation=isolation),
         _target_log(target, here, slot, log.start, log.end),
     )
 
 
 def _source_log(
-    side: Side, connection: Connection, slot: Slot, bounds: _Bounds, *, committed: bool, compacted: bool = False
+    side: Side, connection: Connection, slot: Slot, bounds: _Bounds, *, isolation: Isolation, compacted: bool = False
 ) -> Log:
     return Log(
         side,
@@ -210,20 +212,20 @@ def _source_log(
         slot.source,
         bounds.start,
         bounds.end,
-        committed,
+        isolation,
         slot.copy.reading.missing.given_up,
         compacted,
     )
 
 
 def _target_log(side: Side, connection: Connection, slot: Slot, start: int, end: int) -> Log:
-    return Log(side, connection, slot.target, start, end, committed=False)
+    return Log(side, connection, slot.target, start, end, isolation=Isolation.READ_UNCOMMITTED)
 
 
 async def _source_ends(connection: Connection, slots: Sequence[Slot]) -> dict[Slot, tuple[int, int, int | None]]:
     """Return (last stable offset, high watermark, end of the stored epoch) of each partition."""
     wanted = [slot.source for slot in slots]
-    stable = await offsets_of(connection, wanted, control.LATEST, committed=True)
+    stable = await offsets_of(connection, wanted, control.LATEST, isolation=Isolation.READ_COMMITTED)
     ends = await offsets_of(connection, wanted, control.LATEST)
     stored = {slot.source: slot.recorded.stored_epoch for slot in slots if slot.recorded.stored_epoch >= 0}
     epochs = await control.epoch_ends(connection, stored) if stored else {}
@@ -231,7 +233,7 @@ async def _source_ends(connection: Connection, slots: Sequence[Slot]) -> dict[Sl
     for slot in slots:
         code, _, end = epochs.get(slot.source, (0, -1, -1))
         if code:
-            raise refused(connection.cluster, "OffsetForLeaderEpoch", code, slot.source.topic)
+            raise broker_error(connection.cluster, "OffsetForLeaderEpoch", code, slot.source.topic)
         out[slot] = (stable[slot.source], ends[slot.source], end if end >= 0 else None)
     return out
 
@@ -244,7 +246,7 @@ async def _source_view(
     bounds: _Bounds,
     mapping: Mapping | None,
     *,
-    committed: bool,
+    isolation: Isolation,
 ) -> _View:
     """Read what the source has where the target ends: at the offset of its last record, and after it."""
     last = log.tail.last_offset if log.tail is not None else log.start - 1
@@ -266,7 +268,7 @@ async def _source_view(
         slot.source,
         begin,
         min(end, bounds.end),
-        committed=committed,
+        isolation=isolation,
         compacted=slot.recorded.cleaning.possible,
     ):
         epoch, reached = _believed_epoch(side, slot.source, header.leader_epoch), header.next_offset

@@ -10,8 +10,9 @@ from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import content_at, last_offset
 from replicator.engine.logs.reading import batches_between, last_data
-from replicator.engine.logs.refusals import refused
+from replicator.engine.logs.refusals import broker_error
 from replicator.engine.logs.side import Side
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.wire.messages import control
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-_COMMIT_LOOKS, _COMMIT_PAUSE_SECONDS = 10, 0.05
+_COMMIT_POLLS, _COMMIT_PAUSE_SECONDS = 10, 0.05
 
 
 async def target_logs(
@@ -52,9 +53,9 @@ async def target_logs(
         start, end = starts[where], ends[where]
         entry = _our_entry(connection, producers[where], where, writer) if producers is not None else None
         unreported = producers is None or is_unreported(slot, entry)
-        looked_for = end > start and not others_write
+        wants_tail = end > start and not others_write
         with target_read(side, where):
-            tail = await _tail(side, connection, slot, start, end, writer.producer_id) if looked_for else None
+            tail = await _tail(side, connection, slot, start, end, writer.producer_id) if wants_tail else None
         entry = None if unreported else entry
         logs[slot] = TargetLog(start, end, entry, tail, entry_known=not unreported, log_end=log_ends.get(where))
     return logs
@@ -91,7 +92,7 @@ async def _ends_beyond(
     While anybody writes, the leader's log end is ahead of the high watermark. Any batch of ours above the high
     watermark was already in the log when the leader was asked for its end.
     """
-    for _ in range(_COMMIT_LOOKS):
+    for _ in range(_COMMIT_POLLS):
         ends = await offsets_of(connection, wanted, control.LATEST)
         if all(end >= log_ends.get(where, end) for where, end in ends.items()):
             break
@@ -107,7 +108,7 @@ def _our_entry(
 ) -> OwnProducerState | None:
     code, entries = answer
     if code:
-        raise refused(connection.cluster, "DescribeProducers", code, where.topic)
+        raise broker_error(connection.cluster, "DescribeProducers", code, where.topic)
     for entry in entries:
         # A fence is a marker: it has no sequence, and batches under its epoch start at sequence 0 (ProducerAppendInfo).
         if entry.producer_id == writer.producer_id:
@@ -151,7 +152,9 @@ async def own_tail(
     last = recorded if last_walked < 0 else last_walked
     if last < log.start:
         return None
-    async for frame, header, _ in batches_between(side, connection, slot.target, last, last + 1, committed=False):
+    async for frame, header, _ in batches_between(
+        side, connection, slot.target, last, last + 1, isolation=Isolation.READ_UNCOMMITTED
+    ):
         if header.is_control or not header.base_offset <= last < header.next_offset:
             continue
         content = await content_at(frame, header, last)

@@ -35,7 +35,7 @@ class ReadPlan:
         self.waits_to_open: set[Slot] = set()
         self._context = context
         self._supervisor = supervisor
-        self._look_at: dict[TopicPartition, None] = {}
+        self._recheck: dict[TopicPartition, None] = {}
         self._listed: set[TopicPartition] = set()
         self._bytes_needed: dict[Slot, int] = {}
         self._alone: dict[Slot, None] = {}
@@ -43,7 +43,7 @@ class ReadPlan:
     def add(self, slot: Slot) -> None:
         """Read this partition from now on."""
         self.slots[slot.source] = slot
-        self._look_at[slot.source] = None
+        self._recheck[slot.source] = None
 
     def remove(self, slot: Slot) -> None:
         """Stop reading it."""
@@ -51,15 +51,15 @@ class ReadPlan:
         self._bytes_needed.pop(slot, None)
         self._alone.pop(slot, None)
         self.waits_to_open.discard(slot)
-        self._look_at[slot.source] = None
+        self._recheck[slot.source] = None
 
     def reads(self, slot: Slot) -> bool:
         """Return whether this very partition is read, and not another one of the same name."""
         return self.slots.get(slot.source) is slot
 
-    def look_at(self, *partitions: TopicPartition) -> None:
+    def recheck(self, *partitions: TopicPartition) -> None:
         """Check with the next request whether to read these, and from which offset."""
-        self._look_at.update(dict.fromkeys(partitions))
+        self._recheck.update(dict.fromkeys(partitions))
 
     def forget_later(self, *partitions: TopicPartition) -> None:
         """Have the session forget these with the next request: the one that should have said so was not sent.
@@ -67,7 +67,7 @@ class ReadPlan:
         The broker still lists them, from old offsets: it would answer every request with what nobody takes, at once.
         """
         self._listed.update(partitions)
-        self.look_at(*partitions)
+        self.recheck(*partitions)
 
     def ask_alone(self, *slots: Slot) -> None:
         """Fetch each of these alone, after those that already wait for that."""
@@ -101,7 +101,7 @@ class ReadPlan:
         changed: dict[TopicPartition, Wanted] = {}
         gone: list[TopicPartition] = []
         blocked: dict[TopicPartition, None] = {}
-        for where in self._look_at:
+        for where in self._recheck:
             slot = self.slots.get(where)
             wants = slot is not None and self._supervisor.wants_more(slot) and self.may_be_read(slot)
             known = leader(where) if wants else None
@@ -116,7 +116,7 @@ class ReadPlan:
             changed[where] = self.wanted[where] = Wanted(
                 reading.next_offset, known.epoch, reading.last_epoch, share_bytes
             )
-        self._look_at = blocked
+        self._recheck = blocked
         self._listed.clear()
         return changed, gone
 

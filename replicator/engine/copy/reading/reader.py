@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from replicator.wire.frames import Frame
     from replicator.wire.transport.connection import Connection
 
-_OVERSIZED_LOOKS = 2
+_OVERSIZED_READS = 2
 """A partition stops after this many responses that are too large to be read, each to a request for it alone."""
 _SESSION_ERRORS = frozenset({70, 71})
 
@@ -75,9 +75,9 @@ class SourceReader:
         self._asked_of.pop(slot.source, None)
         self._oversized.pop(slot, None)
 
-    def look_at(self, slot: Slot) -> None:
+    def recheck(self, slot: Slot) -> None:
         """Check with the next request whether to read this partition."""
-        self._plan.look_at(slot.source)
+        self._plan.recheck(slot.source)
 
     @property
     def slots(self) -> list[Slot]:
@@ -140,7 +140,7 @@ class SourceReader:
         session = self._session
         if session is None:
             session = self._session = FetchSession(
-                connection.versions.fetch, int(self._context.committed_only), self._context.source.topic_ids
+                connection.versions.fetch, self._context.isolation, self._context.source.topic_ids
             )
         if not session.is_new and session.is_outdated(where.topic for where in changed):
             session.reset()
@@ -155,7 +155,7 @@ class SourceReader:
         except Exception:
             self._stop_who_cannot_be_asked_for(session, everything)
             # None of it was sent. The session continues with what it knows, so the next request has to carry it.
-            self._plan.look_at(*changed)
+            self._plan.recheck(*changed)
             self._plan.forget_later(*gone)
             raise
         for where in gone:
@@ -185,7 +185,7 @@ class SourceReader:
         bytes_max = frame_payload_bytes(self._context.line.frames.frame_bytes)
         session = FetchSession(
             connection.versions.fetch,
-            int(self._context.committed_only),
+            self._context.isolation,
             self._context.source.topic_ids,
             sessionless=True,
         )
@@ -259,7 +259,7 @@ class SourceReader:
             if error is not None and not (self._asked_on is not None and self._asked_on.closed_by_us):
                 self._report(error)
             if isinstance(error, AnswerTooLarge):
-                self._look_for_oversized(error, session, asked_of)
+                self._find_oversized(error, session, asked_of)
             self._session = None
             self.kick()
             return
@@ -287,7 +287,7 @@ class SourceReader:
         self._context.line.kick()
         self._supervisor.wake_writers()
 
-    def _look_for_oversized(
+    def _find_oversized(
         self, error: AnswerTooLarge, session: FetchSession, asked_of: dict[TopicPartition, RequestedPartition]
     ) -> None:
         """Find the partition whose next batch makes any response too large to be read: only that partition stops.
@@ -301,11 +301,11 @@ class SourceReader:
             self._plan.ask_alone(*slots)
             return
         for slot in slots:
-            looks = self._oversized[slot] = self._oversized.get(slot, 0) + 1
-            if looks < _OVERSIZED_LOOKS:
+            reads = self._oversized[slot] = self._oversized.get(slot, 0) + 1
+            if reads < _OVERSIZED_READS:
                 self._plan.ask_alone(slot)
                 continue
-            slot.refused.too_large = None  # its end offset was not read
+            slot.blocking_batch.too_large = None  # its end offset was not read
             self._supervisor.ended(
                 slot,
                 slot.copy.fault(
@@ -349,7 +349,7 @@ class SourceReader:
             if pieces:
                 accepted.append((slot, pieces))
             if fetched.start != fetched.end:
-                self._plan.look_at(where)
+                self._plan.recheck(where)
         # Only now, because for a partition that stopped with this response, the response is no proof that nothing has
         # changed. Neither is a response that is empty because of a quota (KIP-219).
         if not alone and not session.throttled:

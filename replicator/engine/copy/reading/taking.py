@@ -13,6 +13,7 @@ from replicator.engine.copy.waiting import waits_for
 from replicator.engine.logs.refusals import describe_refusal
 from replicator.errors import BugError, CorruptRecords, ReplicatorError, TooLargeToOpen
 from replicator.model.batch import LENGTH_PREFIX_BYTES, MAGIC_V2
+from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.wire.batches.batch import prove, scan
 from replicator.wire.faults import error_name
@@ -102,7 +103,7 @@ class ResponseHandler:
         copy = slot.copy
         slot.seen.source_start = fetched.log_start
         end, now = fetched.high_watermark, self._context.now()
-        if self._context.committed_only:
+        if self._context.isolation is Isolation.READ_COMMITTED:
             slot.seen.observe_stable(fetched.last_stable_offset, end, now)
             end = fetched.last_stable_offset
         slot.lag.reach(copy.acked_offset)
@@ -200,7 +201,7 @@ class ResponseHandler:
         finally:
             self._context.opener.end_turn()
             self._plan.opening.discard(slot)
-            self._plan.look_at(slot.source)
+            self._plan.recheck(slot.source)
             frame.release()
             self._supervisor.wake_writers()
             self._supervisor.wake_readers()
@@ -210,7 +211,7 @@ class ResponseHandler:
         if isinstance(error, CorruptRecords):
             self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, str(error)))
             return
-        slot.refused.too_large = (header.base_offset, header.next_offset) if header.magic == MAGIC_V2 else None
+        slot.blocking_batch.too_large = (header.base_offset, header.next_offset) if header.magic == MAGIC_V2 else None
         self._supervisor.ended(
             slot,
             slot.copy.fault(
@@ -266,7 +267,7 @@ class ResponseHandler:
                 self._rest(slot, why, waits_for(error))
         finally:
             self._plan.asking_whose.discard(slot)
-            self._plan.look_at(slot.source)
+            self._plan.recheck(slot.source)
             self._kick()
 
     def _rest(self, slot: Slot, why: str, reason: Reason) -> None:

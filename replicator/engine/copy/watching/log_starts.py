@@ -38,7 +38,7 @@ class LogStarts:
         self._warned: set[Slot] = set()
         self._refused: set[str] = set()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Read both log starts of all partitions that are copied, and follow those that may be followed."""
         pump = self._pump
         self._warned.intersection_update(pump.slots.values())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from replicator.engine.copy.partition import OpenTransaction
 from replicator.errors import ReplicatorError
+from replicator.model.spec import Isolation
 from replicator.model.text import command
 from replicator.model.units import format_bootstrap
 from replicator.obs.logs import get_logger
@@ -36,7 +37,7 @@ _Producers = tuple[int, tuple[control.ProducerEntry, ...]]
 
 
 class OpenTransactions:
-    """Checks the partitions of one pump; call `look` every few seconds.
+    """Checks the partitions of one pump; call `check` every few seconds.
 
     Args:
         flow: The flow's name, for the log.
@@ -47,7 +48,7 @@ class OpenTransactions:
         self._flow = flow
         self._pump = pump
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Note on each slot what holds it up, and clear what has ended; takes at most `_ANSWER_SECONDS_MAX`.
 
         A broker that cannot be asked changes nothing: what was known about its partitions stays.
@@ -96,8 +97,8 @@ class OpenTransactions:
         """
         asked = {slot: slot.seen.stable_offset for slot in slots}
         wanted = [slot.source for slot in slots]
-        stable = await control.list_offsets(connection, wanted, control.LATEST, committed=True)
-        ends = await control.list_offsets(connection, wanted, control.LATEST, committed=False)
+        stable = await control.list_offsets(connection, wanted, control.LATEST, isolation=Isolation.READ_COMMITTED)
+        ends = await control.list_offsets(connection, wanted, control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
         not_moved: list[Slot] = []
         for slot, before in asked.items():
             here, end = stable.get(slot.source), ends.get(slot.source)

@@ -33,13 +33,13 @@ class TargetEnds:
         self._me = me
         self._unseen_since: dict[Slot, float] = {}
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Attach every idle partition again whose log extends beyond our own place: the attach finds out why."""
         slots = [slot for slot in self._pump.slots.values() if self._is_watched(slot)]
         silent: set[int] = set()
         unseen: dict[Slot, str] = {}
         for first in range(0, len(slots), _ASKED_AT_ONCE):
-            unseen |= await self._look_at(slots[first : first + _ASKED_AT_ONCE], silent)
+            unseen |= await self._check_some(slots[first : first + _ASKED_AT_ONCE], silent)
         self._report(unseen)
 
     def _report(self, unseen: dict[Slot, str]) -> None:
@@ -61,7 +61,7 @@ class TargetEnds:
         ours = slot.shard.works and slot.shard.claim.holder == self._me
         return ours and copy.is_copying() and copy.sending.idle and not copy.limits.others_write
 
-    async def _look_at(self, slots: list[Slot], silent: set[int]) -> dict[Slot, str]:
+    async def _check_some(self, slots: list[Slot], silent: set[int]) -> dict[Slot, str]:
         """Check some partitions; return those whose end is unknown now, and why."""
         before = {slot.target: (slot, slot.copy.episode, slot.copy.target_end) for slot in slots}
         ends, unseen = await ends_of(

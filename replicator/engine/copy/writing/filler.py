@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from replicator.core.copy.answers import ProduceOutcome
 from replicator.engine.copy.partition import Slot
 from replicator.errors import AuthorizationFailed, Conflict, KafkaError, MarkersNotShown, TimedOut
+from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
@@ -144,7 +145,7 @@ class Filler:
             codes = await route.by_transaction(connection, lengths, lambda: _is_ours(shard, number))
         else:
             codes = await route.in_bulk(connection, lengths, number)
-        ends = await control.list_offsets(connection, lengths, control.LATEST, committed=False)
+        ends = await control.list_offsets(connection, lengths, control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
         for slot, (fill, episode) in list(work.items()):
             code = codes.get(slot.target, -1)
             end = ends.get(slot.target)

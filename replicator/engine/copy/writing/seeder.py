@@ -21,12 +21,13 @@ from replicator.engine.logs.opening import beside
 from replicator.engine.state.ownership.ours import confirm
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BugError, KafkaError, ReplicatorError
 from replicator.model.batch import SEQUENCE_MODULUS
+from replicator.model.spec import Isolation
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.wire.batches.batch import rewrite, scan
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import error_name, refused
+from replicator.wire.faults import broker_error, error_name
 from replicator.wire.messages import control
 from replicator.wire.messages.produce import ProduceCodec
 from replicator.wire.versions import PRODUCE
@@ -140,7 +141,7 @@ class Seeder:
         if leader is None:
             return
         connection = await self._context.target.cluster.connection(leader.node, Purpose.CONTROL)
-        answers = await control.list_offsets(connection, [where], control.LATEST, committed=False)
+        answers = await control.list_offsets(connection, [where], control.LATEST, isolation=Isolation.READ_UNCOMMITTED)
         answer = control.answer_for(answers, where, self._context.target.cluster.spec, "ListOffsets")
         if answer.error:
             return
@@ -179,7 +180,7 @@ class Seeder:
             answer = codec.answer(frame.buffer, frame.size)[0]
             outcome = classify_produce(answer.error)
             if outcome in _FINAL:
-                raise refused(connection.cluster, "Produce", answer.error, slot.target.topic, answer.message)
+                raise broker_error(connection.cluster, "Produce", answer.error, slot.target.topic, answer.message)
             if outcome is not ProduceOutcome.ACCEPTED or answer.base_offset != end:
                 log.info("seed starts again", partition=str(slot.target), why=error_name(answer.error))
                 await asyncio.gather(*waiting, return_exceptions=True)

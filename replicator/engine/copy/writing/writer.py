@@ -156,7 +156,7 @@ class TargetWriter:
 
     def _stop_too_large(self, slot: Slot, size: int) -> None:
         """Stop a partition whose next batch fits no request to this broker; others on the connection continue."""
-        slot.refused.request_bytes = size
+        slot.blocking_batch.request_bytes = size
         setting = self._limit.bytes_max
         if setting is not None:
             why = f"takes requests of {setting} bytes at most ({SOCKET_REQUEST_MAX_BYTES})"
@@ -313,7 +313,7 @@ class TargetWriter:
                     if not slot.recorded.active:
                         self._supervisor.answered(slot, ProduceOutcome.ACCEPTED)
                 else:
-                    self._closer_look(entry, 0, base_offset, "")
+                    self._take_unexpected(entry, 0, base_offset, "")
                 if batch[5] is not frame:
                     if frame is not None:
                         frame.release(held)
@@ -337,10 +337,10 @@ class TargetWriter:
             entry = sent.get(where.topic, {}).pop(where.partition, None)
             if entry is None:
                 continue
-            self._closer_look(entry, code, base_offset, message)
+            self._take_unexpected(entry, code, base_offset, message)
             entry[3].owner.release()  # type: ignore[attr-defined] # a wire Frame; opaque in core
 
-    def _closer_look(self, entry: _Sent, code: int, base_offset: int, message: str) -> None:
+    def _take_unexpected(self, entry: _Sent, code: int, base_offset: int, message: str) -> None:
         """Take a response that is not simply "accepted, where it was expected"."""
         _, _, slot, batch, episode = entry
         outcome = classify_produce(code)

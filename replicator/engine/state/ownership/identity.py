@@ -176,7 +176,7 @@ async def agree_on_shards(
     target: Cluster,
     log: StateLog,
     silence_seconds: float,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
     """Return once all daemons of the flow use the number of shards in its file here.
 
@@ -190,7 +190,7 @@ async def agree_on_shards(
         target: The target.
         log: The state topic.
         silence_seconds: How long a daemon may have an effect after its last sign of life.
-        tell: Called with a text about whom this waits for.
+        report: Called with a text about whom this waits for.
 
     Raises:
         KafkaError: The target refuses.
@@ -205,7 +205,7 @@ async def agree_on_shards(
         if judged is not None:
             await _reshard(uid, target, log, agreed, flow.shards, judged)
             continue
-        tell(
+        report(
             f"daemons run flow {flow.name} with {agreed} shards, this file says {flow.shards}: "
             f"it continues once all of them have ended, or were silent for {silence_seconds:.0f} s"
         )

@@ -121,10 +121,10 @@ class Ownership:
         record = state.get_mirror(self._log.records, self._uid, topic.name)
         if record is None or not state.names_its_topic(record):
             return None
-        is_told, is_known = any(topic.topic_id), any(record.target_topic_id)
-        if is_told and not is_known:
+        is_reported, is_known = any(topic.topic_id), any(record.target_topic_id)
+        if is_reported and not is_known:
             return None  # recorded while the cluster reported no ids: the topic's records have to show that it is ours
-        if is_known and not is_told:
+        if is_known and not is_reported:
             alias = self._target.spec.alias
             why = f"{alias} reported one before; perhaps its brokers are being upgraded"
             return KafkaError(f"{topic.name} has no topic id now", cluster=alias, why=why, retryable=True)

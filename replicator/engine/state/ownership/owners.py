@@ -39,7 +39,7 @@ class Owners:
         self._signs: dict[str, tuple[dict[bytes, bytes], float]] = {}
         self._read_at = -1
         self._by_topic: dict[str, str] = {}
-        self._looked_at: dict[str, int] = {}
+        self._observed_at: dict[str, int] = {}
 
     def of(self, topic: str) -> Owner | None:
         """Return the other flow that a target topic is recorded for; None if there is none."""
@@ -53,12 +53,12 @@ class Owners:
         source_id = mine.source_cluster_id if mine is not None else ""
         return owner_of(self._log.records, (self._flow.name, source_id), uid, topic)
 
-    def look(self, owner: Owner) -> OwnerLiveness:
+    def observe(self, owner: Owner) -> OwnerLiveness:
         """Look at the signs of life of a flow's daemons; their silence counts from the first look."""
         now, before = self._now(), self._signs.get(owner.uid)
-        if before is not None and self._looked_at.get(owner.uid) == self._log.position:
+        if before is not None and self._observed_at.get(owner.uid) == self._log.position:
             return OwnerLiveness(bool(before[0]), now - before[1], self._silence_seconds)
-        self._looked_at[owner.uid] = self._log.position
+        self._observed_at[owner.uid] = self._log.position
         signs = state.signs_of(self._log.records, owner.uid)
         if before is None or before[0] != signs:
             before = self._signs[owner.uid] = signs, now

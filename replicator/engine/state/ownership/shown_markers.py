@@ -16,8 +16,9 @@ from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
 from replicator.errors import Conflict, KafkaError, MarkersNotShown, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition, data_transactional_id
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
-from replicator.wire.faults import refused
+from replicator.wire.faults import broker_error
 from replicator.wire.messages import control
 from replicator.wire.messages.transactions import ProducerIdentity, Transaction, init_producer_id
 
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster
 
 _WHERE = TopicPartition(STATE_TOPIC, 0)
-_LOOK_SECONDS = 0.05
-_LOOK_SECONDS_MAX = 1.0
-_SHOWN_LOOKS = 10
+_POLL_SECONDS = 0.05
+_POLL_SECONDS_MAX = 1.0
+_SHOWN_POLLS = 10
 """Once a second, after a marker was written: a coordinator answers before its markers are in the logs."""
 
 log = get_logger(__name__)
@@ -124,8 +125,8 @@ async def _after_one(target: Cluster, uid: str, identity: ProducerIdentity) -> S
     except (KafkaError, Conflict) as error:
         log.debug("whether markers are shown is not proven", why=str(error))
         return Shown.UNKNOWN
-    for _ in range(_SHOWN_LOOKS):
-        await asyncio.sleep(_LOOK_SECONDS_MAX)
+    for _ in range(_SHOWN_POLLS):
+        await asyncio.sleep(_POLL_SECONDS_MAX)
         if await markers_are_shown(target, identity.producer_id) is not False:
             return Shown.YES
     if not await marker_stands(target, identity.producer_id, begin):
@@ -150,12 +151,12 @@ async def prove_fills(target: Cluster, transactional_id: str, identity: Producer
     """
     begin = await _state_end(target)
     await empty_transaction(target, transactional_id, identity)
-    pause = _LOOK_SECONDS
-    for _ in range(_SHOWN_LOOKS):
+    pause = _POLL_SECONDS
+    for _ in range(_SHOWN_POLLS):
         if await marker_stands(target, identity.producer_id, begin):
             break
         await asyncio.sleep(pause)
-        pause = min(_LOOK_SECONDS_MAX, pause * 2)
+        pause = min(_POLL_SECONDS_MAX, pause * 2)
     else:
         # A coordinator answers InitProducerId for an id only once all markers of its last transaction are written.
         await init_producer_id(target, transactional_id)
@@ -183,7 +184,7 @@ async def markers_are_shown(target: Cluster, producer_id: int) -> bool | None:
         return None
     code, producers = control.answer_for(shown, _WHERE, target.spec, "DescribeProducers")
     if code:
-        raise refused(target.spec, "DescribeProducers", code, STATE_TOPIC)
+        raise broker_error(target.spec, "DescribeProducers", code, STATE_TOPIC)
     return any(one.producer_id == producer_id for one in producers)
 
 
@@ -197,7 +198,9 @@ async def marker_stands(target: Cluster, producer_id: int, begin: int | None = N
     if begin is None:
         begin = (await offsets_of(connection, [_WHERE], control.EARLIEST))[_WHERE]
     side = Side(target, target.topic_ids)
-    async for _, header, _ in batches_between(side, connection, _WHERE, begin, end, committed=False, compacted=True):
+    async for _, header, _ in batches_between(
+        side, connection, _WHERE, begin, end, isolation=Isolation.READ_UNCOMMITTED, compacted=True
+    ):
         if header.is_control and header.producer_id == producer_id:
             return True
     return False
@@ -223,6 +226,6 @@ def _not_landed(target: Cluster, identity: ProducerIdentity) -> KafkaError:
     return KafkaError(
         f"a marker of producer {identity.producer_id} has not landed on {STATE_TOPIC} of {target.spec.alias}",
         cluster=target.spec.alias,
-        why=f"its transaction ended {_SHOWN_LOOKS * _LOOK_SECONDS_MAX:g} s ago; the coordinator writes it later",
+        why=f"its transaction ended {_SHOWN_POLLS * _POLL_SECONDS_MAX:g} s ago; the coordinator writes it later",
         retryable=True,
     )

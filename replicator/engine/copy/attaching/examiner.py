@@ -10,7 +10,7 @@ from replicator.core.copy.doubt import DOUBTS_MAX, Sound
 from replicator.core.copy.values import Phase
 from replicator.engine.copy.attaching.displaced import what_displaced
 from replicator.engine.copy.waiting import waits_for
-from replicator.engine.logs.reading import look_again
+from replicator.engine.logs.reading import reread
 from replicator.errors import AnswerTooLarge, BugError, CorruptRecords, ReplicatorError, TooLargeToOpen
 from replicator.model.states import Reason
 from replicator.obs.logs import get_logger
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from replicator.engine.copy.partition import Slot
     from replicator.engine.copy.ports import AttachSupervisor
 
-_LOOKS_AT_ONCE = 4
+_READS_AT_ONCE = 4
 """How many partitions of one cluster are examined at a time: each look may read many megabytes."""
 _ANOTHER_REPLICA = "let another replica of it lead if this one's disk is bad"
 
 log = get_logger(__name__)
 
 
-class CloserLooks:
+class Examiner:
     """Examines partitions for one attach loop.
 
     Args:
@@ -43,8 +43,8 @@ class CloserLooks:
         self._context = context
         self._supervisor = supervisor
         self._schedule = schedule
-        self._room_on_source = asyncio.Semaphore(_LOOKS_AT_ONCE)
-        self._room_on_target = asyncio.Semaphore(_LOOKS_AT_ONCE)
+        self._room_on_source = asyncio.Semaphore(_READS_AT_ONCE)
+        self._room_on_target = asyncio.Semaphore(_READS_AT_ONCE)
 
     def met(self, slot: Slot, error: Exception, about: str = "") -> None:
         """Handle an error of one partition that is being attached: one that cannot pass by itself stops the partition.
@@ -62,7 +62,7 @@ class CloserLooks:
         elif slot.copy.phase is not Phase.ATTACHING:
             return  # it has been paused meanwhile
         elif isinstance(error, TooLargeToOpen):
-            slot.refused.too_large = None  # skipping the batch would not help: it is needed to find the place
+            slot.blocking_batch.too_large = None  # skipping the batch would not help: it is needed to find the place
             self._supervisor.ended(slot, slot.copy.fault(Reason.BATCH_TOO_LARGE, text))
         elif isinstance(error, CorruptRecords | AnswerTooLarge) and slot.attach.damaged + 1 >= DOUBTS_MAX:
             slot.attach.damaged = 0
@@ -106,8 +106,8 @@ class CloserLooks:
         copy, trust = slot.copy, slot.copy.reading.trust
         try:
             async with self._room_on_source:
-                verdict = await look_again(
-                    self._context.source, slot.source, offset, trust.looks, slot.recorded.epochs_unproven
+                verdict = await reread(
+                    self._context.source, slot.source, offset, trust.rereads, slot.recorded.epochs_unproven
                 )
         except Exception as error:  # noqa: BLE001 - a separate task: it would be started again at once, for ever
             slot.attach.is_under_way = False
@@ -121,7 +121,7 @@ class CloserLooks:
         elif isinstance(verdict, Sound):
             log.warning("an answer of the source was spoiled", partition=str(slot.source), why=trust.detail)
         # None: retention deleted it meanwhile, or the source lost it. The attach reads both logs and reports which.
-        fault = trust.looked(verdict)
+        fault = trust.reread(verdict)
         if fault is not None and copy.phase is Phase.ATTACHING:
             self._supervisor.ended(slot, slot.copy.fault(Reason.CORRUPT_BATCH, f"{fault}; {_ANOTHER_REPLICA}"))
             return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.engine.logs.reading import ends_in_hole, read_once
 from replicator.errors import CorruptRecords, KafkaError
+from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
 from replicator.wire.cluster import Purpose
 from replicator.wire.messages import control
@@ -17,9 +18,9 @@ from replicator.wire.messages import control
 if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.ports import LookSupervisor
+    from replicator.engine.copy.ports import EndCheckSupervisor
 
-_LOOKS_AT_ONCE = 8
+_READS_AT_ONCE = 8
 _IN_VAIN_MAX = 8
 """Looks per second that may turn out to find records, because the partition was only waiting for its turn."""
 _STALLED_SECONDS = 1.0
@@ -39,20 +40,20 @@ class _Stall(NamedTuple):
     since: float
 
 
-class EndLooks:
-    """Looks at the ends of the source's logs, for one pump.
+class EndChecks:
+    """Checks the ends of the source's logs, for one pump.
 
     Args:
         context: What the parts of the pump share.
         supervisor: The pump.
     """
 
-    def __init__(self, context: CopyContext, supervisor: LookSupervisor) -> None:
+    def __init__(self, context: CopyContext, supervisor: EndCheckSupervisor) -> None:
         self._context = context
         self._supervisor = supervisor
         self._stalls: dict[Slot, _Stall] = {}
         self._due: dict[Slot, None] = {}
-        self._looking: set[Slot] = set()
+        self._checking: set[Slot] = set()
         self._in_vain = 0
         self._rests_until: dict[int, float] = {}
 
@@ -66,8 +67,8 @@ class EndLooks:
             self._due[slot] = None
             self._begin()
 
-    def look(self) -> None:
-        """Look at partitions that make no progress below their end; call it every second."""
+    def check(self) -> None:
+        """Check partitions that make no progress below their end; call it every second."""
         now, stalls = self._context.now(), self._stalls
         stalled: dict[Slot, _Stall] = {}
         for slot in self._context.slots.values():
@@ -114,14 +115,14 @@ class EndLooks:
         return spared
 
     def _begin(self) -> None:
-        while self._due and len(self._looking) < _LOOKS_AT_ONCE and self._in_vain < _IN_VAIN_MAX:
+        while self._due and len(self._checking) < _READS_AT_ONCE and self._in_vain < _IN_VAIN_MAX:
             slot = next(iter(self._due))
             del self._due[slot]
-            if slot not in self._looking and slot.copy.is_copying() and slot.copy.sending.idle:
-                self._looking.add(slot)
-                self._supervisor.start(self._look(slot, slot.copy.episode, slot.copy.reading.next_offset), slot)
+            if slot not in self._checking and slot.copy.is_copying() and slot.copy.sending.idle:
+                self._checking.add(slot)
+                self._supervisor.start(self._check(slot, slot.copy.episode, slot.copy.reading.next_offset), slot)
 
-    async def _look(self, slot: Slot, episode: int, position: int) -> None:
+    async def _check(self, slot: Slot, episode: int, position: int) -> None:
         self._stalls[slot] = _Stall(episode, position, self._context.now())
         try:
             hole = await self._hole(slot, position)
@@ -129,7 +130,7 @@ class EndLooks:
             hole = None
             log.debug("the end of a log not looked at", partition=str(slot.source), why=str(error))
         finally:
-            self._looking.discard(slot)
+            self._checking.discard(slot)
         copy = slot.copy
         if hole is None:
             self._in_vain += 1
@@ -152,21 +153,22 @@ class EndLooks:
             connection,
             where,
             position,
-            committed=self._context.committed_only,
+            isolation=self._context.isolation,
             leader_epoch=leader.epoch,
             read_bytes=1,  # at least one batch is returned anyway, and we only want to know whether there is one
         )
-        end = fetched.last_stable_offset if self._context.committed_only else fetched.high_watermark
+        committed = self._context.isolation is Isolation.READ_COMMITTED
+        end = fetched.last_stable_offset if committed else fetched.high_watermark
         if fetched.start != fetched.end or end <= position:
             return None
         # Where no cleaner is known to work, a slow remote tier may be the cause: the leader has to prove the hole.
         if not slot.recorded.cleaning.certain and not await ends_in_hole(
-            self._context.source, where, position, end, committed=self._context.committed_only
+            self._context.source, where, position, end, isolation=self._context.isolation
         ):
             return None
         # So far only the log end in a fetch response speaks for this hole: the same leader has to confirm it in another
         # request. That request comes last, because ends only rise.
-        ends = await control.list_offsets(connection, [where], control.LATEST, committed=self._context.committed_only)
+        ends = await control.list_offsets(connection, [where], control.LATEST, isolation=self._context.isolation)
         listed = ends.get(where)
         if listed is None or listed.error or listed.value < 0:
             return None

@@ -30,7 +30,7 @@ Proof: TypeAlias = OwnedTopic | MirrorFault | KafkaError
 log = get_logger(__name__)
 
 
-class TargetProof:
+class OwnerProofs:
     """Who owns the target topics of one flow.
 
     Args:
@@ -171,7 +171,7 @@ class TargetProof:
         owner = None if self._flow.both_ways else self._owners.of(target_name)
         if owner is None:
             return None
-        self._owners.look(owner)  # so that its activity is known by the time somebody wants to adopt the topic
+        self._owners.observe(owner)  # so that its activity is known by the time somebody wants to adopt the topic
         text = owner.text(target_name, self._flow.source, self._source.cluster_id or "")
         return MirrorFault(Reason.OTHER_OWNER, f"{text}; next: {owner.next_step(self._flow.name)}")
 

@@ -8,7 +8,7 @@ import pytest
 
 from replicator.core.copy.pieces import Fill
 from replicator.core.offsets.offset_map import OffsetPair
-from replicator.engine.copy.reading.end_looks import EndLooks
+from replicator.engine.copy.reading.end_checks import EndChecks
 from replicator.model.states import Reason
 from tests.unit.engine.log_broker import Log, written
 from tests.unit.engine.log_world import ONE, ZERO, World, copied, opened, worlds
@@ -87,8 +87,8 @@ async def test_what_stands_above_an_open_transaction_is_no_hole(worlds: list[Wor
 
 async def test_looks_at_ends_are_bounded_and_come_round(worlds: list[World], monkeypatch: pytest.MonkeyPatch) -> None:
     """Partitions that only wait for their turn are not asked for all at once, and keep nobody else from being."""
-    monkeypatch.setattr("replicator.engine.copy.reading.end_looks._LOOKS_AT_ONCE", 1)
-    monkeypatch.setattr("replicator.engine.copy.reading.end_looks._IN_VAIN_MAX", 1)
+    monkeypatch.setattr("replicator.engine.copy.reading.end_checks._READS_AT_ONCE", 1)
+    monkeypatch.setattr("replicator.engine.copy.reading.end_checks._IN_VAIN_MAX", 1)
     world = await opened(worlds)
     waits = world.add(ZERO, Log([written(0, 50), written(50, 50)], end=100), copied(50, 50))
     ends = world.add(ONE, Log([written(0, 50)], end=100), copied(50, 50))
@@ -111,7 +111,7 @@ async def test_who_waits_for_its_turn_is_not_looked_at_yet(worlds: list[World]) 
     slot = world.add(ZERO, Log([written(0, 50), written(50, 50)], end=100), copied(50, 50))
     world.run()
     await world.until(lambda: slot.copy.is_copying() and slot in world.pump.routes._reader_of)
-    looks, reader = world.pump.end_looks, world.pump.routes._reader_of[slot]
+    looks, reader = world.pump.end_checks, world.pump.routes._reader_of[slot]
 
     reader.is_crowded = False
     assert [looks._is_due(slot, seconds) for seconds in (0.5, 2.0, 40.0)] == [False, True, True]
@@ -150,7 +150,7 @@ async def test_looks_leave_a_quota_to_those_that_copy(worlds: list[World]) -> No
     cluster = world.pump.source.cluster
     leader = cluster.leader(ZERO)
     assert leader is not None
-    looks, began = EndLooks(world.pump.context, world.pump), world.pump.context.now()
+    looks, began = EndChecks(world.pump.context, world.pump), world.pump.context.now()
     assert looks.spared(slots, began) == slots
     for after, count in ((0, 0), (50, 0), (99, 0), (101, 1), (150, 0), (202, 1)):
         cluster.seen.broker(leader.node).throttled(began + after, began + after + 10.0)
