@@ -19,7 +19,7 @@ from replicator.model.names import TopicPartition, data_transactional_id
 from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_bootstrap
 from replicator.wire.cluster import Cluster as Wire
-from replicator.wire.messages.transactions import init_producer_id
+from replicator.wire.messages.data.transactions import init_producer_id
 
 _TOPICS = 100
 _BROKERS = 3

@@ -23,44 +23,44 @@ from typing import Any, cast
 import httpx
 
 from replicator.admin.topic_values import ConfigValue, TopicConfig
-from replicator.core.copy.attach_facts import Role, Writer, Writers
+from replicator.core.copy.attaching.facts import Role, Writer, Writers
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Phase, TargetLimits
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.core.topics.ownership import created
-from replicator.engine.copy.live_maps import OffsetMaps, offset_block
+from replicator.engine.copy.partitions.live_maps import OffsetMaps, offset_block
 from replicator.engine.copy.pump import Pump
-from replicator.engine.flow.reconcile import Reconciler
-from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.flow.assembly.reconcile import Reconciler
+from replicator.engine.flow.assembly.source_ends import SourceEnds
 from replicator.engine.flow.status import flow_status
 from replicator.engine.groups.positions import PumpPositions
 from replicator.engine.groups.sides import SideView
 from replicator.engine.groups.sync import GroupSync
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
-from replicator.engine.state.chunks import BATCH_BYTES_MAX, batches, in_parts
 from replicator.engine.state.groups import GroupRecords
 from replicator.engine.state.journal import switches_of
-from replicator.engine.state.log import Change, StateLog
 from replicator.engine.state.ownership.owners import Owners
-from replicator.engine.state.view import Read
+from replicator.engine.state.topic.chunks import BATCH_BYTES_MAX, batches, in_parts
+from replicator.engine.state.topic.log import Change, StateLog
+from replicator.engine.state.topic.view import Read
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.topics.sync import TopicSync
 from replicator.engine.work.shards import Shard
-from replicator.model.groups import Committed, GroupKind, Listed
 from replicator.model.names import TopicPartition
+from replicator.model.operations.translation import Translation, TranslationState
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
 from replicator.model.spec import GroupSync as GroupPolicy
-from replicator.model.states import FlowState
-from replicator.model.status import DaemonStatus, FlowStatus
+from replicator.model.status.groups import Committed, GroupKind, Listed
+from replicator.model.status.snapshots import DaemonStatus, FlowStatus
+from replicator.model.status.states import FlowState
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Cut, End, StepName, StepRecord, Verb
-from replicator.model.translation import Translation, TranslationState
 from replicator.obs.logs import configure
-from replicator.rpc.client import ControlClient
-from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.server import RpcServer
+from replicator.rpc.client.control_client import ControlClient
+from replicator.rpc.client.endpoint import Endpoint
+from replicator.rpc.server.server import RpcServer
 from replicator.state_pb import state_pb2 as pb
 from replicator.web.http import app
 from replicator.wire.batches.records import Record

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from replicator.devkit import guard
-from replicator.devkit.java import find_java, java_version
-from replicator.devkit.processes import ProcessRef, stop_processes
+from replicator.devkit.runtime import guard
+from replicator.devkit.runtime.java import find_java, java_version
+from replicator.devkit.runtime.processes import ProcessRef, stop_processes
 
 ROOT = Path(__file__).resolve().parents[1]
 GIGABYTE = 1e9

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import Child
 from replicator.devkit import Cluster, ensure_distribution
-from replicator.devkit.properties import LOG4J2
+from replicator.devkit.brokers.properties import LOG4J2
 
 _HEAP_MB = 2048
 _REPLICATION_FACTORS = (

@@ -21,7 +21,7 @@ from kio.static.primitive import i32
 
 from replicator.devkit import Cluster
 from replicator.model.units import parse_address
-from replicator.wire.cursor import uvarint
+from replicator.wire.protocol.cursor import uvarint
 
 _METADATA, _VERSION = 3, 10
 _NAME = "padding.%s.%07d"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, BenchmarkError, Child
 from replicator.devkit import Cluster
-from replicator.devkit.distribution import cache_dir
+from replicator.devkit.runtime.distribution import cache_dir
 
 IN_FLIGHT_BYTES = 64 << 20
 """The default of `in_flight_bytes`, and what our flows ask for."""

@@ -24,7 +24,7 @@ from chaos.records import PARTITIONS, Topic
 from chaos.toxics import Toxics
 from chaos.toxiproxy import start_server
 from replicator.devkit import Cluster, ClusterConfig, free_base_port, start_clusters
-from replicator.devkit.config import PORTS_PER_BROKER
+from replicator.devkit.brokers.config import PORTS_PER_BROKER
 
 READY_SECONDS_MAX = 90.0
 

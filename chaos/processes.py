@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.measure import process_cpu, tree_peak_rss
 from chaos.errors import ChaosError
-from replicator.devkit import guard
-from replicator.devkit.processes import ProcessRef, kill_processes, stop_processes
+from replicator.devkit.runtime import guard
+from replicator.devkit.runtime.processes import ProcessRef, kill_processes, stop_processes
 
 _STOP_SECONDS_MAX = 30.0
 _GUARD_SECONDS_MAX = 10.0

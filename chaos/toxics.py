@@ -15,7 +15,7 @@ from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
 from chaos.errors import ChaosError
-from replicator.devkit.config import HOST
+from replicator.devkit.brokers.config import HOST
 
 CALL_SECONDS_MAX = 5.0
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from chaos.errors import ChaosError
 from chaos.processes import Child
 from chaos.toxics import answers
-from replicator.devkit.config import HOST
-from replicator.devkit.distribution import cache_dir, locked
+from replicator.devkit.brokers.config import HOST
+from replicator.devkit.runtime.distribution import cache_dir, locked
 
 VERSION = "2.12.0"
 

@@ -10,15 +10,16 @@ For example, where on the target does a consumer continue that was at offset 1,2
     else:
         print(found.state, found.detail)    # for example: not_yet_replicated, 12 records behind
 
-Every call opens its own connection. For many questions keep one open: `replicator.rpc.client.ControlClient` has the
-same calls, takes any number of questions at once, and takes TLS files with its `Endpoint`.
+Every call opens its own connection. For many questions keep one open:
+`replicator.rpc.client.control_client.ControlClient` has the same calls, takes any number of questions at once, and
+takes TLS files with its `Endpoint`.
 """
 
 from __future__ import annotations
 
-from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
-from replicator.rpc.client import ControlClient
-from replicator.rpc.endpoint import Endpoint
+from replicator.model.operations.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
+from replicator.rpc.client.control_client import ControlClient
+from replicator.rpc.client.endpoint import Endpoint
 
 __all__ = [
     "ControlClient",

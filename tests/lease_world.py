@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 from replicator.core.work.claim import Timing
-from replicator.engine.state.log import StateLog
+from replicator.engine.state.topic.log import StateLog
 from replicator.engine.work import claim as claim_keeper
 from replicator.engine.work import coordinator, shards
 from replicator.engine.work import leases as lease_keeper

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from replicator.cli import output, remote
-from replicator.cli.output import Column, Format
+from replicator.cli import remote
+from replicator.cli.printing import output
+from replicator.cli.printing.output import Column, Format
 from replicator.errors import Unequal, UsageError
-from replicator.model.status import SCHEMA_VERSION
+from replicator.model.status.snapshots import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicator.model.audit import AuditEntry
+    from replicator.model.operations.audit import AuditEntry
 
 app = typer.Typer(no_args_is_help=True, help="Audit: what operators did.")
 

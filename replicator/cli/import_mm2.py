@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from replicator.cli import output
+from replicator.cli.printing import output
 from replicator.errors import ConfigError, UsageError
 from replicator.files import read_regular
 

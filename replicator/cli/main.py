@@ -10,29 +10,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from replicator import __version__
-from replicator.cli import (
-    audit,
-    config,
-    coordinator,
-    damaged,
-    demo,
-    dev,
-    flow,
-    forget,
-    group,
-    import_mm2,
-    lease,
-    mirror,
-    offsets,
-    repoint,
-    run,
-    switch,
-    switching,
-    validate,
-    verify,
-)
-from replicator.cli.failure import report
+from replicator.cli import audit, config, coordinator, dev, import_mm2, run, validate
+from replicator.cli.demo import demo
+from replicator.cli.flows import damaged, flow, forget, group, lease, mirror, offsets, repoint
+from replicator.cli.printing.failure import report
 from replicator.cli.remote import WATCH_DEFAULT
+from replicator.cli.switch import orders, switch
+from replicator.cli.verify import verify
 from replicator.model.units import parse_duration
 
 INTERRUPTED = 130
@@ -49,9 +33,9 @@ app = typer.Typer(
 )
 app.command("run")(run.command)
 app.command("coordinator")(coordinator.command)
-app.command("switchover")(switching.switchover)
-app.command("failover")(switching.failover)
-app.command("failback")(switching.failback)
+app.command("switchover")(orders.switchover)
+app.command("failover")(orders.failover)
+app.command("failback")(orders.failback)
 app.command("validate")(validate.command)
 app.command("verify")(verify.command)
 app.command("demo")(demo.command)

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from replicator.cli import output
+from replicator.cli.printing import output
 from replicator.errors import PreflightFailed, TimedOut, UsageError
 from replicator.model.spec import RPC_ADDRESS
-from replicator.model.status import DaemonStatus
+from replicator.model.status.snapshots import DaemonStatus
 from replicator.model.units import format_address, parse_duration
 
 if TYPE_CHECKING:
     from enum import StrEnum
 
-    from replicator.rpc.client import ControlClient
+    from replicator.rpc.client.control_client import ControlClient
 
 WATCH_DEFAULT = "2s"
 _POLL_SECONDS = 0.5
@@ -64,8 +64,8 @@ def connect(address: str, tls_ca: Path | None, tls_cert: Path | None, tls_key: P
     """
     # Otherwise gRPC's C core reports failed handshakes on standard error, next to our own message.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from replicator.rpc.client import ControlClient  # grpc takes 100 ms
-    from replicator.rpc.endpoint import Endpoint
+    from replicator.rpc.client.control_client import ControlClient  # grpc takes 100 ms
+    from replicator.rpc.client.endpoint import Endpoint
 
     token = os.environ.get(TOKEN_FILE)
     endpoint = Endpoint(address, tls_ca, tls_cert, tls_key, token_file=Path(token) if token else None)

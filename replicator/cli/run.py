@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from replicator.cli.failure import report
+from replicator.cli.printing.failure import report
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from replicator.cli import findings, output
+from replicator.cli.printing import findings, output
 from replicator.errors import ConfigError
 from replicator.model.spec import Offsets
 from replicator.model.units import format_address, format_bootstrap
 
 if TYPE_CHECKING:
     from replicator.core.acl.rights import Grant
-    from replicator.model.report import Report
+    from replicator.model.operations.report import Report
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Pattern, Selection, Spec
 
@@ -208,7 +208,7 @@ def _document(spec: Spec, report: Report | None) -> dict[str, Any]:
         "connect": None,
     }
     if report is not None:
-        from replicator.model.report import to_json
+        from replicator.model.operations.report import to_json
 
         document["connect"] = to_json(report)
     return document

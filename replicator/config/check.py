@@ -13,10 +13,10 @@ from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
-from replicator.config.mistakes import Key, KeyPath, Mistakes, did_you_mean
 from replicator.config.shape import FileShape, PrefixShape, RegexShape, Shape
 from replicator.config.shape_types import UNION_TAGS
-from replicator.config.yaml_positions import Node
+from replicator.config.yaml.mistakes import Key, KeyPath, Mistakes, did_you_mean
+from replicator.config.yaml.positions import Node
 from replicator.model.units import shown
 
 PASSES_MAX = 12

@@ -13,10 +13,10 @@ from typing import Any
 
 from replicator.config.check import Checked, check
 from replicator.config.convert import to_spec
-from replicator.config.include import read_tree
 from replicator.config.lint.every_rule import lint
-from replicator.config.mistakes import Mistakes
-from replicator.config.yaml_positions import Node, map_nodes
+from replicator.config.yaml.include import read_tree
+from replicator.config.yaml.mistakes import Mistakes
+from replicator.config.yaml.positions import Node, map_nodes
 from replicator.errors import ConfigError
 from replicator.model.spec import Spec
 

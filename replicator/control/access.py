@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from replicator.control.order_token import OrderToken
     from replicator.model.access_rules import AccessRule
-    from replicator.model.status import DaemonStatus
+    from replicator.model.status.snapshots import DaemonStatus
 
 _NAMES_SHOWN_MAX = 3
 _NAME_CHARS_MAX = 120

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from replicator.errors import ReplicatorError, StoreError
-from replicator.model.audit import AuditEntry, Phase
+from replicator.model.operations.audit import AuditEntry, Phase
 
 _log = logging.getLogger(__name__)
 

@@ -19,13 +19,13 @@ from replicator.control.questions import Questions
 from replicator.control.requests import DesiredRequest, ResolveRequest, SwitchRequest
 from replicator.errors import AccessDenied, Conflict
 from replicator.model.access_rules import AccessRole
-from replicator.model.audit import AuditEntry, Phase
-from replicator.model.damage import Clearing, Damaged
-from replicator.model.events import Desired
-from replicator.model.forget import Forgotten
-from replicator.model.lineage import RepointReport
-from replicator.model.resolution import Resolution
-from replicator.model.status import FlowStatus
+from replicator.model.operations.audit import AuditEntry, Phase
+from replicator.model.operations.damage import Clearing, Damaged
+from replicator.model.operations.forget import Forgotten
+from replicator.model.operations.lineage import RepointReport
+from replicator.model.operations.resolution import Resolution
+from replicator.model.status.events import Desired
+from replicator.model.status.snapshots import FlowStatus
 from replicator.model.switch.status import SwitchPlan, SwitchStatus
 from replicator.model.switch.terms import SwitchOrder
 from replicator.model.text import said

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from replicator.errors import Conflict, ReplicatorError, UsageError
-from replicator.model.damage import Clearing, Damage, Damaged
-from replicator.model.events import Desired, Event
-from replicator.model.forget import Forgotten
-from replicator.model.groups import GroupStatus
-from replicator.model.lineage import RepointReport
-from replicator.model.report import Report
-from replicator.model.resolution import Resolution, ResolutionOrder
-from replicator.model.status import DaemonStatus, FlowStatus, MirrorStatus
+from replicator.model.operations.damage import Clearing, Damage, Damaged
+from replicator.model.operations.forget import Forgotten
+from replicator.model.operations.lineage import RepointReport
+from replicator.model.operations.report import Report
+from replicator.model.operations.resolution import Resolution, ResolutionOrder
+from replicator.model.operations.translation import OffsetQuestion, TimeQuestion, Translation
+from replicator.model.status.events import Desired, Event
+from replicator.model.status.groups import GroupStatus
+from replicator.model.status.snapshots import DaemonStatus, FlowStatus, MirrorStatus
 from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
 from replicator.model.switch.terms import SwitchOrder
 from replicator.model.text import said
-from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
 _UID_CHARS_MAX = 64
 QUESTIONS_MAX = 10_000

@@ -13,14 +13,14 @@ from replicator.control.order_turns import OrderTurns
 from replicator.control.port import QUESTIONS_MAX, ControlPort, find_flow, find_group
 from replicator.errors import UsageError
 from replicator.model.access_rules import AccessRole
-from replicator.model.audit import AuditEntry
-from replicator.model.damage import Damage
-from replicator.model.events import Event
-from replicator.model.groups import GroupStatus
-from replicator.model.report import Report
-from replicator.model.status import DaemonStatus, FlowStatus
+from replicator.model.operations.audit import AuditEntry
+from replicator.model.operations.damage import Damage
+from replicator.model.operations.report import Report
+from replicator.model.operations.translation import OffsetQuestion, TimeQuestion, Translation
+from replicator.model.status.events import Event
+from replicator.model.status.groups import GroupStatus
+from replicator.model.status.snapshots import DaemonStatus, FlowStatus
 from replicator.model.switch.status import BothSides, SwitchStatus
-from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 from replicator.model.units import TIME_MS_MAX
 
 _ENTRIES_DEFAULT = 50

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from replicator.errors import UsageError
 from replicator.model.access_rules import AccessRole
-from replicator.model.events import Desired
-from replicator.model.resolution import How, ResolutionOrder
+from replicator.model.operations.resolution import How, ResolutionOrder
+from replicator.model.status.events import Desired
 from replicator.model.switch.terms import Options, SwitchOrder, Verb
 from replicator.model.text import said
 

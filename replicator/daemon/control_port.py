@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from replicator import __version__
 from replicator.core.status.health import not_ready_because
 from replicator.core.switch.forgetting import check_flow
-from replicator.engine.flow.assembly import silence_seconds
+from replicator.engine.flow.assembly.assemble import silence_seconds
 from replicator.engine.flow.ending import why_ended
 from replicator.engine.flow.forget import forget_flow
 from replicator.engine.state.repair import clear_damaged, damage_of
 from replicator.errors import UsageError
-from replicator.model.states import FlowState
-from replicator.model.status import DaemonStatus, FlowStatus
+from replicator.model.status.snapshots import DaemonStatus, FlowStatus
+from replicator.model.status.states import FlowState
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
     from replicator.daemon.flows import Flows
     from replicator.engine.flow.runner import FlowRunner
-    from replicator.model.damage import Clearing, Damage, Damaged
-    from replicator.model.events import Desired, Event
-    from replicator.model.forget import Forgotten
-    from replicator.model.groups import GroupStatus
-    from replicator.model.lineage import RepointReport
-    from replicator.model.report import Report
-    from replicator.model.resolution import Resolution, ResolutionOrder
+    from replicator.model.operations.damage import Clearing, Damage, Damaged
+    from replicator.model.operations.forget import Forgotten
+    from replicator.model.operations.lineage import RepointReport
+    from replicator.model.operations.report import Report
+    from replicator.model.operations.resolution import Resolution, ResolutionOrder
+    from replicator.model.operations.translation import OffsetQuestion, TimeQuestion, Translation
     from replicator.model.spec import FlowSpec
+    from replicator.model.status.events import Desired, Event
+    from replicator.model.status.groups import GroupStatus
     from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
     from replicator.model.switch.terms import SwitchOrder
-    from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
 log = get_logger(__name__)
 

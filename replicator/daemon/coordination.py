@@ -10,15 +10,15 @@ from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import StoreError
 from replicator.model.units import format_address
 from replicator.obs.logs import get_logger
-from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.etcd_leases import EtcdLeases
-from replicator.rpc.lease_client import RemoteLeases
+from replicator.rpc.client.endpoint import Endpoint
+from replicator.rpc.client.etcd_leases import EtcdLeases
+from replicator.rpc.client.lease_client import RemoteLeases
 from replicator.store.memory_leases import MemoryLeases
 from replicator.store.sqlite_leases import SqliteLeases
 
 if TYPE_CHECKING:
     from replicator.model.spec import CoordinatorSpec, DaemonSpec, Spec
-    from replicator.rpc.lease_port import LeasePort
+    from replicator.rpc.client.lease_port import LeasePort
     from replicator.store.lease_store import LeaseStore
 
 _TRIES_PER_LEASE = 4

@@ -12,7 +12,7 @@ from replicator.daemon.loop_errors import LoopErrors
 from replicator.daemon.signals import EndingSignals
 from replicator.model.units import format_address
 from replicator.obs.logs import get_logger
-from replicator.rpc.server import RpcServer
+from replicator.rpc.server.server import RpcServer
 
 if TYPE_CHECKING:
     from replicator.model.spec import Spec

@@ -16,15 +16,15 @@ from replicator.daemon.instance import StateDirLock, new_instance, prepare_state
 from replicator.daemon.loop_errors import LoopErrors
 from replicator.daemon.memory import collect_while_few, settle_memory
 from replicator.daemon.signals import EndingSignals
-from replicator.engine.flow.inputs import DaemonIdentity
+from replicator.engine.flow.assembly.inputs import DaemonIdentity
 from replicator.errors import ConfigError, StoreFull
 from replicator.logins import forget_refusals
 from replicator.model.units import format_address
 from replicator.obs.audit import Audit
 from replicator.obs.logs import get_logger
 from replicator.obs.loop_watch import LoopWatch
-from replicator.rpc.peers import Peers
-from replicator.rpc.server import RpcServer
+from replicator.rpc.client.peers import Peers
+from replicator.rpc.server.server import RpcServer
 from replicator.store.background_store import BackgroundStore
 from replicator.store.event_store import MemoryStore, Store
 from replicator.store.sqlite_events import SqliteStore
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replicator.model.spec import Spec
-    from replicator.rpc.lease_port import LeasePort
+    from replicator.rpc.client.lease_port import LeasePort
 
 _SERVERS_SECONDS = 0.8
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from replicator.config.diff import diff
 from replicator.daemon.supervisor import FlowSupervisor
-from replicator.engine.flow.inputs import DaemonIdentity, FlowInputs
+from replicator.engine.flow.assembly.inputs import DaemonIdentity, FlowInputs
 from replicator.engine.flow.runner import FlowRunner
 from replicator.errors import UsageError
 from replicator.obs.logs import get_logger
-from replicator.rpc.peers import Peers
+from replicator.rpc.client.peers import Peers
 from replicator.store.event_store import Store
 
 if TYPE_CHECKING:
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Spec
-    from replicator.rpc.lease_port import LeasePort
+    from replicator.rpc.client.lease_port import LeasePort
 
 log = get_logger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from replicator.devkit.archive import ensure_archive
-from replicator.devkit.distribution import ensure_distribution
+from replicator.devkit.runtime.distribution import ensure_distribution
 from replicator.errors import DevkitError
 
 

@@ -12,10 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from replicator.devkit.broker import Broker
-from replicator.devkit.config import ClusterConfig
-from replicator.devkit.distribution import Distribution, locked, needs_zookeeper
-from replicator.devkit.ports import free_base_port
+from replicator.devkit.brokers.broker import Broker
+from replicator.devkit.brokers.config import ClusterConfig
+from replicator.devkit.brokers.ports import free_base_port
+from replicator.devkit.runtime.distribution import Distribution, locked, needs_zookeeper
 from replicator.errors import DevkitError
 
 _SERVE_SECONDS = 60.0

@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import Self
 
 from replicator.devkit.archive import ensure_archive
-from replicator.devkit.broker import Broker
-from replicator.devkit.config import HOST, ClusterConfig
-from replicator.devkit.distribution import ensure_distribution, needs_zookeeper
-from replicator.devkit.ports import check_ports
-from replicator.devkit.processes import STOP_SECONDS, ProcessRef, kill_processes, stop_processes
-from replicator.devkit.ready import cluster_id_at
-from replicator.devkit.zookeeper import Zookeeper
+from replicator.devkit.brokers.broker import Broker
+from replicator.devkit.brokers.config import HOST, ClusterConfig
+from replicator.devkit.brokers.ports import check_ports
+from replicator.devkit.brokers.ready import cluster_id_at
+from replicator.devkit.brokers.zookeeper import Zookeeper
+from replicator.devkit.runtime.distribution import ensure_distribution, needs_zookeeper
+from replicator.devkit.runtime.processes import STOP_SECONDS, ProcessRef, kill_processes, stop_processes
 from replicator.errors import DevkitError
 
 START_SECONDS = 90.0

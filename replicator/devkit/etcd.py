@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replicator.devkit.distribution import cache_dir, locked
+from replicator.devkit.runtime.distribution import cache_dir, locked
 from replicator.errors import DevkitError
 
 _FETCH_SECONDS = 300

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from replicator.devkit.brokers.config import HOST, PORTS_PER_BROKER, ClusterConfig
+from replicator.devkit.brokers.ready import serving_brokers
 from replicator.devkit.cluster import Cluster, is_cluster_directory, start_clusters, wipe_directory
-from replicator.devkit.config import HOST, PORTS_PER_BROKER, ClusterConfig
-from replicator.devkit.distribution import cache_dir, locked
-from replicator.devkit.processes import ProcessRef, stop_processes
-from replicator.devkit.ready import serving_brokers
+from replicator.devkit.runtime.distribution import cache_dir, locked
+from replicator.devkit.runtime.processes import ProcessRef, stop_processes
 from replicator.errors import DevkitError
 
 SCHEMA_VERSION = 1

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from replicator.core.acl.audit_chain import GENESIS, Line, decode, digest, encode
 from replicator.errors import StoreError, StoreFull
 from replicator.files import open_private, open_regular
-from replicator.model.audit import AuditEntry, Phase
+from replicator.model.operations.audit import AuditEntry, Phase
 from replicator.model.text import command
 from replicator.obs.logs import get_logger
 

@@ -18,9 +18,9 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from replicator.core.status.health import phases
-from replicator.model.groups import GroupState, GroupStatus
-from replicator.model.states import FlowState, MirrorState
-from replicator.model.status import DaemonStatus, FlowStatus, FlowTotals
+from replicator.model.status.groups import GroupState, GroupStatus
+from replicator.model.status.snapshots import DaemonStatus, FlowStatus, FlowTotals
+from replicator.model.status.states import FlowState, MirrorState
 from replicator.obs import bugs, loop_watch
 
 PREFIX = "replicator_"

@@ -13,7 +13,7 @@ from replicator.store.event_store import EVENTS_MAX
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from replicator.model.events import Event
+    from replicator.model.status.events import Event
     from replicator.store.event_store import Store
 
 _CLOSE_SECONDS_MAX = 2.0

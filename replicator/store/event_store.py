@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicator.model.events import Event
+    from replicator.model.status.events import Event
 
 EVENTS_MAX = 10_000
 """How many events are kept; the oldest are dropped first."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replicator.errors import StoreDamaged
-from replicator.model.events import Event
+from replicator.model.status.events import Event
 from replicator.store.event_store import EVENTS_MAX
 from replicator.store.sqlite_file import SIDE_FILES, SqliteFile
 

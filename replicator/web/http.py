@@ -22,8 +22,8 @@ from replicator.control.port import ControlPort, find_flow
 from replicator.control.refusals import Why
 from replicator.core.status.health import beside, unhealthy_because
 from replicator.errors import ReplicatorError, UsageError
-from replicator.model.groups import GroupStatus
-from replicator.model.status import DaemonStatus, to_json
+from replicator.model.status.groups import GroupStatus
+from replicator.model.status.snapshots import DaemonStatus, to_json
 from replicator.model.units import format_address, parse_duration
 from replicator.obs.metrics import CONTENT_TYPE, render
 from replicator.web.certificates import Certificates

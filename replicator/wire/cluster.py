@@ -15,9 +15,9 @@ from replicator.core.status.observations import ANYWHERE, ClusterSeen
 from replicator.core.topics.selection import legal_topic_name
 from replicator.errors import BrokerRefused, ConnectionFailed, KafkaError, WrongCluster
 from replicator.model.names import TopicPartition
-from replicator.wire.decode import KEEP_ALL, Keep
-from replicator.wire.faults import broker_error, missing_answer
 from replicator.wire.metadata import check_metadata
+from replicator.wire.protocol.decode import KEEP_ALL, Keep
+from replicator.wire.protocol.faults import broker_error, missing_answer
 from replicator.wire.topology import Leader, Topic, described, metadata_request
 from replicator.wire.transport.connections import Connections, none_reached
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from replicator.cli.main import main
-from replicator.rpc.server import RpcServer
+from replicator.rpc.server.server import RpcServer
 from tests.unit.rpc.fake_daemon import FakeDaemon
 
 

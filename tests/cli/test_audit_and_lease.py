@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from replicator.core.acl.audit_chain import GENESIS
-from replicator.model.audit import AuditEntry, Phase
+from replicator.model.operations.audit import AuditEntry, Phase
 from replicator.obs.audit import AuditLog, files_of
 from tests.cli.conftest import Run
 from tests.unit.rpc.fake_daemon import FakeDaemon

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from replicator.cli import demo_sweeper
-from replicator.cli.demo_records import TOPICS
-from replicator.cli.demo_result import Result
-from replicator.cli.demo_stage import Moment, flow_file, pace, workplace
-from replicator.cli.demo_switch import Switched
-from replicator.cli.demo_view import View
+from replicator.cli.demo import sweeper
+from replicator.cli.demo.records import TOPICS
+from replicator.cli.demo.result import Result
+from replicator.cli.demo.stage import Moment, flow_file, pace, workplace
+from replicator.cli.demo.switches import Switched
+from replicator.cli.demo.view import View
 from replicator.config.load import load
 from replicator.core.verify.record_diff import Difference, Kind
 from replicator.engine.verify.result import PartitionVerdict, TopicVerdict, VerifyResult
@@ -136,7 +136,7 @@ def test_the_sweeper_removes_what_a_killed_demo_left(tmp_path: Path) -> None:
     place.mkdir()
     parent = (
         "import os, subprocess, sys, time\n"
-        f"subprocess.Popen([sys.executable, '-I', '-S', {demo_sweeper.__file__!r}, str(os.getpid()), {str(place)!r}],"
+        f"subprocess.Popen([sys.executable, '-I', '-S', {sweeper.__file__!r}, str(os.getpid()), {str(place)!r}],"
         " stdin=subprocess.PIPE, start_new_session=True)\n"
         "time.sleep(0.3)\n"
         "os.kill(os.getpid(), 9)\n"
@@ -151,7 +151,7 @@ def test_the_sweeper_removes_what_a_killed_demo_left(tmp_path: Path) -> None:
 def test_importing_the_command_is_cheap() -> None:
     """Every `replicator` command imports it."""
     code = (
-        "import sys, replicator.cli.demo, replicator.cli.validate\n"
+        "import sys, replicator.cli.demo.demo, replicator.cli.validate\n"
         "print([m for m in ('rich', 'confluent_kafka', 'replicator.devkit') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

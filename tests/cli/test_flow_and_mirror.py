@@ -11,8 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from replicator.errors import PreflightFailed
-from replicator.model.states import FlowState, MirrorState, Reason
-from replicator.model.status import DaemonStatus, FlowStatus, PartitionStatus, to_json
+from replicator.model.status.snapshots import DaemonStatus, FlowStatus, PartitionStatus, to_json
+from replicator.model.status.states import FlowState, MirrorState, Reason
 from tests.cli.conftest import Run
 from tests.unit.rpc.fake_daemon import FakeDaemon
 from tests.unit.rpc.samples import DAEMON, EVENTS, NORTH, ORDERS

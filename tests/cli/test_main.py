@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from replicator import __version__
-from replicator.cli import failure, main, output, remote
+from replicator.cli import main, remote
+from replicator.cli.printing import failure, output
 from replicator.cli.remote import WATCH_DEFAULT
 from replicator.errors import BugError, ConfigError, PreflightFailed, ReplicatorError
 from tests.cli.conftest import Run

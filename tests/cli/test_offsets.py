@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from ruamel.yaml import YAML
 
-from replicator.model.translation import OffsetQuestion
+from replicator.model.operations.translation import OffsetQuestion
 from tests.cli.conftest import Run
 from tests.unit.rpc.fake_daemon import FakeDaemon
 

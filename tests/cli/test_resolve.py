@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from replicator.errors import PreflightFailed, TimedOut, UsageError
-from replicator.model.resolution import How
-from replicator.model.states import MirrorState
+from replicator.model.operations.resolution import How
+from replicator.model.status.states import MirrorState
 from tests.cli.conftest import Run
 from tests.unit.rpc.fake_daemon import FakeDaemon
 from tests.unit.rpc.samples import SKIPPED

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.cli import switch_follow, switch_views
+from replicator.cli.switch import follow, views
 from replicator.core.switch.orders import begin
 from replicator.core.switch.plan import status_of
 from replicator.errors import Conflict, ConnectionFailed, PreflightFailed, TimedOut, UsageError
@@ -56,9 +56,9 @@ def test_a_loss_that_nobody_knows_is_not_none(run: Run, daemon: FakeDaemon, monk
 def test_a_cut_without_a_view_of_the_source_tells_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
     """One that was seen counts, also where a daemon of an older version does not send a 0."""
     lost = replace(SWITCH, verb=Verb.FAILOVER, known_loss=None)
-    switch_views.outcome(replace(lost, cuts=(CutStatus("orders", "orders", 0, 100, 101),)))
+    views.outcome(replace(lost, cuts=(CutStatus("orders", "orders", 0, 100, 101),)))
     assert "cut: 1 partitions, loss not known\n" in capsys.readouterr().out
-    switch_views.outcome(replace(lost, cuts=(CutStatus("orders", "orders", 0, 100, 101, 100, 0),)))
+    views.outcome(replace(lost, cuts=(CutStatus("orders", "orders", 0, 100, 101, 100, 0),)))
     assert "cut: 1 partitions, 0 offsets are lost as far as is known" in capsys.readouterr().out
 
 
@@ -143,7 +143,7 @@ def test_a_failover_that_takes_over_tells_from_which_switchover() -> None:
     shown = [status_of(journal, names=("east", "west")) for journal in over.all]
     assert [(one.id, one.replaces) for one in shown] == [("f1", "s1")]
     with pytest.raises(Conflict, match=r"switchover s1 of .* was replaced by failover f1"):
-        switch_follow._found(shown, "s1")
+        follow._found(shown, "s1")
 
 
 def test_the_other_side_is_waited_for(run: Run, daemon: FakeDaemon) -> None:
@@ -257,7 +257,7 @@ def test_a_reason_forges_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     evil = "x\n  done  record that west is the open side\x1b[2J\u202e"
     steps = (StepStatus("preflight", evil, 1),)
     forged = replace(SWITCH, steps=steps, id=evil, actor=evil, reason=evil, stopped_by=evil, waits_for=evil)
-    switch_views.status(forged, wide=True)
+    views.status(forged, wide=True)
     out = capsys.readouterr().out
     assert not any(line.startswith("  done  record that") for line in out.splitlines())
     assert not {"\x1b", "\u202e"} & set(out)

@@ -16,8 +16,8 @@ from replicator.devkit import free_base_port
 from replicator.devkit.etcd import Etcd
 from replicator.errors import StoreError, StoreFull
 from replicator.model.lease import Versioned
-from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.etcd_leases import EtcdLeases
+from replicator.rpc.client.endpoint import Endpoint
+from replicator.rpc.client.etcd_leases import EtcdLeases
 from replicator.store.lease_store import LeaseStore
 from replicator.store.memory_leases import MemoryLeases
 from replicator.store.sqlite_leases import SqliteLeases

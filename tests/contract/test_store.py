@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from replicator.errors import StoreError, StoreFull
-from replicator.model.events import Event
+from replicator.model.status.events import Event
 from replicator.store.background_store import BackgroundStore
 from replicator.store.event_store import EVENTS_MAX, MemoryStore, Store
 from replicator.store.sqlite_events import SqliteStore
@@ -124,7 +124,7 @@ _FULL = """
 import resource, signal, sys
 from pathlib import Path
 from replicator.errors import StoreError
-from replicator.model.events import Event
+from replicator.model.status.events import Event
 from replicator.store.sqlite_events import SqliteStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = SqliteStore(Path(sys.argv[1]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicator.core.offsets.offset_map import Block, OffsetMap, OffsetPair, pack
 from replicator.core.offsets.pairing import reading_from
-from replicator.engine.copy.live_maps import restored
+from replicator.engine.copy.partitions.live_maps import restored
 from replicator.engine.state import records as state
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Offsets

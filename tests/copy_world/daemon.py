@@ -1,4 +1,4 @@
-"""One daemon of a world: the parts of a flow that copy, assembled as `engine.flow.assembly` does it."""
+"""One daemon of a world: the parts of a flow that copy, assembled as `engine.flow.assembly.assemble` does it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
-from replicator.core.copy.attach_facts import Writers
+from replicator.core.copy.attaching.facts import Writers
 from replicator.core.copy.values import Phase, TargetLimits
 from replicator.core.topics.ownership import DOUBTS
-from replicator.engine.copy.fill_route import FillRoute
-from replicator.engine.copy.producer_state import Guard, ShardProducer
+from replicator.engine.copy.partitions.fill_route import FillRoute
+from replicator.engine.copy.partitions.producer_state import Guard, ShardProducer
+from replicator.engine.copy.partitions.recorded import Cleaning, Recorded
 from replicator.engine.copy.pump import Pump
-from replicator.engine.copy.recorded import Cleaning, Recorded
 from replicator.engine.logs.choosing import OnlyOurs
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
-from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership.origins import Origins
+from replicator.engine.state.topic.log import StateLog
 from replicator.engine.work.claim import ClaimKeeper
 from replicator.engine.work.shards import Shard
 from replicator.errors import ConnectionFailed, ReplicatorError
 from replicator.model.names import STATE_TOPIC, fill_route_transactional_id
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Limits, LoopGuard, Offsets, Pattern, PatternKind, Selection
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
 from tests.copy_world.broker import TARGET_ID, Broker, source_id
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from replicator.core.copy.machine import PartitionCopy
-    from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.producer_state import Others
-    from replicator.engine.copy.view import PartitionView
+    from replicator.engine.copy.partitions.partition import Slot
+    from replicator.engine.copy.partitions.producer_state import Others
+    from replicator.engine.copy.partitions.view import PartitionView
     from replicator.engine.work.shards import Shards
     from replicator.wire.frames import Frame
     from tests.copy_world.world import World

@@ -18,8 +18,8 @@ from replicator.wire.batches.batch import CRC_AT
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Purpose
 from replicator.wire.messages import control
-from replicator.wire.messages.markers import write_markers
-from replicator.wire.messages.produce import produce_by_name
+from replicator.wire.messages.data.markers import write_markers
+from replicator.wire.messages.data.produce import produce_by_name
 
 if TYPE_CHECKING:
     from replicator.model.names import TopicPartition

@@ -6,8 +6,8 @@ import struct
 from typing import NamedTuple
 
 from replicator.model.spec import Isolation
-from replicator.wire.cursor import compact_string, read_length, read_uvarint, skip_tags, uvarint
-from replicator.wire.versions import FETCH_BY_ID, PRODUCE_BY_ID
+from replicator.wire.protocol.cursor import compact_string, read_length, read_uvarint, skip_tags, uvarint
+from replicator.wire.protocol.versions import FETCH_BY_ID, PRODUCE_BY_ID
 from tests.isolation import isolation_of
 
 _FETCH_HEAD = struct.Struct(">iiiibii")

@@ -10,7 +10,7 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Phase
 from replicator.errors import BugError
 from replicator.model.spec import Offsets
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from tests.copy_world.events import EVENTS, MORE, RARE
 from tests.copy_world.handovers import HANDOVERS
 from tests.copy_world.home import at_home

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 from replicator.aio import turns
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.offsets import offset_map
-from replicator.engine.copy import fill_route, live_maps, problems, producer_state, pump
+from replicator.engine.copy import problems, pump
 from replicator.engine.copy.attaching import attacher, displaced, facts
+from replicator.engine.copy.partitions import fill_route, live_maps, producer_state
 from replicator.engine.copy.reading import end_checks, reader
 from replicator.engine.copy.watching import log_starts
 from replicator.engine.copy.writing import filler, seeder, writer
-from replicator.engine.flow import reconcile
+from replicator.engine.flow.assembly import reconcile
 from replicator.engine.logs import leaders
-from replicator.engine.state import log as state_log
-from replicator.engine.state import view as state_view
 from replicator.engine.state.ownership import shown_markers
+from replicator.engine.state.topic import log as state_log
+from replicator.engine.state.topic import view as state_view
 from replicator.engine.work import claim, coordinator, leases, presence, shards
 from replicator.wire.transport import connections
 from tests.copy_world import network
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from replicator.core.copy.values import Batch
     from replicator.engine.copy.attaching.facts import AttachFacts
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from tests.copy_world.world import World
 
 _RUNS_PER_BLOCK = 2

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.doubt import DOUBTS_MAX
+from replicator.core.copy.reading.doubt import DOUBTS_MAX
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Phase
 from replicator.core.offsets.offset_map import unpack
 from replicator.model.spec import Offsets
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from tests.copy_world.rules import Violation
 from tests.copy_world.target_log import FILLER, NO_RECORD
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicator.engine.flow.assembly import silence_seconds
-from replicator.engine.flow.reconcile import Reconciler
-from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.flow.assembly.assemble import silence_seconds
+from replicator.engine.flow.assembly.reconcile import Reconciler
+from replicator.engine.flow.assembly.source_ends import SourceEnds
 from replicator.engine.state import records as state
 from replicator.engine.topics.mirror import Mirror
 from replicator.engine.work.claim import ClaimKeeper
@@ -27,7 +27,7 @@ from tests.lease_wire import Wire
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.model.lease import Versioned
     from tests.copy_world.loop import VirtualLoop
     from tests.copy_world.world import World
@@ -118,7 +118,7 @@ class MovingDaemon(Daemon):
         return self._moving is not None and self._moving.done()
 
     def _assemble(self) -> None:
-        """Make what works, as `engine.flow.assembly` does."""
+        """Make what works, as `engine.flow.assembly.assemble` does."""
         now, uid = self.world.loop.time, UID
         self._presence = Presence(
             self.state_log, uid, self.name, "", 1, TIMING, _SILENCE_SECONDS, self._predecessor, now=now

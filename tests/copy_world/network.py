@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from replicator.errors import ConnectionFailed
-from replicator.wire.decode import KEEP_ALL, Keep
+from replicator.wire.protocol.decode import KEEP_ALL, Keep
+from replicator.wire.protocol.versions import ApiVersions
 from replicator.wire.transport.connection import Connection
 from replicator.wire.transport.connections import Connections
-from replicator.wire.versions import ApiVersions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.copy.values import Phase
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from tests.copy_world.steps import CONTROL, attend, chosen, on_its_way, up
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.core.work.claim import Timing
-from replicator.engine.copy.live_maps import OffsetMaps
+from replicator.engine.copy.partitions.live_maps import OffsetMaps
 from replicator.engine.state import records as state
 from replicator.model.names import TopicPartition
 

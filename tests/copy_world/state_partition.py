@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.engine.state.index import StateRecords
-from replicator.engine.state.view import Read as ReadBatch
-from replicator.engine.state.view import StateView
+from replicator.engine.state.topic.index import StateRecords
+from replicator.engine.state.topic.view import Read as ReadBatch
+from replicator.engine.state.topic.view import StateView
 from replicator.model.batch import TRANSACTIONAL_BIT
 from replicator.model.names import STATE_TOPIC
 from replicator.model.spec import Isolation

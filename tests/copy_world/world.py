@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from replicator.engine.state import records as state
 from replicator.model.names import STATE_TOPIC, state_transactional_id
 from replicator.model.spec import Offsets
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.batches.records import NewRecord, encode
 from tests.copy_world.broker import Broker

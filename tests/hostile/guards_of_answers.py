@@ -138,7 +138,7 @@ OF_ANSWERS = (
     Guard(
         "a fetch answer that ends early in an old frame",
         "positions are held against the frame's size",
-        "replicator/wire/messages/fetch.py",
+        "replicator/wire/messages/data/fetch.py",
         "if position > size:",
         "if False:",
         (FETCH_ANSWERS, "read_on_into"),
@@ -170,7 +170,7 @@ OF_ANSWERS = (
     Guard(
         "a broker that remembers producers for 'banana'",
         "what is no time is not told",
-        "replicator/core/copy/producer_memory.py",
+        "replicator/core/copy/writing/producer_memory.py",
         "if value is None or not _is_time(value):",
         "if value is None:",
         ("tests/unit/core/test_producer_memory.py", "no_time"),
@@ -186,7 +186,7 @@ OF_ANSWERS = (
     Guard(
         "a source that starts behind its own end",
         "it contradicts itself",
-        "replicator/core/copy/attach.py",
+        "replicator/core/copy/attaching/attach.py",
         "or _start_of_nothing(source)",
         "",
         ("tests/unit/core/test_attach.py", "behind_its_own_end"),
@@ -202,7 +202,7 @@ OF_ANSWERS = (
     Guard(
         "a login that holds for ever",
         "the largest lifetime is one",
-        "replicator/wire/decode_values.py",
+        "replicator/wire/protocol/decode_values.py",
         "    except OverflowError:  # a login",
         "    except ZeroDivisionError:  # a login",
         ("tests/hostile/test_ways_in.py", "for_ever"),
@@ -242,7 +242,7 @@ OF_ANSWERS = (
     Guard(
         "start and end of a target log that are none",
         "the leader's own end is compared",
-        "replicator/core/copy/attach.py",
+        "replicator/core/copy/attaching/attach.py",
         "_contradicting(target)",
         "None",
         ("tests/unit/core/test_attach.py", "contradicts"),

@@ -24,7 +24,7 @@ OF_INPUT = (
     Guard(
         "an error detail that cannot be read",
         "it is an error with what to look at",
-        "replicator/rpc/faults.py",
+        "replicator/rpc/convert/faults.py",
         "except DecodeError as error:",
         "except ZeroDivisionError as error:",
         (DECODERS, "stays_refused and messages"),
@@ -48,7 +48,7 @@ OF_INPUT = (
     Guard(
         "escapes in a flow file",
         "mistakes are made printable",
-        "replicator/config/mistakes.py",
+        "replicator/config/yaml/mistakes.py",
         "printable(str(mistake))",
         "str(mistake)",
         (FLOW_FILES, "no_file"),
@@ -64,7 +64,7 @@ OF_INPUT = (
     Guard(
         "an interval that is no number",
         "it is none, and the default counts",
-        "replicator/rpc/control_server.py",
+        "replicator/rpc/server/control_server.py",
         "if math.isnan(wanted_seconds):",
         "if False:",
         (MESSAGES, "interval"),
@@ -72,7 +72,7 @@ OF_INPUT = (
     Guard(
         "a caller's words of a megabyte in an error",
         "what is told of an error is short",
-        "replicator/rpc/crossing.py",
+        "replicator/rpc/server/crossing.py",
         "faults.details_of(error)",
         "error.what",
         (MESSAGES, "ResolveMirror"),
@@ -80,7 +80,7 @@ OF_INPUT = (
     Guard(
         "a caller's words that act on a terminal",
         "what is told of an error is printable",
-        "replicator/rpc/faults.py",
+        "replicator/rpc/convert/faults.py",
         "kept = printable(text[:bytes_max], lines=True).encode()",
         "kept = text[:bytes_max].encode()",
         (MESSAGES, "acts_on_nothing"),
@@ -88,7 +88,7 @@ OF_INPUT = (
     Guard(
         "a flood of calls without rights",
         "a refused call holds nothing",
-        "replicator/rpc/admission.py",
+        "replicator/rpc/server/admission.py",
         "    error.__traceback__ = error.__context__ = None",
         "    error.add_note",
         ("tests/unit/rpc/test_requests.py", "leaves_nothing_behind"),
@@ -96,7 +96,7 @@ OF_INPUT = (
     Guard(
         "requests of a megabyte at once, by anybody",
         "a request is read once its call has a place",
-        "replicator/rpc/admission.py",
+        "replicator/rpc/server/admission.py",
         "                async with self._place(context, method):\n"
         "                    return await inner(await read(requests, context), context)",
         "                request = await read(requests, context)\n"

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from replicator.engine.logs.partition_reader import PartitionReader
+from replicator.engine.logs.ranges.partition_reader import PartitionReader
 from replicator.engine.logs.reading import read_once
 from replicator.engine.logs.side import Side
 from replicator.errors import (
@@ -19,8 +19,8 @@ from replicator.errors import (
 )
 from replicator.model.spec import Isolation
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.messages.fetch import FetchSession
-from replicator.wire.versions import FETCH_BY_NAME
+from replicator.wire.messages.data.fetch import FetchSession
+from replicator.wire.protocol.versions import FETCH_BY_NAME
 from tests.hostile.broker import (
     FETCH,
     TOPIC,

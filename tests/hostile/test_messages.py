@@ -22,10 +22,10 @@ from google.protobuf.message_factory import GetMessageClass
 from replicator.control.order_token import FILE_NAME, METADATA_KEY
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import ConfigError, ReplicatorError
-from replicator.model.resolution import Resolution, ResolutionOrder
-from replicator.rpc import faults
-from replicator.rpc.control_server import interval_of
-from replicator.rpc.server import RpcServer
+from replicator.model.operations.resolution import Resolution, ResolutionOrder
+from replicator.rpc.convert import faults
+from replicator.rpc.server.control_server import interval_of
+from replicator.rpc.server.server import RpcServer
 from replicator.rpc.v1 import access_pb2, control_pb2, lease_pb2
 from replicator.store.memory_leases import MemoryLeases
 from tests.unit.rpc.fake_daemon import FakeDaemon

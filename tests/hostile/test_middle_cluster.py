@@ -17,7 +17,7 @@ from replicator.admin.client_config import ANSWER_BYTES_MAX
 from replicator.admin.topics import TopicAdmin
 from replicator.core.topics.ownership import OwnedTopic, created
 from replicator.devkit import Cluster, free_base_port
-from replicator.devkit.config import PORTS_PER_BROKER
+from replicator.devkit.brokers.config import PORTS_PER_BROKER
 from replicator.errors import KafkaError
 from replicator.model.security import ClusterSpec
 from tests.hostile.cluster_lies import IDS_CHANGE, LIES, TEXT, each, text

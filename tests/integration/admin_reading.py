@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol
 
 from replicator.core.verify.rows import Row
-from replicator.engine.logs.partition_reader import PartitionReader
+from replicator.engine.logs.ranges.partition_reader import PartitionReader
 from replicator.model import security
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation

@@ -13,9 +13,9 @@ from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Position
 
 from replicator.devkit import ensure_distribution
-from replicator.model.groups import Committed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
+from replicator.model.status.groups import Committed
 from replicator.model.units import parse_address
 from replicator.wire.cluster import Cluster
 from replicator.wire.messages.groups import Groups

@@ -16,9 +16,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 )
 
 from replicator.admin.topics import TopicAdmin
-from replicator.core.copy.producer_memory import SETTINGS, producer_memory
-from replicator.engine.logs.answers import OutOfRange
-from replicator.engine.logs.partition_reader import PartitionReader
+from replicator.core.copy.writing.producer_memory import SETTINGS, producer_memory
+from replicator.engine.logs.ranges.answers import OutOfRange
+from replicator.engine.logs.ranges.partition_reader import PartitionReader
 from replicator.errors import AuthenticationFailed, BrokerRefused, NotOurs
 from replicator.model import security
 from replicator.model.names import TopicPartition

@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its __init_
 from replicator.admin.topics import TopicAdmin
 from replicator.core.topics.ownership import created
 from replicator.devkit import Cluster, ListenerSecurity, unsecured_token
-from replicator.engine.logs.partition_reader import PartitionReader
+from replicator.engine.logs.ranges.partition_reader import PartitionReader
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, KafkaError, NotOurs
 from replicator.model import security
 from replicator.model.names import TopicPartition

@@ -10,8 +10,8 @@ import pytest
 from replicator.engine.state import records as state
 from replicator.errors import PreflightFailed
 from replicator.model.names import STATE_TOPIC
-from replicator.rpc.client import ControlClient
-from replicator.rpc.endpoint import Endpoint
+from replicator.rpc.client.control_client import ControlClient
+from replicator.rpc.client.endpoint import Endpoint
 from tests.integration.harness import Daemon, Lab
 from tests.integration.kafka_client import Kafka, assert_equal, bounds, create, wait_copied, wait_until
 from tests.integration.load import numbered, produce

@@ -27,10 +27,10 @@ from replicator.devkit import (
     free_base_port,
     unsecured_token,
 )
-from replicator.devkit.config import HOST
-from replicator.devkit.distribution import needs_zookeeper
-from replicator.devkit.processes import ProcessRef
-from replicator.devkit.ready import serving_brokers
+from replicator.devkit.brokers.config import HOST
+from replicator.devkit.brokers.ready import serving_brokers
+from replicator.devkit.runtime.distribution import needs_zookeeper
+from replicator.devkit.runtime.processes import ProcessRef
 from replicator.errors import DevkitError
 from replicator.model.security import Mechanism, Protocol
 from tests.certs import Authority

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from replicator.engine.logs.dead_letter import OFFSET_HEADER
-from replicator.engine.switch import divergent as tails
-from replicator.engine.switch.divergent import DIGEST_HEADER, Divergent
 from replicator.engine.switch.places import log_ends
+from replicator.engine.switch.steps import divergent as tails
+from replicator.engine.switch.steps.divergent import DIGEST_HEADER, Divergent
 from replicator.errors import Conflict
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
@@ -22,7 +22,7 @@ from replicator.model.switch.terms import Cut
 from replicator.model.units import parse_bootstrap
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Cluster
-from replicator.wire.messages.produce import produce_by_name
+from replicator.wire.messages.data.produce import produce_by_name
 from tests.integration.kafka_client import Kafka, create, read_all
 from tests.integration.load import numbered, produce
 

@@ -13,10 +13,10 @@ import pytest
 from kio.schema.produce.v13.response import ProduceResponse
 from kio.serial import entity_reader
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.engine.state import records as state
-from replicator.engine.state.index import parse_key
-from replicator.engine.state.log import StateLog
+from replicator.engine.state.topic.index import parse_key
+from replicator.engine.state.topic.log import StateLog
 from replicator.engine.work import fence as fencing
 from replicator.engine.work import roles
 from replicator.engine.work.fence import FenceWriter
@@ -26,8 +26,8 @@ from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_bootstrap
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
+from replicator.wire.messages.data.transactions import init_producer_id
 from replicator.wire.messages.rights_probe import Verdict
-from replicator.wire.messages.transactions import init_producer_id
 from tests.integration.conftest import MakeCluster
 from tests.integration.harness import Daemon, Lab
 from tests.integration.kafka_client import Kafka, bounds, create, read_all, wait_copied, wait_until

@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from replicator.engine.flow.inputs import DaemonIdentity, FlowInputs
+from replicator.engine.flow.assembly.inputs import DaemonIdentity, FlowInputs
 from replicator.engine.flow.runner import FlowRunner
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import TimedOut
-from replicator.model.groups import GroupOutcome, GroupState
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import CoordinatorSpec, FlowSpec, GroupSync, Pattern, PatternKind, Selection
+from replicator.model.status.groups import GroupOutcome, GroupState
 from replicator.model.units import parse_address
-from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.peers import Peers
+from replicator.rpc.client.endpoint import Endpoint
+from replicator.rpc.client.peers import Peers
 from replicator.store.event_store import MemoryStore
 from replicator.store.memory_leases import MemoryLeases
 from tests.integration.conftest import MakeCluster

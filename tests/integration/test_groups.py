@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import TopicPartition as Position
 
-from replicator.model.groups import Committed
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
+from replicator.model.status.groups import Committed
 from tests.integration.corpus.transactional import transactional, transactions
 from tests.integration.group_tools import (
     commit_raw,

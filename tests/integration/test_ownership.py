@@ -10,18 +10,18 @@ from dataclasses import replace
 import pytest
 
 from replicator.admin.topics import TopicAdmin
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.core.topics.ownership import OwnedTopic, OwnershipReason
 from replicator.core.topics.plan import MirrorFault
 from replicator.engine.state import records as state
-from replicator.engine.state.log import Change, StateLog
 from replicator.engine.state.ownership.identity import ensure_state_topic
 from replicator.engine.state.ownership.ours import Ownership
-from replicator.engine.state.source import SourceState
+from replicator.engine.state.topic.log import Change, StateLog
+from replicator.engine.state.topic.source import SourceState
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Selection
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.model.units import parse_bootstrap
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicator.engine.state import records as state
-from replicator.engine.state.log import StateLog
+from replicator.engine.state.topic.log import StateLog
 from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_bootstrap
 from replicator.wire.cluster import Cluster
@@ -19,7 +19,7 @@ from tests.integration.load import produce
 from tests.integration.test_switchover import PARTITIONS, both_ways, order, spread
 
 if TYPE_CHECKING:
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
 
 SEEDED = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 KEPT = {"cleanup.policy": "compact", "retention.ms": "3600000", "compression.type": "lz4"}

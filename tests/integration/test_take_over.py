@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.state import records as state
-from replicator.engine.state.log import StateLog
+from replicator.engine.state.topic.log import StateLog
 from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.model.security import ClusterSpec
 from replicator.model.units import parse_bootstrap

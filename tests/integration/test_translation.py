@@ -21,7 +21,7 @@ from replicator.model.security import ClusterSpec
 from replicator.model.spec import Isolation
 from replicator.model.units import parse_address
 from replicator.wire.cluster import Cluster, Purpose
-from replicator.wire.messages.markers import write_markers
+from replicator.wire.messages.data.markers import write_markers
 from tests.integration.corpus.compaction import cleaned, compacted
 from tests.integration.corpus.transactional import transactional, transactions
 from tests.integration.harness import Daemon, Lab

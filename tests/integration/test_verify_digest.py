@@ -12,8 +12,8 @@ from confluent_kafka import Producer
 
 from replicator.engine.verify import compare as module
 from replicator.engine.verify.compare import VerifyOptions
-from replicator.engine.verify.digest import DigestOptions, verify_digests
-from replicator.engine.verify.digest_result import TopicDigestVerdict
+from replicator.engine.verify.digests.digest import DigestOptions, verify_digests
+from replicator.engine.verify.digests.result import TopicDigestVerdict
 from tests.integration.test_verify import ITEMS, Item, Kafka, Pair, delete_below, run, spec, write
 
 OPTIONS = DigestOptions(VerifyOptions(fetch_bytes=1 << 20), range_offsets=300)
@@ -122,7 +122,7 @@ async def test_a_log_start_that_moves_meanwhile(both: Pair, monkeypatch: pytest.
         delete_below(both.east, both.topic, 1250)
         return found
 
-    monkeypatch.setattr("replicator.engine.verify.digest.survey", then_delete)
+    monkeypatch.setattr("replicator.engine.verify.digests.digest.survey", then_delete)
     verdict = await digests(both)
     assert verdict.equal
     assert [(part.records, part.not_comparable) for part in verdict.partitions] == [(1750, 1250)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from replicator.core.offsets import offset_map
-from replicator.engine.copy import live_maps as maps
+from replicator.engine.copy.partitions import live_maps as maps
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from replicator.core.copy.attach_facts import Role
+from replicator.core.copy.attaching.facts import Role
 from replicator.core.offsets.own_place import OurBatches, OwnEnd, OwnEndSearch
-from replicator.core.switch import machine as switch
 from replicator.core.switch import orders as switch_orders
-from replicator.core.switch import recording as switch_recording
-from replicator.core.switch import results as got
 from replicator.core.switch import running
-from replicator.core.switch import steps as do
+from replicator.core.switch.machine import machine as switch
+from replicator.core.switch.machine import recording as switch_recording
+from replicator.core.switch.machine import results as got
+from replicator.core.switch.machine import steps as do
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.batch import CONTROL_BIT, MAGIC_V2, BatchHeader
 from replicator.model.switch.journal import Journal, Switches

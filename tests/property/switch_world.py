@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from replicator.core.copy.attach_facts import Role
-from replicator.core.switch.results import Result
-from replicator.core.switch.steps import Step
+from replicator.core.copy.attaching.facts import Role
+from replicator.core.switch.machine.results import Result
+from replicator.core.switch.machine.steps import Step
 from replicator.model.switch.journal import Journal
 from replicator.model.switch.terms import Close, Decision, Direction, LeftOutReason, Outcome, Scope, StepName, Verb
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from replicator.core.copy import lifecycle
-from replicator.core.copy.attach import decide
-from replicator.core.copy.attach_facts import Decision, Remap, Resume, SourceLog, TargetLog, Writer
+from replicator.core.copy.attaching.attach import decide
+from replicator.core.copy.attaching.facts import Decision, Remap, Resume, SourceLog, TargetLog, Writer
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.sending import Sending
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Ending
+from replicator.core.copy.writing.sending import Sending
 from replicator.engine.copy import pump
 from replicator.engine.copy.attaching import attacher
-from replicator.engine.copy.live_maps import OffsetMaps
-from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.partitions.live_maps import OffsetMaps
+from replicator.engine.copy.partitions.partition import Slot
 from replicator.engine.logs.choosing import OnlyOurs
 from replicator.model.spec import Offsets
 from tests.copy_world.histories import first_violation, run_history

@@ -17,7 +17,7 @@ from tests.copy_world.world import World
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from replicator.engine.copy.view import PartitionView
+    from replicator.engine.copy.partitions.view import PartitionView
     from tests.copy_world.daemon import Daemon
     from tests.copy_world.network import Pipe
 

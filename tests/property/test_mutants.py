@@ -8,32 +8,34 @@ from typing import Any
 
 import pytest
 
-from replicator.core.copy import intake, lifecycle
-from replicator.core.copy.attach import decide
-from replicator.core.copy.attach_facts import Decision, Fault, Remap, Resume, SourceLog, TargetLog, Wait, Writer
-from replicator.core.copy.coalesce import Group
-from replicator.core.copy.doubt import ResponseBounds
+from replicator.core.copy import lifecycle
+from replicator.core.copy.attaching.attach import decide
+from replicator.core.copy.attaching.facts import Decision, Fault, Remap, Resume, SourceLog, TargetLog, Wait, Writer
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.pieces import Fill, Passes, Piece
-from replicator.core.copy.sending import Sending
+from replicator.core.copy.reading import intake
+from replicator.core.copy.reading.coalesce import Group
+from replicator.core.copy.reading.doubt import ResponseBounds
+from replicator.core.copy.reading.pieces import Fill, Passes, Piece
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Batch, Ending, TargetLimits
+from replicator.core.copy.writing.sending import Sending
 from replicator.core.offsets.offset_map import Block, OffsetMap, OffsetPair
 from replicator.core.offsets.pairing import Span, reading_from, spans_of
 from replicator.engine.copy import pump
 from replicator.engine.copy.attaching import attacher, examiner, facts
-from replicator.engine.copy.live_maps import OffsetMaps, mapping_of
-from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.producer_state import Guard
+from replicator.engine.copy.partitions.live_maps import OffsetMaps, mapping_of
+from replicator.engine.copy.partitions.partition import Slot
+from replicator.engine.copy.partitions.producer_state import Guard
 from replicator.engine.copy.reading import rewriting
 from replicator.engine.copy.writing.writer import TargetWriter
-from replicator.engine.logs import opening, walking
+from replicator.engine.logs import opening
+from replicator.engine.logs.ranges import walking
 from replicator.engine.logs.side import Side
 from replicator.model.batch import CONTROL_BIT, BatchHeader, sequence_after
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import Offsets
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.wire.cluster import Purpose
 from tests.copy_world.histories import first_violation
 from tests.copy_world.rules import Rules

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicator.core.copy.values import Phase
-from replicator.engine.copy.fill_route import FillRoute
+from replicator.engine.copy.partitions.fill_route import FillRoute
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.reading.taking import ResponseHandler
 from replicator.model.spec import Offsets
-from replicator.wire.messages.markers import WRITE_TXN_MARKERS
-from replicator.wire.messages.produce import ProduceCodec, Produced
+from replicator.wire.messages.data.markers import WRITE_TXN_MARKERS
+from replicator.wire.messages.data.produce import ProduceCodec, Produced
 from tests.copy_world.home import at_home
 from tests.copy_world.lies import far_beyond
 from tests.copy_world.rules import DOUBT_MS, SOUND, Rules, Violation
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicator.core.copy.values import Ending
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.model.names import TopicPartition
-    from replicator.wire.messages.fetch import Fetched
+    from replicator.wire.messages.data.fetch import Fetched
     from tests.copy_world.daemon import Daemon
 
 _PARTITIONS = 3

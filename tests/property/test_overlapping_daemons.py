@@ -17,7 +17,7 @@ import pytest
 
 from replicator.core.work import shard_work
 from replicator.engine.copy.pump import Pump
-from replicator.engine.flow.reconcile import Reconciler
+from replicator.engine.flow.assembly.reconcile import Reconciler
 from replicator.engine.work.claim import ClaimKeeper
 from replicator.engine.work.shards import OnShard
 from tests.copy_world.histories import first_violation, run_history
@@ -26,7 +26,7 @@ from tests.copy_world.rules import Rules
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from replicator.engine.copy.view import PartitionView
+    from replicator.engine.copy.partitions.view import PartitionView
 
 _SHORT = range(6)
 _LONG = range(100_000, 102_500)

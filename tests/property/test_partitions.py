@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicator.engine.copy import live_maps
-from replicator.engine.copy.live_maps import OffsetMaps, given_up_of
+from replicator.engine.copy.partitions import live_maps
+from replicator.engine.copy.partitions.live_maps import OffsetMaps, given_up_of
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.reading.reader import SourceReader
 from replicator.model.spec import Offsets
@@ -19,7 +19,7 @@ from tests.property.test_one_partitions_trouble import stops_all
 
 if TYPE_CHECKING:
     from replicator.core.offsets.offset_map import Block
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.engine.copy.reading.taking import RequestedPartition
     from replicator.model.names import TopicPartition
 

@@ -10,29 +10,29 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.copy.attach import decide
-from replicator.core.copy.attach_facts import Decision, Remap, SourceLog, TailPosition, TargetLog, Wait, Writer
-from replicator.core.copy.doubt import ResponseBounds
+from replicator.core.copy.attaching.attach import decide
+from replicator.core.copy.attaching.facts import Decision, Remap, SourceLog, TailPosition, TargetLog, Wait, Writer
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.pieces import Piece
+from replicator.core.copy.reading.doubt import ResponseBounds
+from replicator.core.copy.reading.pieces import Piece
 from replicator.core.copy.values import Batch, Ending, Phase
 from replicator.core.offsets.offset_map import OffsetMap
 from replicator.engine.copy import pump
 from replicator.engine.copy.attaching import attacher, facts
-from replicator.engine.copy.live_maps import OffsetMaps
-from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.producer_state import Guard
+from replicator.engine.copy.partitions.live_maps import OffsetMaps
+from replicator.engine.copy.partitions.partition import Slot
+from replicator.engine.copy.partitions.producer_state import Guard
+from replicator.engine.copy.partitions.recorded import Cleaning
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.reading.reader import SourceReader
 from replicator.engine.copy.reading.taking import RequestedPartition
-from replicator.engine.copy.recorded import Cleaning
-from replicator.engine.state.log import Change, StateLog
+from replicator.engine.state.topic.log import Change, StateLog
 from replicator.model.batch import sequence_after
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import Offsets
-from replicator.model.states import Reason
-from replicator.wire.messages.markers import WRITE_TXN_MARKERS
+from replicator.model.status.states import Reason
+from replicator.wire.messages.data.markers import WRITE_TXN_MARKERS
 from tests.copy_world.daemon import Daemon
 from tests.copy_world.home import at_home
 from tests.copy_world.lies import far_beyond

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from replicator.engine.copy.partition import Proof
-from replicator.engine.copy.producer_state import PROVEN_SECONDS_MAX, Guard
+from replicator.engine.copy.partitions.partition import Proof
+from replicator.engine.copy.partitions.producer_state import PROVEN_SECONDS_MAX, Guard
 from replicator.engine.copy.writing.seeder import Seeder
 from replicator.engine.work.shards import Shards
 from replicator.model.spec import Offsets

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from replicator.core.offsets.own_place import OwnEndSearch
-from replicator.core.switch import machine as switch
 from replicator.core.switch import orders as switch_orders
-from replicator.core.switch import recording as switch_recording
 from replicator.core.switch import running
+from replicator.core.switch.machine import machine as switch
+from replicator.core.switch.machine import recording as switch_recording
 from replicator.errors import BugError
 from replicator.model.batch import BatchHeader
 from replicator.model.switch.journal import Journal

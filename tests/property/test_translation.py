@@ -15,7 +15,7 @@ from replicator.core.offsets import offset_map
 from replicator.core.offsets.offset_map import Block, OffsetMap, OffsetPair, Run, pack, unpack
 from replicator.core.offsets.translation import KnownOffsets, OffsetTranslation, translate
 from replicator.errors import CorruptRecords
-from replicator.model.translation import TranslationState as State
+from replicator.model.operations.translation import TranslationState as State
 
 Pairs = Sequence[OffsetPair]
 """Every copied record: where it stands on the source, and on the target."""

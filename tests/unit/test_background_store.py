@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from replicator.errors import StoreError, StoreFull
-from replicator.model.events import Event
+from replicator.model.status.events import Event
 from replicator.store import background_store as background
 from replicator.store.background_store import BackgroundStore
 from replicator.store.event_store import EVENTS_MAX, MemoryStore

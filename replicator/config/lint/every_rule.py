@@ -16,7 +16,7 @@ from replicator.config.lint.flows import (
 from replicator.config.lint.rings import rings
 from replicator.config.lint.rule import Rule
 from replicator.config.lint.security import cluster_security, daemon_security
-from replicator.config.mistakes import KeyPath, Mistakes, did_you_mean
+from replicator.config.yaml.mistakes import KeyPath, Mistakes, did_you_mean
 from replicator.model.spec import Spec
 from replicator.model.units import format_duration, is_loopback
 

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from replicator.config.lint.rule import Rule
-from replicator.config.mistakes import KeyPath, did_you_mean
+from replicator.config.yaml.mistakes import KeyPath, did_you_mean
 from replicator.core.topics.regex import BadRegex, compiled
 from replicator.core.topics.selection import (
     group_reserved,

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from replicator.config.check import Checked
-from replicator.config.mistakes import KeyPath, Mistakes
-from replicator.config.yaml_positions import Node
+from replicator.config.yaml.mistakes import KeyPath, Mistakes
+from replicator.config.yaml.positions import Node
 
 
 @dataclass(frozen=True, slots=True)

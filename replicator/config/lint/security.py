@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 
 from replicator.config.lint.rule import Rule
-from replicator.config.mistakes import KeyPath
 from replicator.config.shape import SecurityShape
+from replicator.config.yaml.mistakes import KeyPath
 from replicator.core.acl.granting import split
 from replicator.model.security import Mechanism, Protocol
 from replicator.model.units import is_loopback

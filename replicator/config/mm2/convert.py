@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replicator.config.lint.flows import same_cluster, shared_target_topic
-from replicator.config.mistakes import Mark, Mistakes
 from replicator.config.mm2.clusters import ClusterDraft, cluster
 from replicator.config.mm2.context import ImportContext, stems
-from replicator.config.mm2.flows import FlowDraft, flow
+from replicator.config.mm2.flows.flows import FlowDraft, flow
 from replicator.config.mm2.header import header
 from replicator.config.mm2.layers import Layers, ScopedEntry, layers
 from replicator.config.mm2.options import FLOW_ONLY, known
@@ -19,6 +18,7 @@ from replicator.config.mm2.properties import Entry, Properties, read
 from replicator.config.mm2.report import Fate, Report, Row
 from replicator.config.mm2.yaml_text import comment, commented, indented, scalar
 from replicator.config.shape_types import SCHEMA_NAME
+from replicator.config.yaml.mistakes import Mark, Mistakes
 from replicator.errors import ConfigError
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import CoordinatorSpec, DaemonSpec, Spec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from replicator.config.lint.flows import shared_target_topic
-from replicator.config.mm2.flows import FlowDraft
+from replicator.config.mm2.flows.flows import FlowDraft
 from replicator.config.mm2.report import NAMED_IN_HEADER, UNNAMED, Fate, Row
 from replicator.config.mm2.yaml_text import comment
 

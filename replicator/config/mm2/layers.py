@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from replicator.config.mistakes import Mark, Mistakes
 from replicator.config.mm2.properties import Entry, Properties
+from replicator.config.yaml.mistakes import Mark, Mistakes
 
 CLIENTS = ("consumer", "producer", "admin")
 _PROVIDER = re.compile(r"\$\{([^}:]+):(?:([^}]*?):)?([^}:]*)\}")

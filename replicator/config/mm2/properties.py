@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import javaproperties
 
-from replicator.config.mistakes import Mark, Mistakes
+from replicator.config.yaml.mistakes import Mark, Mistakes
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 

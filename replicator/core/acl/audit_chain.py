@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from replicator.errors import Unequal
-from replicator.model.audit import AuditEntry, Phase
+from replicator.model.operations.audit import AuditEntry, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

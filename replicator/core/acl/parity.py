@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from replicator.core.acl.locks import Authorizer, locks
 from replicator.core.acl.mirrored_rules import mirrored
 from replicator.model.acl import Rule
-from replicator.model.report import Check, ok, warn
+from replicator.model.operations.report import Check, ok, warn
 from replicator.model.spec import FlowSpec
 
 _NAMED_MAX = 3

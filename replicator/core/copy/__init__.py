@@ -1,5 +1,6 @@
 """What the copy of one partition may do next.
 
-Imports `core.offsets` and `model`. Start with `machine.py` (the partition machine), then follow a fetch response into
-`intake.py`, and an attach into `attach.py`.
+Imports `core.offsets` and `model`. Start with `machine.py` (the partition machine) and `lifecycle.py` (its phases),
+over the values of `values.py`. Then follow a fetch response into `reading/intake.py`, a batch to the target into
+`writing/sending.py`, and an attach into `attaching/attach.py`.
 """

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.reading import Reading
-from replicator.core.copy.sending import Sending
+from replicator.core.copy.reading.position import Reading
 from replicator.core.copy.values import NEXT, Ending, Phase, TargetLimits
+from replicator.core.copy.writing.sending import Sending
 from replicator.errors import BugError
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 
 if TYPE_CHECKING:
-    from replicator.core.copy.attach_facts import Resume
+    from replicator.core.copy.attaching.facts import Resume
     from replicator.core.copy.track import Track
     from replicator.core.offsets.offset_map import OffsetPair
     from replicator.model.names import TopicPartition

@@ -14,23 +14,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.lifecycle import Lifecycle
-from replicator.core.copy.pieces import Fill, Holes, Skip, Stop
-from replicator.core.copy.reading import stopped_at
+from replicator.core.copy.reading.pieces import Fill, Holes, Skip, Stop
+from replicator.core.copy.reading.position import stopped_at
 from replicator.core.copy.values import Phase
+from replicator.core.copy.writing.answers import ProduceOutcome
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.errors import BugError
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicator.core.copy.attach_facts import Resume
-    from replicator.core.copy.doubt import ResponseBounds
-    from replicator.core.copy.hold import Marker
-    from replicator.core.copy.intake import Intake, Prove, Unpack
-    from replicator.core.copy.pieces import Piece
+    from replicator.core.copy.attaching.facts import Resume
+    from replicator.core.copy.reading.doubt import ResponseBounds
+    from replicator.core.copy.reading.hold import Marker
+    from replicator.core.copy.reading.intake import Intake, Prove, Unpack
+    from replicator.core.copy.reading.pieces import Piece
     from replicator.core.copy.track import Track
     from replicator.core.copy.values import Batch, Ending
     from replicator.model.batch import BatchHeader

@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from replicator.errors import BugError
-from replicator.model.groups import Committed, GroupKind, GroupPartition, GroupState
 from replicator.model.names import TopicPartition
-from replicator.model.translation import TranslationState
+from replicator.model.operations.translation import TranslationState
+from replicator.model.status.groups import Committed, GroupKind, GroupPartition, GroupState
 
 RENEW_AFTER_MS = 24 * 3_600_000
 

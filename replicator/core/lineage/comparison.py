@@ -6,7 +6,7 @@ its source held. So the first difference is found by bisection. `engine.lineage.
 
 from __future__ import annotations
 
-from replicator.model.lineage import Bounds, Difference, LogStanding
+from replicator.model.operations.lineage import Bounds, Difference, LogStanding
 
 
 def by_bounds(ours: Bounds | None, theirs: Bounds | None, *, mapped: bool) -> LogStanding | None:

@@ -1,6 +1,6 @@
 """Where copying continues in two logs that were found to hold the same records.
 
-Pure: what was read of both logs goes in as values, a place comes out (`engine.logs.matching` reads).
+Pure: what was read of both logs goes in as values, a place comes out (`engine.logs.ranges.matching` reads).
 """
 
 from __future__ import annotations

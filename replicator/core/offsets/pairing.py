@@ -1,7 +1,7 @@
 """Pairs the records of a mapped target with those of its source: the nth copied one with the nth one there.
 
 Pure: spans read in a walk along both logs go in, and a map that reaches the target's end comes out
-(`engine.logs.walking` reads them, and so does the simulation).
+(`engine.logs.ranges.walking` reads them, and so does the simulation).
 """
 
 from __future__ import annotations

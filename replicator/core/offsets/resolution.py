@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.errors import PreflightFailed, UsageError
-from replicator.model.resolution import ALLOWED, FROM_SCRATCH, How, Loss, Resolution
-from replicator.model.states import Reason
+from replicator.model.operations.resolution import ALLOWED, FROM_SCRATCH, How, Loss, Resolution
+from replicator.model.status.states import Reason
 
 _ELSEWHERE = {
     Reason.UNSUPPORTED_BATCH: "raise fill_limit, or set `offsets: auto`, in the flow file",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from replicator.core.offsets.map_view import MapView
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
-from replicator.model.translation import TranslationState
+from replicator.model.operations.translation import TranslationState
 
 _SOURCE, _TARGET = 0, 1
 

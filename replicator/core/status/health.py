@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
+from replicator.model.status.states import FlowState, MirrorState, PartitionPhase, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replicator.model.status import FlowStatus, MirrorStatus, PartitionStatus
+    from replicator.model.status.snapshots import FlowStatus, MirrorStatus, PartitionStatus
 
 _NOTHING_TO_COPY = frozenset({FlowState.FENCED, FlowState.SWITCHED_OVER, FlowState.FAILED_OVER})
 _NOT_UP = frozenset({FlowState.STARTING, FlowState.UNREACHABLE, FlowState.FAULTED})

@@ -1,8 +1,8 @@
 """When brokers last answered, and what their silence means.
 
 Everything that shows whether a cluster is reachable, or decides by it, reads this one record. Every response on every
-connection feeds it, and it sends no requests; `engine.flow.cluster_watch` makes sure that brokers in use are asked
-something now and then. Times are seconds of one monotonic clock.
+connection feeds it, and it sends no requests; `engine.flow.background.cluster_watch` makes sure that brokers in use are
+asked something now and then. Times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.model.status import BrokerStatus, ClusterStatus
+from replicator.model.status.snapshots import BrokerStatus, ClusterStatus
 from replicator.model.units import format_age
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from replicator.model.states import MirrorState, Reason
-from replicator.model.status import PartitionStatus
+from replicator.model.status.snapshots import PartitionStatus
+from replicator.model.status.states import MirrorState, Reason
 
 _NOT_STOPPED = frozenset({Reason.FILLING, Reason.OPEN_TRANSACTION})
 """A fill continues; an open transaction gets a log line of its own."""

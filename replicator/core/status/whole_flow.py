@@ -6,15 +6,15 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from replicator.errors import Conflict, HeldElsewhere
-from replicator.model.resolution import FROM_SCRATCH
-from replicator.model.states import FlowState, MirrorState, Reason
-from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.operations.resolution import FROM_SCRATCH
+from replicator.model.status.snapshots import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.status.states import FlowState, MirrorState, Reason
 from replicator.model.text import command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replicator.model.resolution import ResolutionOrder
+    from replicator.model.operations.resolution import ResolutionOrder
 
 _WORST_FIRST = (MirrorState.FAULTED, MirrorState.SEEDING, MirrorState.PENDING, MirrorState.PAUSED, MirrorState.ACTIVE)
 _GOES_ON = frozenset({Reason.FILLING, Reason.HELD_ELSEWHERE})

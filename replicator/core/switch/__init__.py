@@ -1,5 +1,5 @@
-"""How a flow changes hands: the machine, its steps and results, orders and plans.
+"""How a flow changes hands: the machine, orders and plans.
 
-Imports `core.copy` and `model`. Start with `machine.py` (which step is next), then `steps.py` and `results.py` (what is
-asked of whoever carries it out, and answered), `recording.py` (how the journal notes it), `orders.py`.
+Imports `core.copy` and `model`. Start with `machine` (which step is next), then `orders.py` and `running.py` (what may
+be ordered when), `plan.py` (a switch in words) and `readiness.py` (could it be switched now).
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.switch.helps import beside
+from replicator.core.switch.machine.helps import beside
 from replicator.errors import Conflict, PreflightFailed
 from replicator.model.switch.journal import Journal
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from replicator.core.copy.attach_facts import Role
-from replicator.core.switch.helps import beside, command, status_command
-from replicator.core.switch.machine import check_known, kept_locks
+from replicator.core.copy.attaching.facts import Role
+from replicator.core.switch.machine.helps import beside, command, status_command
+from replicator.core.switch.machine.machine import check_known, kept_locks
 from replicator.core.switch.running import escalated
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import parse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from replicator.core.switch.machine import (
+from replicator.core.switch.machine.machine import (
     NO_RETURN,
     confirmation_digest,
     next_name,

@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.switch.readiness_facts import ReadinessFacts, SideFacts, TopicFacts
-from replicator.model.groups import GroupState
-from replicator.model.report import Check, Section, fail, ok, warn
-from replicator.model.states import MirrorState, Reason
+from replicator.model.operations.report import Check, Section, fail, ok, warn
+from replicator.model.status.groups import GroupState
+from replicator.model.status.states import MirrorState, Reason
 from replicator.model.units import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from replicator.model.spec import Objectives
-    from replicator.model.status import FlowStatus
+    from replicator.model.status.snapshots import FlowStatus
 
 _NAMES_MAX = 3
 _FOLLOWED = frozenset({GroupState.IN_STEP, GroupState.GONE_ON_SOURCE})

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicator.model.report import Check
+from replicator.model.operations.report import Check
 
 if TYPE_CHECKING:
-    from replicator.model.groups import GroupStatus
     from replicator.model.spec import Objectives
-    from replicator.model.status import FlowStatus
+    from replicator.model.status.groups import GroupStatus
+    from replicator.model.status.snapshots import FlowStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from replicator.core.switch.helps import after_the_end, command, instead_of_abort, status_command
-from replicator.core.switch.machine import NO_RETURN, SwitchFacts, check_known, confirmation_digest, may_be_undone
-from replicator.core.switch.recording import changed, turned
+from replicator.core.switch.machine.helps import after_the_end, command, instead_of_abort, status_command
+from replicator.core.switch.machine.machine import (
+    NO_RETURN,
+    SwitchFacts,
+    check_known,
+    confirmation_digest,
+    may_be_undone,
+)
+from replicator.core.switch.machine.recording import changed, turned
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.switch.journal import Journal
 from replicator.model.switch.terms import Decision, Direction, Outcome, StepName, SwitchOrder, Verb

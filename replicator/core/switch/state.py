@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from replicator.core.copy.attach_facts import Role
-from replicator.model.states import FlowState
+from replicator.core.copy.attaching.facts import Role
+from replicator.model.status.states import FlowState
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Direction, Outcome, StepName, Verb
 

@@ -26,9 +26,9 @@ from replicator.core.groups.sync import WrittenCommit
 from replicator.core.topics.plan import MirrorFault
 from replicator.errors import BugError, Conflict
 from replicator.model.acl import Rule
-from replicator.model.groups import Committed
 from replicator.model.names import STATE_TOPIC, TopicPartition
-from replicator.model.states import Reason
+from replicator.model.status.groups import Committed
+from replicator.model.status.states import Reason
 
 DOUBTS = frozenset(
     {

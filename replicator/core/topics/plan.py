@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from replicator.core.topics.configs import Desired, changes, desired_configs
 from replicator.model.spec import FlowSpec
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from replicator.core.copy.answers import ProduceOutcome
+from replicator.core.copy.writing.answers import ProduceOutcome
 
 
 @dataclass(slots=True)

@@ -12,13 +12,13 @@ from replicator.model.spec import Isolation
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replicator.core.copy.attach_facts import Writers
+    from replicator.core.copy.attaching.facts import Writers
     from replicator.engine.copy.frame_line import FrameLine
-    from replicator.engine.copy.live_maps import OffsetMaps
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.live_maps import OffsetMaps
+    from replicator.engine.copy.partitions.partition import Slot
+    from replicator.engine.copy.partitions.producer_state import ShardProducer
+    from replicator.engine.copy.partitions.view import PartitionView
     from replicator.engine.copy.problems import Problems
-    from replicator.engine.copy.producer_state import ShardProducer
-    from replicator.engine.copy.view import PartitionView
     from replicator.engine.logs.opening import Opener
     from replicator.engine.logs.side import Side
     from replicator.engine.state.ownership.origins import Origins

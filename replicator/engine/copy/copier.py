@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Collection, Coroutine, Mapping
 
-    from replicator.core.copy.attach_facts import Writers
+    from replicator.core.copy.attaching.facts import Writers
     from replicator.core.copy.values import TargetLimits
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.overview import Overview
-    from replicator.engine.copy.recorded import Cleaning, Recorded
+    from replicator.engine.copy.partitions.recorded import Cleaning, Recorded
+    from replicator.engine.copy.partitions.view import PartitionView
     from replicator.engine.copy.sightings import Sightings
-    from replicator.engine.copy.view import PartitionView
     from replicator.engine.logs.side import Side
     from replicator.engine.work.shards import Shard, Shards
     from replicator.model.names import TopicPartition
-    from replicator.model.states import Reason
+    from replicator.model.status.states import Reason
 
 
 class Copier(Protocol):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from replicator.engine.copy.context import CopyContext
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
 
 
 class PartitionTasks:

@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine, Iterable
 
-    from replicator.core.copy.answers import ProduceOutcome
-    from replicator.core.copy.attach_facts import Resume
+    from replicator.core.copy.attaching.facts import Resume
     from replicator.core.copy.values import Ending, Phase
-    from replicator.engine.copy.partition import Slot
-    from replicator.engine.copy.view import PartitionView
-    from replicator.model.states import Reason
+    from replicator.core.copy.writing.answers import ProduceOutcome
+    from replicator.engine.copy.partitions.partition import Slot
+    from replicator.engine.copy.partitions.view import PartitionView
+    from replicator.model.status.states import Reason
 
 
 class Supervisor(Protocol):

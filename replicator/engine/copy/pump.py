@@ -9,37 +9,37 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.answers import ProduceOutcome
-from replicator.core.copy.attach_facts import Resume, Writers
+from replicator.core.copy.attaching.facts import Resume, Writers
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Ending, Phase, TargetLimits
+from replicator.core.copy.writing.answers import ProduceOutcome
 from replicator.engine.copy.attaching.attacher import AttachLoop
 from replicator.engine.copy.context import CopyContext, wall_ms
 from replicator.engine.copy.frame_line import FrameLine
 from replicator.engine.copy.overview import Overview
-from replicator.engine.copy.partition import Slot, release
 from replicator.engine.copy.partition_tasks import PartitionTasks
+from replicator.engine.copy.partitions.partition import Slot, release
+from replicator.engine.copy.partitions.producer_state import ShardProducer
+from replicator.engine.copy.partitions.recorded import Recorded
 from replicator.engine.copy.problems import Problems
-from replicator.engine.copy.producer_state import ShardProducer
 from replicator.engine.copy.reading.end_checks import EndChecks
-from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.routes import Routes
 from replicator.engine.copy.sightings import Sightings
 from replicator.engine.copy.writing.seeder import Seeder
 from replicator.engine.logs.leaders import LeaderWatch
 from replicator.engine.logs.opening import Opener
 from replicator.engine.logs.side import Side
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 
-    from replicator.engine.copy.live_maps import OffsetMaps
+    from replicator.engine.copy.partitions.live_maps import OffsetMaps
+    from replicator.engine.copy.partitions.recorded import Cleaning
+    from replicator.engine.copy.partitions.view import PartitionView
     from replicator.engine.copy.ports import Watcher
-    from replicator.engine.copy.recorded import Cleaning
-    from replicator.engine.copy.view import PartitionView
     from replicator.engine.state.ownership.origins import Origins
     from replicator.engine.work.shards import Shard, Shards
     from replicator.model.names import TopicPartition
@@ -341,12 +341,7 @@ class Pump:
             part.close()
 
     async def drain(self, views: Collection[PartitionView], seconds: float, text: str) -> bool:
-        """Send nothing new for some partitions and wait for outstanding responses.
-
-        Returns:
-            Whether nothing that was sent can still take effect: every response has arrived, and no request whose
-            response was lost is still in doubt.
-        """
+        """Send nothing new for some partitions; return whether every response came, and no lost request is in doubt."""
         for view in views:
             self.pause(view, text)
         deadline = self.context.now() + seconds

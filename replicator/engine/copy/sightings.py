@@ -8,8 +8,8 @@ from replicator.core.verify.track import VerifyTrack
 
 if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext
+    from replicator.engine.copy.partitions.view import PartitionView
     from replicator.engine.copy.routes import Routes
-    from replicator.engine.copy.view import PartitionView
 
 
 class Sightings:

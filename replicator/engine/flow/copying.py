@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.model.states import MirrorState, Reason
+from replicator.model.status.states import MirrorState, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
-    from replicator.engine.flow.assembly import Assembly
-    from replicator.model.groups import GroupOutcome
+    from replicator.engine.flow.assembly.assemble import Assembly
     from replicator.model.names import TopicPartition
-    from replicator.model.status import FlowStatus
+    from replicator.model.status.groups import GroupOutcome
+    from replicator.model.status.snapshots import FlowStatus
 
 
 class FlowCopying:

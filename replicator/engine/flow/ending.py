@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from replicator.errors import BugError, ReplicatorError
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 
 
 def why_ended(error: BaseException) -> str:

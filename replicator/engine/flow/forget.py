@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from replicator.core.switch.forgetting import check_flow, check_mirror
 from replicator.engine.state import records as state
 from replicator.engine.state.held_back import held_back_of
-from replicator.engine.state.index import indexed, parse_key
 from replicator.engine.state.journal import switches_of
-from replicator.engine.state.log import StateLog
+from replicator.engine.state.topic.index import indexed, parse_key
+from replicator.engine.state.topic.log import StateLog
 from replicator.errors import KafkaError, PreflightFailed, UsageError
-from replicator.model.forget import Forgotten
 from replicator.model.names import STATE_TOPIC
+from replicator.model.operations.forget import Forgotten
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
@@ -26,7 +26,7 @@ from replicator.wire.cluster import Cluster
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
     from replicator.model.security import ClusterSpec
 
 _OF_A_MIRROR = frozenset({pb.KIND_MIRROR, pb.KIND_SEGMENT, pb.KIND_WRITER, pb.KIND_CUT})

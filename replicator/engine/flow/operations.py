@@ -23,12 +23,12 @@ from replicator.engine.offsets.team import TranslatingTeam
 from replicator.engine.preflight.rehearse import rehearse
 from replicator.engine.state import records as state
 from replicator.engine.state.held_back import held_back_of
-from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership.shown_markers import Shown, shown_after_one
+from replicator.engine.state.topic.log import StateLog
 from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.switch.way_back import way_back_of
 from replicator.errors import ConnectionFailed, KafkaError, PreflightFailed, ReplicatorError
-from replicator.model.events import Desired, Event
+from replicator.model.status.events import Desired, Event
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
@@ -36,22 +36,22 @@ from replicator.wire.cluster import Cluster
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replicator.engine.flow.assembly import Assembly
-    from replicator.engine.flow.following import Following
-    from replicator.engine.flow.inputs import FlowInputs
+    from replicator.engine.flow.assembly.assemble import Assembly
+    from replicator.engine.flow.assembly.inputs import FlowInputs
+    from replicator.engine.flow.assembly.run_state import RunState
+    from replicator.engine.flow.background.following import Following
     from replicator.engine.flow.picture import FlowPicture
-    from replicator.engine.flow.run_state import RunState
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
     from replicator.engine.switch.context import SwitchContext
     from replicator.model.acl import Rule
-    from replicator.model.forget import Forgotten
-    from replicator.model.groups import GroupStatus
-    from replicator.model.lineage import RepointReport
-    from replicator.model.report import Report
-    from replicator.model.resolution import Resolution, ResolutionOrder
+    from replicator.model.operations.forget import Forgotten
+    from replicator.model.operations.lineage import RepointReport
+    from replicator.model.operations.report import Report
+    from replicator.model.operations.resolution import Resolution, ResolutionOrder
+    from replicator.model.operations.translation import OffsetQuestion, TimeQuestion, Translation
     from replicator.model.security import ClusterSpec
+    from replicator.model.status.groups import GroupStatus
     from replicator.model.switch.status import SwitchStatus
-    from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation
 
 _FOREIGN_SECONDS_MAX = 15.0
 _OPEN_SECONDS_MAX = 10.0

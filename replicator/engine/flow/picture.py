@@ -9,14 +9,14 @@ from replicator.core.status.whole_flow import elsewhere, has_parts_elsewhere, me
 from replicator.engine.flow.copying import FlowCopying
 from replicator.engine.flow.status import SilentBrokers, at_rest, flow_status, joined_problems
 from replicator.errors import DamagedRecord, ReplicatorError
-from replicator.model.states import FlowState
-from replicator.model.status import ClusterStatus, FlowStatus
+from replicator.model.status.snapshots import ClusterStatus, FlowStatus
+from replicator.model.status.states import FlowState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicator.engine.flow.inputs import FlowInputs
-    from replicator.engine.flow.run_state import RunState
+    from replicator.engine.flow.assembly.inputs import FlowInputs
+    from replicator.engine.flow.assembly.run_state import RunState
 
 
 class FlowPicture:

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 from replicator.aio.tasks import lasting
 from replicator.backoff import Backoff
-from replicator.engine.flow.assembly import Assembly, assemble, silence_seconds
-from replicator.engine.flow.background import BackgroundWork
-from replicator.engine.flow.cluster_watch import ClusterWatch
+from replicator.engine.flow.assembly.assemble import Assembly, assemble, silence_seconds
+from replicator.engine.flow.assembly.inputs import FlowInputs
+from replicator.engine.flow.assembly.run_state import RunState
+from replicator.engine.flow.assembly.start_findings import StartFindings
+from replicator.engine.flow.background.background import BackgroundWork
+from replicator.engine.flow.background.cluster_watch import ClusterWatch
+from replicator.engine.flow.background.following import Following
+from replicator.engine.flow.background.topic_loop import TopicLoop
+from replicator.engine.flow.background.watcher import PumpWatcher
 from replicator.engine.flow.ending import why_ended
-from replicator.engine.flow.following import Following
-from replicator.engine.flow.inputs import FlowInputs
 from replicator.engine.flow.operations import Operations
 from replicator.engine.flow.picture import FlowPicture
-from replicator.engine.flow.run_state import RunState
-from replicator.engine.flow.start_findings import StartFindings
-from replicator.engine.flow.topic_loop import TopicLoop
-from replicator.engine.flow.watcher import PumpWatcher
 from replicator.engine.lineage.follow import follow_lineage
 from replicator.engine.state import records as state
-from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership.identity import agree_on_shards, ensure_state_topic, establish
+from replicator.engine.state.topic.log import StateLog
 from replicator.engine.switch.context import SwitchContext
 from replicator.engine.switch.keeper import SwitchKeeper
 from replicator.engine.verify.continuous import verify_continuously

@@ -1,4 +1,4 @@
-"""Turns what the engine holds into the snapshots that everybody reads (`model.status`)."""
+"""Turns what the engine holds into the snapshots that everybody reads (`model.status.snapshots`)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
-from replicator.core.copy.answers import ProduceOutcome
-from replicator.core.copy.pieces import FILL_AHEAD_MAX
+from replicator.core.copy.reading.pieces import FILL_AHEAD_MAX
 from replicator.core.copy.values import Phase
+from replicator.core.copy.writing.answers import ProduceOutcome
 from replicator.core.status.whole_flow import total_known, worst_known, worst_of
 from replicator.model.names import TopicPartition
-from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
-from replicator.model.status import ClusterStatus, FlowStatus, FlowTotals, LeftOut, MirrorStatus, PartitionStatus
+from replicator.model.status.snapshots import (
+    ClusterStatus,
+    FlowStatus,
+    FlowTotals,
+    LeftOut,
+    MirrorStatus,
+    PartitionStatus,
+)
+from replicator.model.status.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.units import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from replicator.engine.copy.copier import Copier
-    from replicator.engine.copy.view import PartitionView
+    from replicator.engine.copy.partitions.view import PartitionView
     from replicator.engine.topics.chosen import ChosenTopics
     from replicator.engine.topics.mirror import Mirror
     from replicator.model.spec import FlowSpec

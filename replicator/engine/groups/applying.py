@@ -15,8 +15,8 @@ from replicator.engine.groups.places import MirrorNames, translate_commits
 from replicator.engine.groups.sides import GroupSide, SideView, other_kind
 from replicator.engine.state.groups import GroupRecords
 from replicator.errors import Conflict
-from replicator.model.groups import Committed, GroupKind, GroupState
 from replicator.model.names import TopicPartition
+from replicator.model.status.groups import Committed, GroupKind, GroupState
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:

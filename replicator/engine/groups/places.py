@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from replicator.aio.turns import Turns
 from replicator.core.groups.sync import TranslatedCommit
 from replicator.model.names import TopicPartition
-from replicator.model.translation import OffsetQuestion, TranslationState
+from replicator.model.operations.translation import OffsetQuestion, TranslationState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from replicator.engine.groups.positions import MirrorName, Positions
-    from replicator.model.groups import Committed
+    from replicator.model.status.groups import Committed
 
 
 class MirrorNames:

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.core.offsets.translation import KnownOffsets
 from replicator.core.offsets.translation import translate as to_target
-from replicator.engine.copy.live_maps import recorded_map
+from replicator.engine.copy.partitions.live_maps import recorded_map
 from replicator.engine.logs.bounds import starts_of
 from replicator.engine.offsets import translate
 from replicator.engine.state import records as state
 from replicator.model.names import TopicPartition
-from replicator.model.translation import Translation, TranslationState
+from replicator.model.operations.translation import Translation, TranslationState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from replicator.engine.copy.copier import Copier
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
     from replicator.engine.topics.sync import TopicSync
-    from replicator.model.translation import OffsetQuestion
+    from replicator.model.operations.translation import OffsetQuestion
 
 _START_SECONDS = 2.0
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.errors import KafkaError, TimedOut
-from replicator.model.groups import Committed, GroupKind, GroupState, Listed
-from replicator.wire.faults import broker_error, error_name
+from replicator.model.status.groups import Committed, GroupKind, GroupState, Listed
 from replicator.wire.messages.groups import Groups
 from replicator.wire.messages.share_groups import alter_share_starts, offers_share_offsets, share_starts
+from replicator.wire.protocol.faults import broker_error, error_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from replicator.core.groups.sync import CommitVerdict, TranslatedCommit, reread, worst
 from replicator.engine.groups.sides import SideView
-from replicator.model.groups import Committed, GroupKind, GroupOutcome, GroupPartition, GroupState, GroupStatus
 from replicator.model.names import TopicPartition
+from replicator.model.status.groups import Committed, GroupKind, GroupOutcome, GroupPartition, GroupState, GroupStatus
 from replicator.model.units import format_age
 
 if TYPE_CHECKING:

@@ -28,15 +28,15 @@ from replicator.engine.groups.status import GroupSnapshot, Picture, Sides, as_la
 from replicator.engine.logs.bounds import ends_of
 from replicator.engine.state.groups import GroupRecords
 from replicator.errors import KafkaError, ReplicatorError, TimedOut
-from replicator.model.groups import GroupOutcome, GroupState, GroupStatus
 from replicator.model.names import TopicPartition
+from replicator.model.status.groups import GroupOutcome, GroupState, GroupStatus
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from replicator.engine.groups.positions import MirrorName, Positions
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
 

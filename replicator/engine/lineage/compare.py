@@ -14,7 +14,7 @@ from replicator.engine.logs.bounds import ends_of, starts_of
 from replicator.engine.logs.reading import records_between
 from replicator.engine.logs.side import Side
 from replicator.errors import CorruptRecords, KafkaError, TooLargeToOpen
-from replicator.model.lineage import Bounds, Difference, LogComparison, LogStanding
+from replicator.model.operations.lineage import Bounds, Difference, LogComparison, LogStanding
 from replicator.model.spec import Isolation
 
 if TYPE_CHECKING:

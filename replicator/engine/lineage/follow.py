@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicator.core.lineage.sources import Lineage
-    from replicator.engine.state.log import StateLog
     from replicator.engine.state.ownership.between import ClusterPair
+    from replicator.engine.state.topic.log import StateLog
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
 

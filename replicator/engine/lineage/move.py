@@ -18,21 +18,21 @@ from replicator.engine.lineage.records import Order, lineage_of, moved, ordered
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import switches_of
 from replicator.engine.state.ownership.silence import Silence
-from replicator.engine.state.source import SourceState
+from replicator.engine.state.topic.source import SourceState
 from replicator.engine.work.fence import COPIES_WITH_THE_FLOW, coordinator_epoch
 from replicator.errors import AuthorizationFailed
-from replicator.model.lineage import GOES_ON, LogStanding, RepointReport
 from replicator.model.names import TopicPartition, fill_route_transactional_id
+from replicator.model.operations.lineage import GOES_ON, LogStanding, RepointReport
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.messages.transactions import init_producer_id
+from replicator.wire.messages.data.transactions import init_producer_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from replicator.core.lineage.sources import Lineage
-    from replicator.engine.state.log import Change, StateLog
-    from replicator.model.lineage import LogComparison
+    from replicator.engine.state.topic.log import Change, StateLog
+    from replicator.model.operations.lineage import LogComparison
     from replicator.model.spec import Isolation
     from replicator.wire.cluster import Cluster
 

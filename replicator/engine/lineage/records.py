@@ -15,7 +15,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
 
 
 class Order(NamedTuple):

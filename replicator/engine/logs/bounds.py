@@ -11,8 +11,8 @@ from replicator.engine.logs.side import Side
 from replicator.errors import ConnectionFailed, KafkaError, ProtocolError
 from replicator.model.spec import Isolation
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import error_name
 from replicator.wire.messages import control
+from replicator.wire.protocol.faults import error_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -15,8 +15,8 @@ from replicator.errors import BrokerRefused, CorruptRecords, PreflightFailed, To
 from replicator.model.names import TopicPartition
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.messages import control
-from replicator.wire.messages.produce import produce_by_name
-from replicator.wire.messages.transactions import patiently
+from replicator.wire.messages.data.produce import produce_by_name
+from replicator.wire.messages.data.transactions import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from replicator.engine.logs.side import Side
     from replicator.model.names import TopicPartition
     from replicator.wire.frames import Frame
-    from replicator.wire.messages.fetch import Fetched
+    from replicator.wire.messages.data.fetch import Fetched
     from replicator.wire.transport.connection import Connection
 
 _BYTES = 1

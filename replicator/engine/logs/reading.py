@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.aborts import Aborts
-from replicator.core.copy.doubt import Gaps, Impossible, ResponseBounds, Unseen, Verdict, judge, sound_length
+from replicator.core.copy.reading.aborts import Aborts
+from replicator.core.copy.reading.doubt import Gaps, Impossible, ResponseBounds, Unseen, Verdict, judge, sound_length
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.holes import holds_nothing
 from replicator.engine.logs.opening import records_of
@@ -17,11 +17,11 @@ from replicator.errors import BrokerRefused, CorruptRecords, KafkaError
 from replicator.model.batch import MAGIC_V2
 from replicator.model.spec import Isolation
 from replicator.wire.batches.batch import scan
-from replicator.wire.codes import ErrorCode
 from replicator.wire.messages import control
-from replicator.wire.messages.fetch import ANSWER_BYTES_MAX, Fetched, FetchSession, Wanted
+from replicator.wire.messages.data.fetch import ANSWER_BYTES_MAX, Fetched, FetchSession, Wanted
+from replicator.wire.protocol.codes import ErrorCode
+from replicator.wire.protocol.versions import FETCH
 from replicator.wire.topology import NO_TOPIC_ID
-from replicator.wire.versions import FETCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from replicator.core.acl.commands import missing_right
 from replicator.core.acl.rights import NEEDED_BY, on_topic
 from replicator.model.text import said
-from replicator.wire.faults import broker_error, error_name
+from replicator.wire.protocol.faults import broker_error, error_name
 
 __all__ = ["TOPIC_AUTHORIZATION_FAILED", "broker_error", "describe_refusal"]
 

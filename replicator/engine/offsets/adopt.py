@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
-from replicator.engine.copy.live_maps import compared_from, offset_block, recorded_map
-from replicator.engine.logs.walking import walk
+from replicator.engine.copy.partitions.live_maps import compared_from, offset_block, recorded_map
+from replicator.engine.logs.ranges.walking import walk
 from replicator.engine.state import records as state
-from replicator.engine.state.damage import read_record
-from replicator.engine.state.index import indexed
+from replicator.engine.state.topic.damage import read_record
+from replicator.engine.state.topic.index import indexed
 from replicator.errors import Conflict
 from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicator.core.offsets.resolution import GoOn
-    from replicator.engine.logs.walking import Log
-    from replicator.engine.state.log import Change
+    from replicator.engine.logs.ranges.walking import Log
+    from replicator.engine.state.topic.log import Change
 
 
 class AdoptedMirror:

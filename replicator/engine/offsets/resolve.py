@@ -25,17 +25,17 @@ from replicator.core.offsets.resolution import (
     plan_resolution,
 )
 from replicator.core.topics.owner import check_adoption
-from replicator.engine.copy.live_maps import offset_block
+from replicator.engine.copy.partitions.live_maps import offset_block
 from replicator.engine.logs.dead_letter import SUFFIX, set_aside
+from replicator.engine.logs.ranges.walking import open_log
 from replicator.engine.logs.reading import records_between
-from replicator.engine.logs.walking import open_log
 from replicator.engine.offsets.adopt import AdoptedMirror
 from replicator.engine.offsets.resolve_facts import FactFinder
 from replicator.engine.state import records as state
 from replicator.errors import Conflict
 from replicator.model.names import TopicPartition
-from replicator.model.resolution import How, ResolutionOrder
-from replicator.model.states import Reason
+from replicator.model.operations.resolution import How, ResolutionOrder
+from replicator.model.status.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from replicator.admin.topics import TopicAdmin
     from replicator.core.topics.owner import Owner
     from replicator.engine.copy.copier import Copier
-    from replicator.engine.copy.view import PartitionView
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.copy.partitions.view import PartitionView
     from replicator.engine.state.ownership.owners import Owners
+    from replicator.engine.state.topic.log import Change, StateLog
     from replicator.engine.topics.mirror import Mirror
     from replicator.engine.topics.sync import TopicSync
 

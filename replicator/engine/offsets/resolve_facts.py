@@ -6,11 +6,12 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.doubt import ResponseBounds
+from replicator.core.copy.reading.doubt import ResponseBounds
 from replicator.core.offsets.map_view import IDENTICAL, MapView
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.core.offsets.resolution import ResolutionSnapshot
-from replicator.engine.logs.matching import (
+from replicator.engine.logs.opening import opened
+from replicator.engine.logs.ranges.matching import (
     Match,
     after_ours,
     common_end,
@@ -19,15 +20,14 @@ from replicator.engine.logs.matching import (
     repeated_start,
     settled,
 )
-from replicator.engine.logs.opening import opened
+from replicator.engine.logs.ranges.walking import Log, open_log
 from replicator.engine.logs.reading import ends_in_hole, nothing_returned, read_batches
-from replicator.engine.logs.walking import Log, open_log
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import MAGIC_V2
 from replicator.model.names import TopicPartition
-from replicator.model.resolution import FROM_SCRATCH, How, ResolutionOrder
+from replicator.model.operations.resolution import FROM_SCRATCH, How, ResolutionOrder
 from replicator.model.spec import Isolation
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.wire.batches.batch import prove
 from replicator.wire.batches.recode import open_batch
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from replicator.engine.copy.copier import Copier
-    from replicator.engine.copy.view import PartitionView
+    from replicator.engine.copy.partitions.view import PartitionView
     from replicator.engine.topics.mirror import Mirror
     from replicator.model.batch import BatchHeader
     from replicator.wire.frames import Frame

@@ -14,7 +14,7 @@ from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
     from replicator.engine.copy.copier import Copier
-    from replicator.engine.copy.view import PartitionView
+    from replicator.engine.copy.partitions.view import PartitionView
 
 _FRESH_SECONDS = 5.0
 _ANSWER_SECONDS_MAX = 5.0

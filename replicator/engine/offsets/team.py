@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from replicator.engine.offsets import translate
 from replicator.errors import ReplicatorError
 from replicator.model.names import TopicPartition
-from replicator.model.translation import Translation, TranslationState
+from replicator.model.operations.translation import Translation, TranslationState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from replicator.engine.copy.copier import Copier
     from replicator.engine.topics.mirror import Mirror
-    from replicator.model.translation import OffsetQuestion
-    from replicator.rpc.peers import FlowReference, Peers
+    from replicator.model.operations.translation import OffsetQuestion
+    from replicator.rpc.client.peers import FlowReference, Peers
 
 
 class TranslatingTeam:

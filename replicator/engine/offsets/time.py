@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from replicator.engine.logs.bounds import at_time, ends_of
 from replicator.engine.offsets.translate import questioned
 from replicator.model.names import TopicPartition
-from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
+from replicator.model.operations.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,9 +15,9 @@ from replicator.core.offsets.translation import KnownOffsets, translate
 from replicator.engine.logs.bounds import starts_of
 from replicator.errors import UsageError
 from replicator.model.names import TopicPartition
-from replicator.model.states import Reason
+from replicator.model.operations.translation import OffsetQuestion, Translation, TranslationState
+from replicator.model.status.states import Reason
 from replicator.model.text import command
-from replicator.model.translation import OffsetQuestion, Translation, TranslationState
 from replicator.obs.logs import get_logger
 from replicator.wire.messages.groups import committed_offsets
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from replicator.engine.copy.copier import Copier
-    from replicator.engine.copy.view import PartitionView
+    from replicator.engine.copy.partitions.view import PartitionView
     from replicator.engine.topics.mirror import Mirror
 
 _START_SECONDS = 2.0

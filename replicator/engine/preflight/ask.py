@@ -15,7 +15,7 @@ from replicator.model.batch import LOG_APPEND_TIME_BIT
 from replicator.model.names import TopicPartition
 from replicator.wire.cluster import Cluster
 from replicator.wire.messages.questions import Found
-from replicator.wire.versions import DESCRIBE_PRODUCERS, FETCH
+from replicator.wire.protocol.versions import DESCRIBE_PRODUCERS, FETCH
 
 if TYPE_CHECKING:
     from replicator.wire.messages.groups import Groups

@@ -16,7 +16,7 @@ from replicator.admin.topics import TopicAdmin
 from replicator.core.acl.commands import acl_command
 from replicator.core.acl.parity import SideParity, closable
 from replicator.core.acl.rights import REQUIRED_ON_SOURCE_GROUP, REQUIRED_ON_TARGET_GROUP, Operation, on_cluster
-from replicator.core.copy.producer_memory import SETTINGS, producer_memory
+from replicator.core.copy.writing.producer_memory import SETTINGS, producer_memory
 from replicator.core.topics import selection
 from replicator.engine.preflight import ask, judge, judge_rights
 from replicator.engine.preflight.facts import Flow, Side, question
@@ -24,12 +24,12 @@ from replicator.engine.preflight.mirrors import fillers, mirrors, topics
 from replicator.engine.preflight.owners import known_flows
 from replicator.engine.preflight.reverse import counterpart_of
 from replicator.engine.state import records as state
-from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership.shown_markers import Shown, shown_by_now
+from replicator.engine.state.topic.log import StateLog
 from replicator.engine.topics.authorizer import ClusterAuthorizer, may_place_rules
 from replicator.errors import AuthorizationFailed, ReplicatorError
 from replicator.model.names import STATE_TOPIC, TopicPartition
-from replicator.model.report import Report, Section, fail, ok, warn
+from replicator.model.operations.report import Report, Section, fail, ok, warn
 from replicator.model.spec import Offsets
 from replicator.model.units import format_address
 from replicator.wire.cluster import Cluster, Purpose

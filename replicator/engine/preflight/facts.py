@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from replicator.admin.topics import TopicAdmin
-from replicator.core.copy.producer_memory import ProducerMemory
+from replicator.core.copy.writing.producer_memory import ProducerMemory
 from replicator.core.topics import selection
 from replicator.engine.preflight.reverse import StandBy, stands_by
 from replicator.engine.state import records as state
 from replicator.errors import ReplicatorError
 from replicator.model.names import TopicPartition
-from replicator.model.report import Check, fail
+from replicator.model.operations.report import Check, fail
 from replicator.wire.cluster import Cluster
 from replicator.wire.messages import questions
 

@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping
 
 from replicator.core.acl.commands import acl_command
 from replicator.core.acl.rights import Operation, on_cluster
-from replicator.core.copy.producer_memory import EXPIRATION_DEFAULT_MS, ProducerMemory, spread
+from replicator.core.copy.writing.producer_memory import EXPIRATION_DEFAULT_MS, ProducerMemory, spread
 from replicator.core.topics import selection
 from replicator.core.topics.plan import creation_advice
 from replicator.engine.preflight.judge_rights import grant
 from replicator.engine.preflight.phrases import DAY_MS, HOUR_MS, count, some, span
 from replicator.engine.state.ownership.shown_markers import Shown
 from replicator.model.names import STATE_TOPIC, TopicPartition
-from replicator.model.report import Check, fail, ok, warn
+from replicator.model.operations.report import Check, fail, ok, warn
 from replicator.model.security import ClusterSpec
 from replicator.model.units import format_bootstrap
 from replicator.wire.messages.questions import Found, Refusal

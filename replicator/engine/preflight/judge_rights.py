@@ -21,10 +21,10 @@ from replicator.core.acl.rights import (
     on_group,
     on_topic,
 )
-from replicator.core.copy.producer_memory import EXPIRATION
+from replicator.core.copy.writing.producer_memory import EXPIRATION
 from replicator.engine.preflight.phrases import count, some
 from replicator.model.names import STATE_TOPIC
-from replicator.model.report import Check, fail, ok
+from replicator.model.operations.report import Check, fail, ok
 from replicator.model.security import ClusterSpec
 
 

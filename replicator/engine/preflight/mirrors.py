@@ -24,10 +24,10 @@ from replicator.engine.preflight.reverse import back_step, standby_of, standing_
 from replicator.engine.state import records as state
 from replicator.engine.state.ownership.owners import owner_of
 from replicator.engine.state.ownership.provenance import topics_of
-from replicator.engine.state.source import SourceState
+from replicator.engine.state.topic.source import SourceState
 from replicator.errors import AuthorizationFailed, DamagedRecord
 from replicator.model.names import STATE_TOPIC, TopicPartition
-from replicator.model.report import Check, fail, ok, warn
+from replicator.model.operations.report import Check, fail, ok, warn
 from replicator.wire.cluster import Cluster
 from replicator.wire.messages import questions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.model.names import STATE_TOPIC
-from replicator.model.report import Check, fail, ok, warn
+from replicator.model.operations.report import Check, fail, ok, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

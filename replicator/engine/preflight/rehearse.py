@@ -19,7 +19,7 @@ from replicator.core.switch.readiness_facts import ReadinessFacts, SideFacts, To
 from replicator.engine.state.ownership.shown_markers import Shown
 from replicator.engine.topics.authorizer import ClusterAuthorizer
 from replicator.errors import ReplicatorError
-from replicator.model.report import Check, Report, ok, warn
+from replicator.model.operations.report import Check, Report, ok, warn
 from replicator.wire.clock import controller_time_ms, offers_time
 from replicator.wire.cluster import Cluster
 from replicator.wire.messages.questions import topic_operations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from replicator.admin.topic_values import TopicConfig
     from replicator.model.acl import Rule
-    from replicator.model.groups import GroupStatus
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec
-    from replicator.model.status import FlowStatus
+    from replicator.model.status.groups import GroupStatus
+    from replicator.model.status.snapshots import FlowStatus
 
 _REQUEST_SECONDS_MAX = 5.0
 _SIDE_SECONDS_MAX = 15.0

@@ -14,12 +14,12 @@ from replicator.core.topics import selection
 from replicator.engine.preflight.phrases import count, some
 from replicator.engine.state import records as state
 from replicator.engine.state.ownership.provenance import topics_of
-from replicator.model.report import Check, fail, ok, warn
+from replicator.model.operations.report import Check, fail, ok, warn
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from replicator.core.copy.attach_facts import Writers
+    from replicator.core.copy.attaching.facts import Writers
     from replicator.core.topics.ownership import MirrorOnSource
     from replicator.model.spec import FlowSpec
     from replicator.state_pb import state_pb2 as pb

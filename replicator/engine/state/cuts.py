@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from replicator.engine.state import records as state
-from replicator.engine.state.damage import damaged_record, read_record
+from replicator.engine.state.topic.damage import damaged_record, read_record
 from replicator.model.switch.journal import by_topic
 from replicator.model.switch.terms import Cut
 from replicator.state_pb import state_pb2 as pb
@@ -14,7 +14,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
 
 UNKNOWN = -1
 

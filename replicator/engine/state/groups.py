@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from replicator.aio.turns import Turns
 from replicator.core.groups.sync import WrittenCommit
 from replicator.engine.state import records as state
-from replicator.engine.state.damage import damaged_record, read_record
+from replicator.engine.state.topic.damage import damaged_record, read_record
 from replicator.errors import DamagedRecord
 from replicator.model.names import TopicPartition
 from replicator.obs.logs import get_logger
@@ -16,7 +16,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
 
 _NONE = -1
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.engine.state import records as state
-from replicator.engine.state.damage import damaged_record, read_record
+from replicator.engine.state.topic.damage import damaged_record, read_record
 from replicator.model.acl import LITERAL, TOPIC, Rule, parse
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from replicator.engine.state import records as state
 from replicator.engine.state.cuts import cut_topics, cuts_from, fitting
-from replicator.engine.state.damage import read_record
-from replicator.engine.state.index import indexed, made_of
+from replicator.engine.state.topic.damage import read_record
+from replicator.engine.state.topic.index import indexed, made_of
 from replicator.model.acl import Rule, parse
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import (
@@ -34,7 +34,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
 
 _PLACE = attrgetter("topic", "partition")
 """The sort key of ends and cuts: no two of them share a partition."""

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from google.protobuf.message import DecodeError
 
 from replicator.engine.state import records as state
-from replicator.engine.state.chunks import note_of
 from replicator.engine.state.cuts import cuts_of
-from replicator.engine.state.damage import about, damaged_record, read_record, readable_records
 from replicator.engine.state.groups import unpacked
 from replicator.engine.state.held_back import held_back_of
-from replicator.engine.state.index import indexed, parse_key
 from replicator.engine.state.journal import copy_key, copy_of, journal_key, switches_of
-from replicator.engine.state.log import StateLog
+from replicator.engine.state.topic.chunks import note_of
+from replicator.engine.state.topic.damage import about, damaged_record, read_record, readable_records
+from replicator.engine.state.topic.index import indexed, parse_key
+from replicator.engine.state.topic.log import StateLog
 from replicator.errors import Conflict, DamagedRecord, KafkaError, PreflightFailed, UsageError
-from replicator.model.damage import Clearing, Damage, Damaged
 from replicator.model.names import STATE_TOPIC
+from replicator.model.operations.damage import Clearing, Damage, Damaged
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
     from replicator.model.security import ClusterSpec
 
     May = Callable[[str | None], None]

@@ -11,7 +11,7 @@ from replicator.errors import BugError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
     from replicator.model.switch.journal import Journal, Switches
 
 

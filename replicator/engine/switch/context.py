@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from replicator.core.topics.ownership import recorded
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import switches_of
-from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership.identity import ensure_state_topic
+from replicator.engine.state.topic.log import StateLog
 from replicator.engine.switch.takeover import taken_by
 from replicator.engine.work.fence import COPIES_WITH_THE_FLOW
 from replicator.errors import BrokerRefused, ConnectionFailed, NotOurs, PreflightFailed
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from replicator.admin.topics import TopicAdmin
-    from replicator.model.groups import GroupOutcome
     from replicator.model.spec import FlowSpec
+    from replicator.model.status.groups import GroupOutcome
     from replicator.model.switch.journal import Journal, Switches
     from replicator.model.switch.terms import Scope
     from replicator.wire.cluster import Cluster

@@ -12,22 +12,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from replicator.core.switch import results as got
-from replicator.core.switch import steps as do
-from replicator.core.switch.machine import UNKNOWN_HELP, SwitchFacts, next_step, unknown_text
-from replicator.core.switch.recording import applied
+from replicator.core.switch.machine import results as got
+from replicator.core.switch.machine import steps as do
+from replicator.core.switch.machine.machine import UNKNOWN_HELP, SwitchFacts, next_step, unknown_text
+from replicator.core.switch.machine.recording import applied
 from replicator.engine.state.held_back import put_held_back
 from replicator.engine.state.journal import journal_key, lost_left_out, put_switches, switches_of
 from replicator.engine.state.ownership.between import starting_over
-from replicator.engine.switch.close_source import CloseSource
 from replicator.engine.switch.context import SOURCE_SECONDS_MAX
-from replicator.engine.switch.divergent import Divergent
-from replicator.engine.switch.failback import Failback
-from replicator.engine.switch.fencing import Fencing
-from replicator.engine.switch.high_cuts import lower_high_cuts
-from replicator.engine.switch.locks import SourceLocks
-from replicator.engine.switch.reverse import Reverse
-from replicator.engine.switch.settings import Opening
+from replicator.engine.switch.repairs.high_cuts import lower_high_cuts
+from replicator.engine.switch.steps.close_source import CloseSource
+from replicator.engine.switch.steps.divergent import Divergent
+from replicator.engine.switch.steps.failback import Failback
+from replicator.engine.switch.steps.fencing import Fencing
+from replicator.engine.switch.steps.locks import SourceLocks
+from replicator.engine.switch.steps.reverse import Reverse
+from replicator.engine.switch.steps.settings import Opening
 from replicator.errors import BugError, Conflict, KafkaError, WrongCluster
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Decision, Direction, StepName, Verb
@@ -36,7 +36,7 @@ from replicator.obs.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
     from replicator.engine.switch.context import SwitchContext
 
 T = TypeVar("T")

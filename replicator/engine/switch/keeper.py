@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicator.backoff import Backoff
-from replicator.core.copy.attach_facts import Role
-from replicator.core.switch.helps import status_command
+from replicator.core.copy.attaching.facts import Role
+from replicator.core.switch.machine.helps import status_command
 from replicator.core.switch.plan import plan_of, status_of
 from replicator.core.switch.running import aborted, confirmed
 from replicator.core.switch.state import flow_state
@@ -25,20 +25,20 @@ from replicator.engine.state.ownership.between import starting_over
 from replicator.engine.switch.changes import change_switches
 from replicator.engine.switch.executor import Executor
 from replicator.engine.switch.orders import Orders
-from replicator.engine.switch.reverse import with_locks
 from replicator.engine.switch.sides import Sides
+from replicator.engine.switch.steps.reverse import with_locks
 from replicator.errors import BugError, Conflict, ReplicatorError, UsageError
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Outcome, SwitchOrder, Verb
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
-from replicator.wire.messages.transactions import patiently
+from replicator.wire.messages.data.transactions import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicator.engine.switch.context import Copying, SwitchContext
-    from replicator.model.states import FlowState
+    from replicator.model.status.states import FlowState
     from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
     from replicator.model.switch.terms import Cut
 

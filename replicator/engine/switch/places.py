@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replicator.core.offsets.offset_map import OffsetPair
-from replicator.engine.copy.live_maps import recorded_map
+from replicator.engine.copy.partitions.live_maps import recorded_map
 from replicator.engine.groups.positions import CopiedElsewhere
 from replicator.engine.logs.bounds import ends_of, starts_of
 from replicator.engine.logs.side import Side
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from replicator.core.offsets.offset_map import OffsetMap
     from replicator.core.offsets.own_place import OwnEnd
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
     from replicator.wire.cluster import Cluster
 
 

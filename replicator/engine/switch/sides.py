@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.attach_facts import Role
+from replicator.core.copy.attaching.facts import Role
 from replicator.core.switch.plan import status_of
 from replicator.core.switch.state import flow_state
 from replicator.engine.state import records as state
@@ -24,7 +24,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
     from replicator.engine.switch.context import Copying, SwitchContext
     from replicator.model.switch.journal import Journal, Switches
 

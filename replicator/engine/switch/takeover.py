@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
-from replicator.engine.copy.live_maps import offset_block
+from replicator.engine.copy.partitions.live_maps import offset_block
 from replicator.engine.state import records as state
 from replicator.engine.work.roles import copying
 from replicator.errors import Conflict
@@ -21,7 +21,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
 
 _HOW = "take_over"
 

@@ -6,17 +6,17 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from replicator.core.switch.machine import SwitchFacts, next_step
+from replicator.core.switch.machine.machine import SwitchFacts, next_step
+from replicator.core.switch.machine.steps import MarkSource, ReopenSource
 from replicator.core.switch.plan import status_of
-from replicator.core.switch.steps import MarkSource, ReopenSource
 from replicator.engine.state.journal import copies_to
 from replicator.engine.switch.executor import Executor
-from replicator.engine.switch.reverse import record_on_copy, take_way_back
+from replicator.engine.switch.steps.reverse import record_on_copy, take_way_back
 from replicator.errors import BugError, Conflict, TimedOut
 from replicator.model.switch.journal import Journal
 
 if TYPE_CHECKING:
-    from replicator.core.switch.results import Result
+    from replicator.core.switch.machine.results import Result
     from replicator.engine.switch.context import SwitchContext
     from replicator.model.spec import FlowSpec
     from replicator.model.switch.status import SwitchStatus

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicator.admin.topics import TopicAdmin
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
     from replicator.model.acl import Rule
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from replicator.core.topics.choice import Origin, RecordedCopy
-    from replicator.engine.state.log import Change, StateLog
-    from replicator.engine.state.source import SourceState
+    from replicator.engine.state.topic.log import Change, StateLog
+    from replicator.engine.state.topic.source import SourceState
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
     from replicator.wire.topology import Topic

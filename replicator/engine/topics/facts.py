@@ -21,7 +21,7 @@ from replicator.engine.topics.mirror import Mirror
 from replicator.errors import AuthorizationFailed, KafkaError, PreflightFailed
 from replicator.model.names import STATE_TOPIC
 from replicator.model.spec import Offsets
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from replicator.admin.topic_values import TopicConfig
     from replicator.admin.topics import TopicAdmin
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
     from replicator.wire.topology import Topic

@@ -9,7 +9,7 @@ from replicator.core.topics.choice import Origin
 from replicator.core.topics.plan import MirrorFault, creation_advice
 from replicator.engine.state import records as state
 from replicator.errors import AuthorizationFailed, BrokerRefused
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
     from replicator.engine.topics.chosen import ChosenTopics
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster

@@ -8,14 +8,14 @@ from replicator.core.topics import selection
 from replicator.core.topics.plan import MirrorFault
 from replicator.engine.logs.refusals import TOPIC_AUTHORIZATION_FAILED, describe_refusal
 from replicator.engine.state import records as state
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.obs.logs import get_logger
-from replicator.wire.codes import ErrorCode
+from replicator.wire.protocol.codes import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
     from replicator.engine.topics.chosen import ChosenTopics
     from replicator.engine.topics.mirror import Mirror
     from replicator.engine.topics.mirror_records import MirrorRecords

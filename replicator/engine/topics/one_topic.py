@@ -13,19 +13,19 @@ from replicator.engine.topics.facts import DELETE_RETENTION, MAX_BYTES, POLICY, 
 from replicator.engine.topics.mirror import MAX_BYTES_DEFAULT, fault_of
 from replicator.errors import KafkaError, NotOurs
 from replicator.obs.logs import get_logger
-from replicator.wire.codes import ErrorCode
+from replicator.wire.protocol.codes import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
     from replicator.engine.topics.chosen import ChosenTopics
     from replicator.engine.topics.facts import TopicFacts, TopicPair
     from replicator.engine.topics.mirror import Mirror
     from replicator.engine.topics.mirror_records import MirrorRecords
     from replicator.engine.topics.owner_proof import Proof
     from replicator.engine.topics.target import TargetTopics
-    from replicator.model.states import Reason
+    from replicator.model.status.states import Reason
     from replicator.wire.cluster import Cluster
     from replicator.wire.topology import Topic
 

@@ -10,16 +10,16 @@ from replicator.core.topics.plan import MirrorFault
 from replicator.engine.state import records as state
 from replicator.engine.state.ownership.ours import Ownership
 from replicator.errors import KafkaError
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replicator.engine.state.log import Change, StateLog
     from replicator.engine.state.ownership.owners import Owners
-    from replicator.engine.state.source import SourceState
+    from replicator.engine.state.topic.log import Change, StateLog
+    from replicator.engine.state.topic.source import SourceState
     from replicator.engine.topics.facts import TopicFacts, TopicPair
     from replicator.engine.topics.mirror import Mirror
     from replicator.model.spec import FlowSpec

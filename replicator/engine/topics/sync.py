@@ -10,13 +10,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
-from replicator.core.copy.attach_facts import Role
+from replicator.core.copy.attaching.facts import Role
 from replicator.core.topics import selection
 from replicator.core.topics.plan import MirrorFault
 from replicator.engine.state import records as state
-from replicator.engine.state.index import parse_key
 from replicator.engine.state.ownership.between import check_clusters
-from replicator.engine.state.source import SourceState
+from replicator.engine.state.topic.index import parse_key
+from replicator.engine.state.topic.source import SourceState
 from replicator.engine.topics.chosen import ChosenTopics
 from replicator.engine.topics.facts import POLICY, TopicFacts
 from replicator.engine.topics.mirror import Mirror, fault_of
@@ -27,7 +27,7 @@ from replicator.engine.topics.owner_proof import OwnerProofs
 from replicator.engine.topics.target import TargetTopics
 from replicator.engine.work.fence import role_text
 from replicator.errors import DamagedRecord
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from replicator.admin.topics import TopicAdmin
-    from replicator.engine.state.log import StateLog
     from replicator.engine.state.ownership.owners import Owners
+    from replicator.engine.state.topic.log import StateLog
     from replicator.model.spec import FlowSpec
 
 log = get_logger(__name__)

@@ -1,7 +1,7 @@
 """Compares source and target record by record: offset, time, key, value, headers.
 
-Records of both clusters are read one by one (`engine.logs.partition_reader`), with a parser that the data path does not
-use.
+Records of both clusters are read one by one (`engine.logs.ranges.partition_reader`), with a parser that the data path
+does not use.
 
 Both ends move while this runs, so the order of events matters: the source's ends are read first, the target is
 given time to reach them, then the target's ends are read. Only where a target's end is above the source's end
@@ -24,7 +24,7 @@ from replicator.admin.topics import TopicAdmin
 from replicator.core.offsets.map_view import IDENTICAL, MapView
 from replicator.core.topics.selection import target_name
 from replicator.core.verify.record_diff import RecordDiff
-from replicator.engine.logs.partition_reader import FETCH_BYTES, PartitionReader
+from replicator.engine.logs.ranges.partition_reader import FETCH_BYTES, PartitionReader
 from replicator.engine.state.ownership.provenance import topics_of
 from replicator.engine.verify.partition import Comparison, Task
 from replicator.engine.verify.pool import Pool, Progress

@@ -18,8 +18,8 @@ from replicator.core.copy.values import Phase
 from replicator.core.offsets.map_view import IDENTICAL, MapView
 from replicator.core.verify.pace import Pace
 from replicator.core.verify.track import VerifyTrack
-from replicator.engine.logs.answers import OutOfRange
-from replicator.engine.logs.partition_reader import PartitionReader
+from replicator.engine.logs.ranges.answers import OutOfRange
+from replicator.engine.logs.ranges.partition_reader import PartitionReader
 from replicator.engine.verify.room import Borrowed
 from replicator.engine.verify.sides import TwoSides
 from replicator.engine.verify.slice import Bounds, compare_slice
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replicator.engine.copy.copier import Copier
-    from replicator.engine.copy.view import PartitionView
+    from replicator.engine.copy.partitions.view import PartitionView
     from replicator.model.names import TopicPartition
     from replicator.model.security import ClusterSpec
     from replicator.model.spec import FlowSpec, Isolation

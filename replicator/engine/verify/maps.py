@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from replicator.core.offsets.map_view import MapView
 from replicator.core.offsets.offset_map import OffsetPair
-from replicator.engine.copy.live_maps import compared_from, given_up_of, recorded_map
+from replicator.engine.copy.partitions.live_maps import compared_from, given_up_of, recorded_map
 from replicator.engine.logs.choosing import OnlyOurs
+from replicator.engine.logs.ranges.walking import Log, holds_more, open_log, paired, walk
 from replicator.engine.logs.side import Side
-from replicator.engine.logs.walking import Log, holds_more, open_log, paired, walk
 from replicator.engine.state import records as state
-from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership.origins import Origins
-from replicator.engine.state.source import SourceState
+from replicator.engine.state.topic.log import StateLog
+from replicator.engine.state.topic.source import SourceState
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.spec import Isolation
 from replicator.wire.cluster import Cluster

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from replicator.core.offsets.map_view import IDENTICAL, MapView
 from replicator.core.verify.record_diff import Difference, RecordDiff
 from replicator.core.verify.rows import Row
-from replicator.engine.logs.answers import OutOfRange
-from replicator.engine.logs.partition_reader import PartitionReader
+from replicator.engine.logs.ranges.answers import OutOfRange
+from replicator.engine.logs.ranges.partition_reader import PartitionReader
 from replicator.engine.verify.result import PartitionVerdict
 from replicator.engine.verify.sides import TwoSides
 from replicator.errors import CorruptRecords, TooLargeToOpen

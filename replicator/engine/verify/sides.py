@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from replicator.core.offsets.map_view import IDENTICAL, MapView
 from replicator.core.verify.rows import Row
-from replicator.engine.logs.answers import OutOfRange
-from replicator.engine.logs.partition_reader import PartitionReader
+from replicator.engine.logs.ranges.answers import OutOfRange
+from replicator.engine.logs.ranges.partition_reader import PartitionReader
 from replicator.model.names import TopicPartition
 
 

@@ -17,7 +17,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
 
 _PAUSE_SECONDS_MAX = 5.0
 _REPORT_EVERY_SECONDS = 60.0

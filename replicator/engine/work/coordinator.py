@@ -41,7 +41,7 @@ log = get_logger(__name__)
 
 
 class Coordinator:
-    """A coordinator; implements `rpc.lease_port.LeasePort`.
+    """A coordinator; implements `rpc.client.lease_port.LeasePort`.
 
     Args:
         store: Where leases are kept.

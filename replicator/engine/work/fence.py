@@ -15,7 +15,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from replicator.core.copy.attach_facts import Role
+from replicator.core.copy.attaching.facts import Role
 from replicator.engine.logs.reading import read_batches
 from replicator.engine.logs.side import Side
 from replicator.engine.state import records as state
@@ -27,14 +27,14 @@ from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.messages import control
-from replicator.wire.messages.markers import write_markers
+from replicator.wire.messages.data.markers import write_markers
+from replicator.wire.messages.data.transactions import ProducerIdentity, Transaction, init_producer_id
 from replicator.wire.messages.rights_probe import Verdict, may_write_markers
-from replicator.wire.messages.transactions import ProducerIdentity, Transaction, init_producer_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
     from replicator.wire.transport.connection import Connection
 
 COPIES_WITH_THE_FLOW = frozenset({pb.WRITER_ROLE_UNSPECIFIED, pb.WRITER_ROLE_COPYING})

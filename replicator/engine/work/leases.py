@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from replicator.core.work.claim import Timing
     from replicator.model.lease import LeaseAnswer, LeaseCaller, LeaseTable
-    from replicator.rpc.lease_port import LeasePort
+    from replicator.rpc.client.lease_port import LeasePort
 
 _PAUSE_SECONDS = 0.2
 _PAUSE_SECONDS_MAX = 5.0

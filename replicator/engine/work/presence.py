@@ -4,7 +4,7 @@ It does so before it attaches anything, and repeats it, with the epoch of its le
 life decide who starts and who stops working on a shard (`core.work.shard_work`). And a daemon without the claim may
 send batches that the target guards: its position is safe while the guard holds, and a batch with old record times,
 which only the claim's holder may send, ends the guard. So the holder sends such a batch only when it is alone, or when
-every position that others may have proven is too old to be used (`engine.copy.producer_state`).
+every position that others may have proven is too old to be used (`engine.copy.partitions.producer_state`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from replicator.core.work.shard_work import Sign
 from replicator.core.work.shards import SHARDS_MAX
 from replicator.engine.state import records as state
-from replicator.engine.state.damage import read_record
+from replicator.engine.state.topic.damage import read_record
 from replicator.errors import DamagedRecord, ReplicatorError
 from replicator.obs.logs import get_logger
 from replicator.state_pb import state_pb2 as pb
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicator.core.work.claim import Timing
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
 
 _FORGET_SECONDS = 600.0
 _UNHEARD_SECONDS = 6.0

@@ -12,7 +12,7 @@ from replicator.state_pb import state_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
 from replicator.engine.work.fence import COPIES_WITH_THE_FLOW, EPOCH_MAX
 
 

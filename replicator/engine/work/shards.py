@@ -17,7 +17,7 @@ from replicator.core.work.shards import shard_of
 from replicator.engine.work.claim import ClaimKeeper
 from replicator.engine.work.scope import WorkScope
 from replicator.errors import ReplicatorError
-from replicator.model.status import ShardStatus
+from replicator.model.status.snapshots import ShardStatus
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The terms of a switch of a flow to its other region: values only (`core.switch.machine` decides)."""
+"""The terms of a switch of a flow to its other region: values only (`core.switch.machine.machine` decides)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from replicator.wire.batches.inflate import inflate
 from replicator.wire.batches.recode import SHORT, SHORT_BELOW, close, varint, walk
 
 if TYPE_CHECKING:
-    from replicator.core.copy.pieces import Passes
+    from replicator.core.copy.reading.pieces import Passes
     from replicator.model.batch import BatchHeader
     from replicator.wire.batches.inflate import Inflated
 

@@ -33,7 +33,7 @@ from replicator.model.batch import (
 )
 from replicator.wire.batches.batch import CHECKED_AT, CRC, CRC_AT, prove
 from replicator.wire.batches.inflate import OPENED_BYTES_MAX, RECORD_BYTES, inflate
-from replicator.wire.cursor import uvarint
+from replicator.wire.protocol.cursor import uvarint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,5 @@
 """Kafka's requests and responses, one file per subject.
 
-Imports `transport` and the cluster. Start with `fetch.py` and `produce.py`, which carry the data, or with `control.py`.
+Imports `protocol`, `transport` and the cluster. Start with `control.py`, or with `data` for the requests that carry
+records.
 """

@@ -24,7 +24,7 @@ from replicator.model.acl import (
     TRANSACTIONAL_ID,
     Rule,
 )
-from replicator.wire.faults import broker_error
+from replicator.wire.protocol.faults import broker_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,8 +26,8 @@ from kio.static.primitive import i8, i32, i32Timedelta, i64
 
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
-from replicator.wire.faults import broker_error, first_of, missing_answer
-from replicator.wire.versions import DESCRIBE_PRODUCERS, LIST_OFFSETS, LIST_OFFSETS_LOCAL
+from replicator.wire.protocol.faults import broker_error, first_of, missing_answer
+from replicator.wire.protocol.versions import DESCRIBE_PRODUCERS, LIST_OFFSETS, LIST_OFFSETS_LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence

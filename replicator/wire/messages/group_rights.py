@@ -10,8 +10,8 @@ from kio.schema.errors import ErrorCode
 from kio.schema.types import GroupId
 
 from replicator.errors import AuthorizationFailed
-from replicator.wire.faults import broker_error, first_of
-from replicator.wire.messages.transactions import GROUP_KEY, coordinator, patiently
+from replicator.wire.messages.data.transactions import GROUP_KEY, coordinator, patiently
+from replicator.wire.protocol.faults import broker_error, first_of
 
 if TYPE_CHECKING:
     from replicator.wire.cluster import Cluster

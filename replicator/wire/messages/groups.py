@@ -31,11 +31,11 @@ from kio.schema.types import GroupId, TopicName
 from kio.static.primitive import i32, i64
 
 from replicator.errors import KafkaError
-from replicator.model.groups import Committed, GroupKind, Listed
 from replicator.model.names import TopicPartition
+from replicator.model.status.groups import Committed, GroupKind, Listed
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import broker_error, missing_answer
-from replicator.wire.messages.transactions import GROUP_KEY, coordinator_node, patiently
+from replicator.wire.messages.data.transactions import GROUP_KEY, coordinator_node, patiently
+from replicator.wire.protocol.faults import broker_error, missing_answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence

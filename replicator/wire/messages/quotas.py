@@ -8,7 +8,7 @@ from kio.schema.describe_client_quotas.v1.request import DescribeClientQuotasReq
 from kio.schema.describe_client_quotas.v1.response import DescribeClientQuotasResponse
 from kio.schema.errors import ErrorCode
 
-from replicator.wire.faults import broker_error
+from replicator.wire.protocol.faults import broker_error
 
 if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from kio.schema.errors import ErrorCode
 
 from replicator.model.names import TopicPartition
-from replicator.wire.messages.markers import WRITE_TXN_MARKERS, write_markers
+from replicator.wire.messages.data.markers import WRITE_TXN_MARKERS, write_markers
 
 if TYPE_CHECKING:
     from replicator.wire.transport.connection import Connection

@@ -17,8 +17,8 @@ from kio.schema.errors import ErrorCode
 from kio.schema.types import GroupId, TopicName
 from kio.static.primitive import i32, i64
 
-from replicator.model.groups import Committed
 from replicator.model.names import TopicPartition
+from replicator.model.status.groups import Committed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

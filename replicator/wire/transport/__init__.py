@@ -1,4 +1,4 @@
 """Connections: TCP, TLS, login, versions, unanswered requests, how fast new ones are opened.
 
-Knows no cluster. Imports the frames and the decoding of the room above. Start with `connection.py`.
+Knows no cluster. Imports the frames of the room above, and `protocol`. Start with `connection.py`.
 """

@@ -27,7 +27,7 @@ from replicator.model.units import format_age
 if TYPE_CHECKING:
     from replicator.aio.threads import Threads
     from replicator.model.security import ClusterSpec
-    from replicator.wire.versions import Caller
+    from replicator.wire.protocol.versions import Caller
 
 _ROUNDS_MAX = 1_000_000
 """Rounds of a SCRAM hash: they take a third of a second. Kafka's own brokers use at most 16,384."""

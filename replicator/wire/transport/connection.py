@@ -18,14 +18,14 @@ from kio.serial import entity_writer
 
 from replicator.core.status.observations import BrokerSeen
 from replicator.errors import AnswerTooLarge, ConnectionFailed, CorruptRecords, KafkaError, ProtocolError
-from replicator.wire import decode
 from replicator.wire.frames import Frame, request_head, request_head_v1
-from replicator.wire.limits import limit_of
+from replicator.wire.protocol import decode
+from replicator.wire.protocol.limits import limit_of
+from replicator.wire.protocol.versions import FETCH, ApiVersions
 from replicator.wire.transport.gate import Gate
 from replicator.wire.transport.incoming import Incoming, TooLarge, Unexpected
 from replicator.wire.transport.outgoing import Outgoing
 from replicator.wire.transport.unanswered import Unanswered
-from replicator.wire.versions import FETCH, ApiVersions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from replicator.wire.frames import Frame
-from replicator.wire.limits import limit_of
+from replicator.wire.protocol.limits import limit_of
 
 if TYPE_CHECKING:
     from collections import deque

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from replicator.errors import AuthenticationFailed, ConnectionFailed, KafkaError
 from replicator.logins import logins_of
+from replicator.wire.protocol.versions import negotiate
 from replicator.wire.transport.auth import authenticate
 from replicator.wire.transport.connection import THROTTLE_SECONDS_MAX, Connection
 from replicator.wire.transport.stream import open_stream
-from replicator.wire.versions import negotiate
 
 if TYPE_CHECKING:
     from replicator.aio.threads import Threads

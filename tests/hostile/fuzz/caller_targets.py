@@ -13,14 +13,14 @@ from replicator.model.access_rules import AccessRole, AccessRule
 from replicator.model.lease import LeaseTable
 from replicator.model.text import printable, said
 from replicator.model.units import parse_address, parse_duration, parse_size
-from replicator.rpc import convert as convert_rpc
-from replicator.rpc import convert_orders, faults
+from replicator.rpc.convert import faults, orders
+from replicator.rpc.convert import values as convert_rpc
 from replicator.rpc.v1 import control_pb2, lease_pb2
 from replicator.web.http import app
 from tests.unit.rpc.fake_daemon import FakeDaemon
 
 _MESSAGES: tuple[tuple[Any, Callable[[Any], object]], ...] = (
-    (control_pb2.ResolveMirrorRequest, lambda told: convert_orders.resolve_request_from_wire(told).order("somebody")),
+    (control_pb2.ResolveMirrorRequest, lambda told: orders.resolve_request_from_wire(told).order("somebody")),
     (control_pb2.DaemonStatus, convert_rpc.status_from_wire),
     (control_pb2.Event, convert_rpc.event_from_wire),
     (control_pb2.OffsetQuestion, convert_rpc.question_from_wire),
@@ -28,8 +28,8 @@ _MESSAGES: tuple[tuple[Any, Callable[[Any], object]], ...] = (
     (control_pb2.GroupStatus, convert_rpc.group_from_wire),
     (control_pb2.AuditEntry, convert_rpc.audit_from_wire),
     (control_pb2.RehearseResponse, convert_rpc.report_from_wire),
-    (control_pb2.ResolveMirrorResponse, convert_orders.resolution_from_wire),
-    (control_pb2.ForgetResponse, convert_orders.forgotten_from_wire),
+    (control_pb2.ResolveMirrorResponse, orders.resolution_from_wire),
+    (control_pb2.ForgetResponse, orders.forgotten_from_wire),
     (lease_pb2.LeaseRequest, convert_rpc.caller_from_wire),
     (lease_pb2.LeaseAnswer, convert_rpc.lease_answer_from_wire),
 )

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import replicator
-from replicator.core.copy.doubt import ResponseBounds, judge, sound_length
-from replicator.core.copy.intake import Intake
-from replicator.core.copy.pieces import IntakeState
+from replicator.core.copy.reading.doubt import ResponseBounds, judge, sound_length
+from replicator.core.copy.reading.intake import Intake
+from replicator.core.copy.reading.pieces import IntakeState
 from replicator.core.copy.values import TargetLimits
 from replicator.model.batch import BatchHeader
 from replicator.model.spec import Isolation
-from replicator.wire import decode
 from replicator.wire.batches import recode, records
 from replicator.wire.batches.batch import prove, scan
 from replicator.wire.batches.inflate import inflate
@@ -24,10 +23,11 @@ from replicator.wire.batches.inflate_pieces import expands_beyond, inflate_piece
 from replicator.wire.batches.row_headers import shown
 from replicator.wire.batches.rows import rows_of
 from replicator.wire.frames import Frame
-from replicator.wire.messages.fetch import FetchSession
-from replicator.wire.messages.produce import ProduceCodec
+from replicator.wire.messages.data.fetch import FetchSession
+from replicator.wire.messages.data.produce import ProduceCodec
 from replicator.wire.metadata import check_metadata
-from replicator.wire.versions import FETCH_BY_ID, FETCH_BY_NAME, PRODUCE_BY_ID, PRODUCE_BY_NAME
+from replicator.wire.protocol import decode
+from replicator.wire.protocol.versions import FETCH_BY_ID, FETCH_BY_NAME, PRODUCE_BY_ID, PRODUCE_BY_NAME
 from tests.hostile.broker import HostileBroker
 from tests.hostile.middle import with_checksum
 

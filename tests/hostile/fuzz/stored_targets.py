@@ -8,20 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from replicator.config.load import load
-from replicator.config.mistakes import Mistakes
 from replicator.config.mm2.convert import convert
 from replicator.config.mm2.properties import read as read_properties
-from replicator.config.yaml_positions import parse as parse_yaml
+from replicator.config.yaml.mistakes import Mistakes
+from replicator.config.yaml.positions import parse as parse_yaml
 from replicator.core.acl import audit_chain
 from replicator.core.offsets.offset_map import Block, OffsetPair, unpack, unpack_runs
 from replicator.core.work import lease
-from replicator.engine.copy import live_maps as maps
-from replicator.engine.state import chunks as state_parts
+from replicator.engine.copy.partitions import live_maps as maps
 from replicator.engine.state import cuts
 from replicator.engine.state import groups as group_records
 from replicator.engine.state import journal as switch_records
 from replicator.engine.state import records as state
-from replicator.engine.state.index import StateRecords, parse_key
+from replicator.engine.state.topic import chunks as state_parts
+from replicator.engine.state.topic.index import StateRecords, parse_key
 from replicator.engine.work import coordinator
 from replicator.errors import BugError, CorruptRecords, ReplicatorError
 from replicator.model.lease import Versioned

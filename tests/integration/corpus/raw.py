@@ -24,9 +24,9 @@ from replicator.model.units import parse_bootstrap
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.messages.control import describe_producers
-from replicator.wire.messages.produce import ProduceCodec
+from replicator.wire.messages.data.produce import ProduceCodec
+from replicator.wire.protocol.versions import PRODUCE, PRODUCE_BY_NAME
 from replicator.wire.transport.connection import Connection
-from replicator.wire.versions import PRODUCE, PRODUCE_BY_NAME
 from tests.integration.kafka_client import Kafka
 
 PRODUCE_V2 = 12

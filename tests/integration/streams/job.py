@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-from replicator.devkit.distribution import KAFKA_VERSION, cache_dir, locked
-from replicator.devkit.java import find_java, find_maven
+from replicator.devkit.runtime.distribution import KAFKA_VERSION, cache_dir, locked
+from replicator.devkit.runtime.java import find_java, find_maven
 from tests.integration.kafka_client import Kafka
 
 _HERE = Path(__file__).parent

@@ -14,8 +14,8 @@ from replicator.control.refusals import Why
 from replicator.control.requests import REVERSE_WANTED, SwitchRequest
 from replicator.errors import AccessDenied, Conflict, ReplicatorError, UsageError
 from replicator.model.access_rules import AccessRole
-from replicator.model.audit import Phase
-from replicator.model.events import Desired
+from replicator.model.operations.audit import Phase
+from replicator.model.status.events import Desired
 from replicator.model.switch.terms import Options
 from tests.unit.control.world import (
     ANN,

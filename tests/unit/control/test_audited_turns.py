@@ -11,8 +11,8 @@ import pytest
 from replicator.control.audited_control import AuditedControl
 from replicator.errors import AccessDenied, Conflict, StoreError
 from replicator.model.access_rules import AccessRole, Identity, IdentityKind
-from replicator.model.audit import Phase
-from replicator.model.events import Desired
+from replicator.model.operations.audit import Phase
+from replicator.model.status.events import Desired
 from replicator.obs.audit import Audit
 from tests.unit.control.world import (
     ANN,

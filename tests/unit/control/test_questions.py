@@ -10,9 +10,9 @@ import pytest
 
 from replicator.errors import AccessDenied, Conflict, UsageError
 from replicator.model.access_rules import AccessRole
-from replicator.model.audit import AuditEntry, Phase
-from replicator.model.damage import Damage
-from replicator.model.translation import OffsetQuestion, TimeQuestion
+from replicator.model.operations.audit import AuditEntry, Phase
+from replicator.model.operations.damage import Damage
+from replicator.model.operations.translation import OffsetQuestion, TimeQuestion
 from tests.unit.control.world import ANN, D1, FLOW, Orders, World, shown
 from tests.unit.rpc.samples import DAMAGED
 

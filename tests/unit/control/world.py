@@ -16,9 +16,9 @@ from replicator.control.caller import Caller, KnownBy
 from replicator.control.order_token import OrderToken
 from replicator.control.requests import DesiredRequest, ResolveRequest, SwitchRequest
 from replicator.model.access_rules import AccessRole, AccessRule, Identity, IdentityKind
-from replicator.model.audit import AuditEntry, Phase
-from replicator.model.damage import Clearing
-from replicator.model.events import Desired
+from replicator.model.operations.audit import AuditEntry, Phase
+from replicator.model.operations.damage import Clearing
+from replicator.model.status.events import Desired
 from replicator.obs.audit import Audit
 from tests.unit.rpc.fake_daemon import FakeDaemon
 from tests.unit.rpc.samples import DAMAGED, EAST

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from replicator.core.copy.attach_facts import Resume
-from replicator.core.copy.doubt import ResponseBounds
+from replicator.core.copy.attaching.facts import Resume
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.pieces import Encode, Fill, Piece, Skip
+from replicator.core.copy.reading.doubt import ResponseBounds
+from replicator.core.copy.reading.pieces import Encode, Fill, Piece, Skip
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Batch, TargetLimits
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from replicator.core.copy.answers import ProduceOutcome
-from replicator.core.copy.attach_facts import Resume
-from replicator.core.copy.doubt import ResponseBounds
+from replicator.core.copy.attaching.facts import Resume
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.pieces import Fill, Piece
+from replicator.core.copy.reading.doubt import ResponseBounds
+from replicator.core.copy.reading.pieces import Fill, Piece
 from replicator.core.copy.values import Batch, Ending, Phase, TargetLimits
+from replicator.core.copy.writing.answers import ProduceOutcome
 from replicator.model.batch import (
     LENGTH_PREFIX_BYTES,
     SEQUENCE_MODULUS,
@@ -18,7 +18,7 @@ from replicator.model.batch import (
     Unpacked,
 )
 from replicator.model.names import TopicPartition
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 
 WHERE = TopicPartition("orders", 0)
 NOW = 1_700_000_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.copy.answers import FetchOutcome, ProduceOutcome, classify_fetch, classify_produce
+from replicator.core.copy.writing.answers import FetchOutcome, ProduceOutcome, classify_fetch, classify_produce
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core.copy.attach import decide
-from replicator.core.copy.attach_facts import (
+from replicator.core.copy.attaching.attach import decide
+from replicator.core.copy.attaching.displaced import displaced_by
+from replicator.core.copy.attaching.facts import (
     Decision,
     Fault,
     Mapping,
@@ -24,10 +25,9 @@ from replicator.core.copy.attach_facts import (
     Wait,
     Writer,
 )
-from replicator.core.copy.displaced import displaced_by
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.model.batch import SEQUENCE_MODULUS
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 
 OURS, FILLER, STRANGER = 100, 101, 7
 WRITER = Writer(OURS, 3, Role.COPYING, FILLER, 0, 502)

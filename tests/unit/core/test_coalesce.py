@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.copy.coalesce import (
+from replicator.core.copy.reading.coalesce import (
     FAR_SECONDS,
     MERGED_BYTES_MAX,
     SMALL_BYTES,
@@ -10,7 +10,7 @@ from replicator.core.copy.coalesce import (
     groups,
     is_far,
 )
-from replicator.core.copy.pieces import Passes
+from replicator.core.copy.reading.pieces import Passes
 from replicator.model.batch import LENGTH_PREFIX_BYTES, BatchHeader
 
 NOW = 1_700_000_000_000

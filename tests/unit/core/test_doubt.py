@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.copy.doubt import Gaps, Impossible, ResponseBounds, Sound, Unseen, judge, sound_length
+from replicator.core.copy.reading.doubt import Gaps, Impossible, ResponseBounds, Sound, Unseen, judge, sound_length
 from replicator.model.batch import LENGTH_PREFIX_BYTES, BatchHeader
 
 EDGES = ResponseBounds(1000, 5)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.copy.fill_pace import FillPace
-from replicator.core.copy.pieces import Fill
+from replicator.core.copy.reading.pieces import Fill
+from replicator.core.copy.writing.fill_pace import FillPace
 
 
 def test_nothing_is_said_before_the_first_round() -> None:

@@ -19,9 +19,9 @@ from replicator.core.groups.sync import (
     worst,
 )
 from replicator.errors import BugError
-from replicator.model.groups import Committed, GroupKind, GroupPartition, GroupState
 from replicator.model.names import TopicPartition
-from replicator.model.translation import TranslationState
+from replicator.model.operations.translation import TranslationState
+from replicator.model.status.groups import Committed, GroupKind, GroupPartition, GroupState
 
 NOW = 1_790_000_000_000
 EXACT, NOT_YET = TranslationState.EXACT, TranslationState.NOT_YET_REPLICATED

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from replicator.core.status.health import beside, not_ready_because, phases, stopped, unhealthy_because
-from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
-from replicator.model.status import ClusterStatus, FlowStatus, MirrorStatus, PartitionStatus
+from replicator.model.status.snapshots import ClusterStatus, FlowStatus, MirrorStatus, PartitionStatus
+from replicator.model.status.states import FlowState, MirrorState, PartitionPhase, Reason
 
 COPYING, ATTACHING = PartitionPhase.COPYING, PartitionPhase.ATTACHING
 WAITING, STOPPED = PartitionPhase.WAITING, PartitionPhase.STOPPED

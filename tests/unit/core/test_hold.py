@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from replicator.core.copy.answers import ProduceOutcome
-from replicator.core.copy.attach_facts import Resume
-from replicator.core.copy.intake import Intake
+from replicator.core.copy.attaching.facts import Resume
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill, Holes, IntakeState, Stop
+from replicator.core.copy.reading.intake import Intake
+from replicator.core.copy.reading.pieces import FILL_AHEAD_MAX, Fill, Holes, IntakeState, Stop
 from replicator.core.copy.values import Batch, Phase, TargetLimits
+from replicator.core.copy.writing.answers import ProduceOutcome
 from replicator.errors import BugError
 from replicator.model.batch import CONTROL_BIT, BatchHeader
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from tests.unit.core.hold_rig import ANY, NOW, START, Rig, header, held, marker, unopened, unproven
 
 # -- the intake -----------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.copy.intake import Intake
-from replicator.core.copy.pieces import FILL_AHEAD_MAX, Encode, Fill, Holes, IntakeState, Skip, Stop
+from replicator.core.copy.reading.intake import Intake
+from replicator.core.copy.reading.pieces import FILL_AHEAD_MAX, Encode, Fill, Holes, IntakeState, Skip, Stop
 from replicator.core.copy.values import TargetLimits
 from replicator.errors import CorruptRecords
 from replicator.model.batch import (

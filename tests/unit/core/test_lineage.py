@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from replicator.core.lineage.comparison import Bisection, by_bounds, by_records
 from replicator.core.lineage.sources import Lineage, RepointFacts, Source, check_repoint, moved_from
 from replicator.errors import Conflict, PreflightFailed
-from replicator.model.lineage import GOES_ON, Bounds, Difference, LogComparison, LogStanding
+from replicator.model.operations.lineage import GOES_ON, Bounds, Difference, LogComparison, LogStanding
 
 A, B, C, UNKNOWN = Source("a", "A"), Source("b", "B"), Source("c", "C"), Source("a", "")
 FLOW = Lineage("uid", 0, A)

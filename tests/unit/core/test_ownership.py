@@ -25,9 +25,9 @@ from replicator.core.topics.ownership import (
 from replicator.core.topics.plan import MirrorFault
 from replicator.errors import BugError, Conflict
 from replicator.model.acl import ALLOW, ANY_HOST, GROUP, LITERAL, TOPIC, Rule
-from replicator.model.groups import Committed
 from replicator.model.names import TopicPartition
-from replicator.model.states import Reason
+from replicator.model.status.groups import Committed
+from replicator.model.status.states import Reason
 
 ONE, OTHER = bytes([1] * 16), bytes([2] * 16)
 RULE = Rule(TOPIC, "orders", LITERAL, "User:app", ANY_HOST, "READ", ALLOW)
@@ -110,7 +110,7 @@ MAKERS = {
     "created": {"admin/topics.py"},
     "given_up": {"engine/topics/one_topic.py"},
     "holding_only_ours": {"engine/logs/dead_letter.py"},
-    "made_up_commits": {"cli/demo_story.py"},
+    "made_up_commits": {"cli/demo/story.py"},
     "probe_rule": {"engine/topics/authorizer.py"},
 }
 """Who makes or asks for a proof: one more is a decision, not an oversight."""

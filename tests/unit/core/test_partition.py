@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from replicator.core.copy.answers import ProduceOutcome
-from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.attaching.facts import Resume
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Ending, Phase, TargetLimits
+from replicator.core.copy.writing.answers import ProduceOutcome
 from replicator.errors import BugError, CorruptRecords
 from replicator.model.batch import (
     DELETE_HORIZON_BIT,
@@ -18,7 +18,7 @@ from replicator.model.batch import (
     BatchHeader,
     Unpacked,
 )
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from tests.unit.core.partition_bench import (
     ANY,
     GUARD_MS,

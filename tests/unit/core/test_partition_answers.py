@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core.copy.answers import ProduceOutcome
-from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.attaching.facts import Resume
 from replicator.core.copy.values import Ending, Phase
+from replicator.core.copy.writing.answers import ProduceOutcome
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.errors import BugError
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from tests.unit.core.partition_bench import LIMITS, NOW, OLD, answer, attaching, copying, header, queue, send
 
 # -- answers ------------------------------------------------------------------------------------------------

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from replicator.core.copy.answers import ProduceOutcome
-from replicator.core.copy.attach_facts import Resume
-from replicator.core.copy.doubt import DOUBTS_MAX, Gaps, Impossible, ResponseBounds, Sound
-from replicator.core.copy.pieces import Fill
+from replicator.core.copy.attaching.facts import Resume
+from replicator.core.copy.reading.doubt import DOUBTS_MAX, Gaps, Impossible, ResponseBounds, Sound
+from replicator.core.copy.reading.pieces import Fill
 from replicator.core.copy.values import Phase
+from replicator.core.copy.writing.answers import ProduceOutcome
 from tests.unit.core.partition_bench import (
     ANY,
     NOW,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.copy.answers import ProduceOutcome
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.pieces import FILL_AHEAD_MAX, Fill
+from replicator.core.copy.reading.pieces import FILL_AHEAD_MAX, Fill
 from replicator.core.copy.values import Batch, Phase, TargetLimits
+from replicator.core.copy.writing.answers import ProduceOutcome
 from replicator.errors import BugError
 from replicator.model.batch import (
     BatchHeader,
 )
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from tests.unit.core.partition_bench import (
     ANY,
     GUARD_MS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.copy.producer_memory import (
+from replicator.core.copy.writing.producer_memory import (
     EXPIRATION,
     EXPIRATION_BEFORE_3_4,
     EXPIRATION_DEFAULT_MS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from replicator.core.status.progress import CatchingUp, Progress, Stopped
-from replicator.model.states import MirrorState, Reason
-from replicator.model.status import PartitionStatus
+from replicator.model.status.snapshots import PartitionStatus
+from replicator.model.status.states import MirrorState, Reason
 
 COPIES = PartitionStatus(0, MirrorState.ACTIVE)
 FAULTED = PartitionStatus(1, MirrorState.FAULTED, Reason.UNSUPPORTED_BATCH)

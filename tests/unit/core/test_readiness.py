@@ -9,11 +9,11 @@ import pytest
 
 from replicator.core.switch.readiness import judge
 from replicator.core.switch.readiness_facts import ReadinessFacts, SideFacts, TopicFacts
-from replicator.model.groups import GroupKind, GroupState, GroupStatus
-from replicator.model.report import Level
+from replicator.model.operations.report import Level
 from replicator.model.spec import Objectives
-from replicator.model.states import FlowState, MirrorState, Reason
-from replicator.model.status import FlowStatus, MirrorStatus, PartitionStatus, ShardStatus
+from replicator.model.status.groups import GroupKind, GroupState, GroupStatus
+from replicator.model.status.snapshots import FlowStatus, MirrorStatus, PartitionStatus, ShardStatus
+from replicator.model.status.states import FlowState, MirrorState, Reason
 
 PARTITION = PartitionStatus(0, MirrorState.ACTIVE, holder="a")
 MIRROR = MirrorStatus("orders", "orders", MirrorState.ACTIVE, partitions=(PARTITION,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicator.core.copy.request_limit import ENVELOPE_BYTES, LOSSES_MAX, PARTITION_BYTES, RequestLimit
+from replicator.core.copy.writing.request_limit import ENVELOPE_BYTES, LOSSES_MAX, PARTITION_BYTES, RequestLimit
 
 
 def lost(limit: RequestLimit, *sent: tuple[str, int, int], at: float = 0.0, seconds: float = 0.1) -> bool:

@@ -18,8 +18,8 @@ from replicator.core.offsets.resolution import (
     plan_resolution,
 )
 from replicator.errors import PreflightFailed, UsageError
-from replicator.model.resolution import ALLOWED, How, Loss
-from replicator.model.states import Reason
+from replicator.model.operations.resolution import ALLOWED, How, Loss
+from replicator.model.status.states import Reason
 
 
 def facts(reason: Reason | None, **settings: object) -> ResolutionSnapshot:

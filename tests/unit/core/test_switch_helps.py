@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import replicator
 from replicator.cli.main import app
-from replicator.core.switch.helps import after_the_end, beside, instead_of_abort, source_was_written_to
+from replicator.core.switch.machine.helps import after_the_end, beside, instead_of_abort, source_was_written_to
 from replicator.core.switch.orders import begin
 from replicator.core.switch.running import aborted, copy_for_source, escalated, way_back
 from replicator.errors import Conflict, PreflightFailed, UsageError
@@ -24,8 +24,8 @@ from replicator.model.switch.terms import Decision, Direction, Options, Outcome,
 
 ROOT = Path(replicator.__file__).parent
 TOLD = [
-    *sorted((ROOT / "core/switch").glob("*.py")),
-    *sorted((ROOT / "engine/switch").glob("*.py")),
+    *sorted((ROOT / "core/switch").rglob("*.py")),
+    *sorted((ROOT / "engine/switch").rglob("*.py")),
     ROOT / "engine/work/fence.py",
 ]
 _COMMAND = re.compile(r"replicator ((?:\{order\.verb\}|\{verb\}|[a-z]+)(?: [a-z]+)?)((?: [^`;,\n]*?)?(--[a-z-]+))?")

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core.switch import results as got
-from replicator.core.switch import steps as do
-from replicator.core.switch.machine import SwitchFacts, next_step
+from replicator.core.switch.machine import results as got
+from replicator.core.switch.machine import steps as do
+from replicator.core.switch.machine.machine import SwitchFacts, next_step
+from replicator.core.switch.machine.recording import applied
 from replicator.core.switch.orders import begin
 from replicator.core.switch.plan import status_of
-from replicator.core.switch.recording import applied
 from replicator.errors import BugError
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Close, Cut, Decision, End, GroupsNote, Options, Outcome, SwitchOrder, Verb

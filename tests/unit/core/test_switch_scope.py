@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role
-from replicator.core.switch.machine import SwitchFacts, confirmation_digest, next_step
+from replicator.core.copy.attaching.facts import Role
+from replicator.core.switch.machine.machine import SwitchFacts, confirmation_digest, next_step
+from replicator.core.switch.machine.steps import ReopenSource
 from replicator.core.switch.orders import begin, not_selected_then, promoted
 from replicator.core.switch.running import aborted, confirmed
-from replicator.core.switch.steps import ReopenSource
 from replicator.errors import Conflict, PreflightFailed, UsageError
 from replicator.model.acl import Rule
 from replicator.model.switch.journal import Journal, Switches

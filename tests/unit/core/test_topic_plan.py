@@ -23,7 +23,7 @@ from replicator.core.topics.plan import (
     plan_topic,
 )
 from replicator.model.spec import FlowSpec, LoopGuard, Pattern, PatternKind, Selection, TopicConfigs
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 
 FLOW = FlowSpec("f", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))
 BEFORE, AFTER, DIFFERENCE = (f"message.timestamp.{one}.max.ms" for one in ("before", "after", "difference"))

@@ -9,9 +9,9 @@ import pytest
 
 from replicator.core.status.whole_flow import elsewhere, has_parts_elsewhere, merged, who_resolves
 from replicator.errors import Conflict
-from replicator.model.resolution import How, ResolutionOrder
-from replicator.model.states import FlowState, MirrorState, Reason
-from replicator.model.status import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.operations.resolution import How, ResolutionOrder
+from replicator.model.status.snapshots import FlowStatus, FlowTotals, MirrorStatus, PartitionStatus
+from replicator.model.status.states import FlowState, MirrorState, Reason
 
 
 def copied(partition: int, **known: Any) -> PartitionStatus:

@@ -12,9 +12,9 @@ from replicator.daemon.coordination import Coordination, open_coordination
 from replicator.errors import DaemonUnreachable
 from replicator.model.lease import LeaseCaller
 from replicator.model.spec import Spec
-from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.lease_client import RemoteLeases
-from replicator.rpc.server import RpcServer
+from replicator.rpc.client.endpoint import Endpoint
+from replicator.rpc.client.lease_client import RemoteLeases
+from replicator.rpc.server.server import RpcServer
 from tests.unit.rpc.fake_daemon import FakeDaemon
 
 OWN, OTHER = ("127.0.0.1", 7443), ("other.example", 7443)

@@ -18,7 +18,7 @@ from replicator.devkit import free_base_port
 from replicator.engine.flow.ending import why_ended
 from replicator.engine.flow.runner import FlowRunner
 from replicator.errors import BugError, Conflict, ReplicatorError
-from replicator.model.states import FlowState
+from replicator.model.status.states import FlowState
 from replicator.obs import bugs
 from replicator.obs.logs import flow_of, in_flow
 from tests.at_once import at_once
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from replicator.model.status import FlowStatus
+    from replicator.model.status.snapshots import FlowStatus
 
 _NOBODY_LISTENS = {"east": "127.0.0.1:2", "west": "127.0.0.1:1"}
 _SECONDS = 20.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from replicator.devkit.config import Certificate, ClusterConfig, ListenerSecurity
-from replicator.devkit.properties import render, server_properties
+from replicator.devkit.brokers.config import Certificate, ClusterConfig, ListenerSecurity
+from replicator.devkit.brokers.properties import render, server_properties
 from replicator.errors import DevkitError
 from replicator.model.security import Mechanism, Protocol
 

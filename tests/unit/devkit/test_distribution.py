@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from replicator.devkit.distribution import ensure_distribution
-from replicator.devkit.java import find_java, find_maven
+from replicator.devkit.runtime.distribution import ensure_distribution
+from replicator.devkit.runtime.java import find_java, find_maven
 from replicator.errors import DevkitError
 
 _JAVA = "#!/bin/sh\necho 'openjdk version \"{version}\" 2025-04-15' >&2\n"

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 from replicator.cli import dev
 from replicator.devkit import local
+from replicator.devkit.brokers.config import HOST, ClusterConfig
+from replicator.devkit.brokers.ports import check_ports, free_base_port
+from replicator.devkit.brokers.ready import serving_brokers
 from replicator.devkit.cluster import Cluster, is_cluster_directory, wipe_directory
-from replicator.devkit.config import HOST, ClusterConfig
-from replicator.devkit.ports import check_ports, free_base_port
-from replicator.devkit.processes import ProcessRef
-from replicator.devkit.ready import serving_brokers
+from replicator.devkit.runtime.processes import ProcessRef
 from replicator.devkit.tokens import unsecured_token
 from replicator.errors import DevkitError, UsageError
 

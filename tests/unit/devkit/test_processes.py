@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from replicator.devkit import guard
-from replicator.devkit.processes import ProcessRef, kill_processes, stop_processes
+from replicator.devkit.runtime import guard
+from replicator.devkit.runtime.processes import ProcessRef, kill_processes, stop_processes
 
 _SLEEP = ["/bin/sleep", "300"]
 _STUBBORN = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted(

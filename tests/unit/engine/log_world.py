@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer, Writers
+from replicator.core.copy.attaching.facts import Role, Writer, Writers
 from replicator.core.copy.values import TargetLimits
-from replicator.engine.copy.partition import Slot, release
+from replicator.engine.copy.partitions.partition import Slot, release
 from replicator.engine.copy.pump import Pump
 from replicator.engine.logs.side import Side
 from replicator.model.names import TopicPartition

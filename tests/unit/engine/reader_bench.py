@@ -10,11 +10,11 @@ from typing import Any, cast
 from kio.schema.fetch.v12.request import FetchRequest
 from kio.schema.fetch.v12.response import PartitionData
 
-from replicator.core.copy.attach_facts import Resume, Role, Writer, Writers
+from replicator.core.copy.attaching.facts import Resume, Role, Writer, Writers
 from replicator.core.copy.values import TargetLimits
-from replicator.engine.copy.partition import Slot, release
+from replicator.engine.copy.partitions.partition import Slot, release
+from replicator.engine.copy.partitions.recorded import Cleaning
 from replicator.engine.copy.pump import Pump
-from replicator.engine.copy.recorded import Cleaning
 from replicator.engine.logs.side import Side
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec

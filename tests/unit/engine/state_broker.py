@@ -34,7 +34,7 @@ from kio.schema.types import BrokerId, ProducerId, TopicName
 from kio.serial import entity_reader
 from kio.static.primitive import Records, i16, i32, i64
 
-from replicator.engine.state.log import StateLog
+from replicator.engine.state.topic.log import StateLog
 from replicator.model.batch import HEADER
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.security import ClusterSpec

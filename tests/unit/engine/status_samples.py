@@ -6,20 +6,20 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from replicator.aio.turns import Turns
-from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.attaching.facts import Resume
 from replicator.core.copy.machine import PartitionCopy
-from replicator.core.copy.pieces import Fill
+from replicator.core.copy.reading.pieces import Fill
 from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.books import CopyCounters
-from replicator.engine.copy.partition import OpenTransaction, Slot
-from replicator.engine.copy.recorded import Recorded
+from replicator.engine.copy.partitions.partition import OpenTransaction, Slot
+from replicator.engine.copy.partitions.recorded import Recorded
 from replicator.engine.flow.status import SilentBrokers, _mirror, _partition, flow_status
 from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
-from replicator.model.states import FlowState, Reason
-from replicator.model.status import FlowStatus, MirrorStatus
+from replicator.model.status.snapshots import FlowStatus, MirrorStatus
+from replicator.model.status.states import FlowState, Reason
 from replicator.wire.cluster import Cluster
 from replicator.wire.topology import Leader, Topic
 from tests.at_once import at_once

@@ -10,7 +10,7 @@ from replicator.engine.logs import refusals as access
 from replicator.engine.topics.mirror import fault_of
 from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 
 WEST = ClusterSpec("west", (("w", 9092),), security=Security(Protocol.SASL_SSL, Mechanism.PLAIN, username="repl"))
 

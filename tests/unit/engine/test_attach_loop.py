@@ -8,15 +8,15 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Fault
-from replicator.core.copy.doubt import DOUBTS_MAX, Doubt
+from replicator.core.copy.attaching.facts import Fault
 from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.reading.doubt import DOUBTS_MAX, Doubt
 from replicator.core.copy.values import Phase, TargetLimits
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.copy.attaching.attacher import AttachLoop
-from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.partitions.partition import Slot
+from replicator.engine.copy.partitions.recorded import Recorded
 from replicator.engine.copy.pump import Pump
-from replicator.engine.copy.recorded import Recorded
 from replicator.errors import (
     AnswerTooLarge,
     AuthenticationFailed,
@@ -31,7 +31,7 @@ from replicator.errors import (
 )
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation, Offsets
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from tests.shards import shard_with
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer, Writers
+from replicator.core.copy.attaching.facts import Role, Writer, Writers
 from replicator.core.copy.values import Phase, TargetLimits
-from replicator.engine.copy.producer_state import ShardProducer
+from replicator.engine.copy.partitions.producer_state import ShardProducer
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.writing import filler
 from replicator.engine.copy.writing.filler import Filler
@@ -18,7 +18,7 @@ from replicator.engine.logs.side import Side
 from replicator.engine.work.shards import Shard
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BrokerRefused, BugError, ConnectionFailed
 from replicator.model.names import TopicPartition
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from tests.shards import shard_with
 from tests.unit.engine.test_chosen import FLOW
 from tests.unit.engine.test_chosen import Side as Sided
@@ -26,7 +26,7 @@ from tests.unit.engine.test_chosen import Side as Sided
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
 
 
 class World:

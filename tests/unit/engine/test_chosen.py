@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.topics.choice import Origin, RecordedCopy
 from replicator.core.topics.ownership import OwnedTopic, created
-from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.recorded import Recorded
-from replicator.engine.flow.reconcile import Reconciler
-from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.copy.partitions.partition import Slot
+from replicator.engine.copy.partitions.recorded import Recorded
+from replicator.engine.flow.assembly.reconcile import Reconciler
+from replicator.engine.flow.assembly.source_ends import SourceEnds
 from replicator.engine.groups.positions import PumpPositions
 from replicator.engine.state import records as state
 from replicator.engine.state.ownership import provenance
 from replicator.engine.state.ownership.owners import Owners
 from replicator.engine.state.ownership.provenance import digest_of, unpacked
-from replicator.engine.state.source import SourceState
+from replicator.engine.state.topic.source import SourceState
 from replicator.engine.topics.chosen import ChosenTopics
 from replicator.engine.topics.mirror import Mirror
 from replicator.engine.topics.sync import TopicSync
 from replicator.errors import BrokerRefused, ConnectionFailed, ReplicatorError, TimedOut
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection, Start
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
 from replicator.wire.topology import Leader, Topic
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from replicator.admin.topics import TopicAdmin
     from replicator.core.copy.values import TargetLimits
     from replicator.engine.copy.pump import Pump
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
     from replicator.model.names import TopicPartition
 
 UID = "uid"

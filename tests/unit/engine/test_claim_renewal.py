@@ -11,7 +11,7 @@ from replicator.errors import TimedOut
 from tests.lease_world import DOUBT, MARGIN, TIMING, TTL, UID, Topic, View, run
 
 if TYPE_CHECKING:
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
 
 
 class World:

@@ -14,13 +14,13 @@ from replicator.engine.work.shards import Shard, Shards
 from replicator.errors import ReplicatorError
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec
-from replicator.wire.faults import broker_error
+from replicator.wire.protocol.faults import broker_error
 from tests.lease_world import Topic, View
 
 if TYPE_CHECKING:
     import pytest
 
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
 
 WEST = ClusterSpec("west", (("w", 9092),))
 _TIMING = Timing(0.04, 0.02)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from replicator.engine.state import records as state
-from replicator.engine.switch.close_source import CloseSource, noted
-from replicator.model.groups import GroupOutcome, GroupPartition, GroupState
+from replicator.engine.switch.steps.close_source import CloseSource, noted
 from replicator.model.spec import Pattern, PatternKind, Selection
+from replicator.model.status.groups import GroupOutcome, GroupPartition, GroupState
 from replicator.model.switch.terms import Cut, LeftOutReason, Scope, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
     from replicator.engine.switch.context import SwitchContext
-    from replicator.engine.switch.locks import SourceLocks
+    from replicator.engine.switch.steps.locks import SourceLocks
 
 STANDS = (
     GroupPartition("a", "west.a", 0, GroupState.IN_STEP, 90, 90, 0),

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from replicator.core.status.observations import BrokerSeen
-from replicator.engine.flow import cluster_watch
-from replicator.engine.flow.cluster_watch import ClusterWatch
+from replicator.engine.flow.background import cluster_watch
+from replicator.engine.flow.background.cluster_watch import ClusterWatch
 from replicator.model.security import ClusterSpec
 from replicator.wire.cluster import Cluster, Purpose
 from replicator.wire.transport import connections

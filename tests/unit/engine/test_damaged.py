@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.engine.state import records as state
 from replicator.engine.state import repair as damaged
-from replicator.engine.state.chunks import in_parts
 from replicator.engine.state.held_back import held_back_key
 from replicator.engine.state.journal import copy_key, journal_key
-from replicator.engine.state.log import StateLog
 from replicator.engine.state.repair import clear_in
-from replicator.engine.state.view import Read, StateView
+from replicator.engine.state.topic.chunks import in_parts
+from replicator.engine.state.topic.log import StateLog
+from replicator.engine.state.topic.view import Read, StateView
 from replicator.errors import Conflict, PreflightFailed, UsageError
-from replicator.model.damage import Clearing, Damaged
+from replicator.model.operations.damage import Clearing, Damaged
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.batches.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
 
 UID = "u1"
 _BROKEN = b"\x0a\xff"

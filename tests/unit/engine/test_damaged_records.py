@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role
+from replicator.core.copy.attaching.facts import Role
 from replicator.core.groups.sync import WrittenCommit
 from replicator.core.work.claim import Timing
-from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.flow.assembly.source_ends import SourceEnds
 from replicator.engine.state import records as state
-from replicator.engine.state.damage import damaged_record
 from replicator.engine.state.groups import GroupRecords
 from replicator.engine.state.held_back import held_back_key, held_back_of
 from replicator.engine.state.journal import journal_key, switches_of
 from replicator.engine.state.ownership.provenance import made_there
-from replicator.engine.state.view import StateView
+from replicator.engine.state.topic.damage import damaged_record
+from replicator.engine.state.topic.view import StateView
 from replicator.engine.work.claim import ClaimKeeper
 from replicator.engine.work.presence import Presence
 from replicator.errors import DamagedRecord
@@ -30,7 +30,7 @@ from tests.unit.engine.test_group_records import UID, Log, records
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
 
 _BROKEN = b"\x0a\xff"
 """The beginning of a field whose rest is missing."""

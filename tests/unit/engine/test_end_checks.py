@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from replicator.core.copy.pieces import Fill
+from replicator.core.copy.reading.pieces import Fill
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.copy.reading.end_checks import EndChecks
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from tests.unit.engine.log_broker import Log, written
 from tests.unit.engine.log_world import ONE, ZERO, World, copied, opened, worlds
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from replicator.engine.flow.inputs import DaemonIdentity, FlowInputs
+from replicator.engine.flow.assembly.inputs import DaemonIdentity, FlowInputs
 from replicator.engine.flow.runner import FlowRunner
 from replicator.errors import DamagedRecord
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import CoordinatorSpec, FlowSpec, Pattern, PatternKind, Selection
-from replicator.model.states import FlowState
+from replicator.model.status.states import FlowState
 from replicator.store.event_store import MemoryStore
 
 FLOW = FlowSpec("e2w", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))

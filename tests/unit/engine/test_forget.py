@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.core.switch.forgetting import check_flow
 from replicator.engine.flow.forget import forget_mirror
 from replicator.engine.state import records as state
 from replicator.engine.state.cuts import put_cuts
-from replicator.engine.state.index import parse_key
 from replicator.engine.state.journal import put_switches
+from replicator.engine.state.topic.index import parse_key
 from replicator.engine.work import roles
 from replicator.errors import Conflict, PreflightFailed
-from replicator.model.forget import Forgotten
+from replicator.model.operations.forget import Forgotten
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Cut, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
 
 UID = "uid"
 FLOW = ("orders-dr", UID)

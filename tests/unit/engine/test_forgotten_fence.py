@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.switch import results as got
-from replicator.core.switch import steps as do
+from replicator.core.switch.machine import results as got
+from replicator.core.switch.machine import steps as do
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import put_switches
-from replicator.engine.switch import fencing
-from replicator.engine.switch.fencing import Fencing
+from replicator.engine.switch.steps import fencing
+from replicator.engine.switch.steps.fencing import Fencing
 from replicator.engine.work import fence
 from replicator.errors import Conflict
 from replicator.model.names import TopicPartition

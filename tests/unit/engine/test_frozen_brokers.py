@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.attaching.facts import Resume
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
-from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.partitions.partition import Slot
+from replicator.engine.copy.partitions.recorded import Recorded
 from replicator.engine.copy.problems import Problems
-from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.watching.log_starts import LogStarts
 from replicator.engine.copy.watching.target_ends import TargetEnds
 from replicator.engine.logs.side import Side

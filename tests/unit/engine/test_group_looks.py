@@ -10,16 +10,16 @@ from replicator.core.status.lag import FRESH_SECONDS
 from replicator.engine.groups.sides import SideView
 from replicator.engine.groups.sync import GroupSync
 from replicator.errors import ConnectionFailed
-from replicator.model.groups import Committed, GroupKind, Listed
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Selection
 from replicator.model.spec import GroupSync as Policy
+from replicator.model.status.groups import Committed, GroupKind, Listed
 from replicator.wire.cluster import Cluster
 from tests.lease_world import Topic, View
 from tests.unit.engine.test_group_status import COPY, MARKERS, ORDERS, FakePositions
 
 if TYPE_CHECKING:
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
 
 ALL = Selection((Pattern(PatternKind.GLOB, "*"),))
 FLOW = FlowSpec("f", "east", "west", ALL, group_sync=Policy(ALL, 0.01))

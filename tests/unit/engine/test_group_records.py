@@ -15,7 +15,7 @@ from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
 
 UID = "f1"
 _OFFSETS = st.integers(0, (1 << 63) - 1)

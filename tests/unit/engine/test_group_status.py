@@ -10,9 +10,9 @@ from replicator.engine.groups.places import translate_commits
 from replicator.engine.groups.positions import MirrorName
 from replicator.engine.groups.sides import SideView, other_kind
 from replicator.engine.groups.status import GroupSnapshot, Sides, outcome, picture
-from replicator.model.groups import Committed, GroupKind, GroupState, Listed
 from replicator.model.names import TopicPartition
-from replicator.model.translation import OffsetQuestion, Translation, TranslationState
+from replicator.model.operations.translation import OffsetQuestion, Translation, TranslationState
+from replicator.model.status.groups import Committed, GroupKind, GroupState, Listed
 
 ORDERS, COPY = TopicPartition("orders", 0), TopicPartition("east.orders", 0)
 NAMES = ("orders", "east.orders")

@@ -10,12 +10,12 @@ import pytest
 
 from replicator.core.copy.track import Track
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
-from replicator.engine.copy.live_maps import offset_block, restored
+from replicator.engine.copy.partitions.live_maps import offset_block, restored
 from replicator.engine.state import records as state
 from replicator.engine.state.cuts import cuts_of, put_cuts, unchecked_cuts
 from replicator.engine.state.journal import put_switches, switches_of
-from replicator.engine.switch import high_cuts
-from replicator.engine.switch.high_cuts import HighCut, lowering, lowering_way_back
+from replicator.engine.switch.repairs import high_cuts
+from replicator.engine.switch.repairs.high_cuts import HighCut, lowering, lowering_way_back
 from replicator.errors import BrokerRefused
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Cut, Outcome, StepName, StepRecord, Verb

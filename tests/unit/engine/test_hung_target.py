@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.attaching.facts import Resume
 from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.attaching import attacher as attach_loop
-from replicator.engine.copy.producer_state import ShardProducer
+from replicator.engine.copy.partitions.producer_state import ShardProducer
 from replicator.engine.copy.writing import writer
 from replicator.model.names import TopicPartition
 from tests.shards import shard_with
@@ -23,7 +23,7 @@ from tests.unit.engine.source_broker import SourceBroker, batch, partition
 if TYPE_CHECKING:
     from kio.schema.fetch.v12.request import FetchRequest
 
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from tests.unit.engine.reader_bench import Answered
 
 HEALTHY, HUNG = TopicPartition("orders-1", 0), TopicPartition("orders-1", 1)

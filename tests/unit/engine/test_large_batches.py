@@ -14,7 +14,7 @@ from kio.schema.fetch.v12.request import FetchRequest
 
 from replicator.core.copy.values import Phase
 from replicator.model.batch import HEADER
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.wire.batches.inflate import OPENED_BYTES_MAX
 from replicator.wire.batches.recode import open_batch
 from replicator.wire.batches.records import NewRecord, encode

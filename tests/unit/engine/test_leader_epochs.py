@@ -6,8 +6,8 @@ from replicator.core.copy.values import TargetLimits
 from replicator.core.offsets.resolution import Retry, plan_resolution
 from replicator.engine.offsets.resolve_facts import FactFinder
 from replicator.engine.topics.mirror import Mirror
-from replicator.model.resolution import How, ResolutionOrder
-from replicator.model.states import Reason
+from replicator.model.operations.resolution import How, ResolutionOrder
+from replicator.model.status.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from tests.unit.engine.log_broker import Log, written
 from tests.unit.engine.log_world import ZERO, World, copied, opened, worlds

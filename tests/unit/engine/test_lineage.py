@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.core.lineage.sources import Source
 from replicator.core.work import lease_calls
 from replicator.engine.lineage.follow import lineage_meant

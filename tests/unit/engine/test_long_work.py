@@ -10,10 +10,10 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import Phase, TargetLimits
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
-from replicator.engine.copy.live_maps import OffsetMaps, offset_block
-from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.partitions.live_maps import OffsetMaps, offset_block
+from replicator.engine.copy.partitions.partition import Slot
 from replicator.engine.state import records as state
-from replicator.engine.state.index import StateRecords, indexed
+from replicator.engine.state.topic.index import StateRecords, indexed
 from replicator.model.names import TopicPartition
 from replicator.state_pb import state_pb2 as pb
 from tests.shards import shard_with
@@ -21,7 +21,7 @@ from tests.shards import shard_with
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
 
 UID = "uid"
 

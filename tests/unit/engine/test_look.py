@@ -8,19 +8,19 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.copy.doubt import Gaps, Sound, Verdict
+from replicator.core.copy.reading.doubt import Gaps, Sound, Verdict
 from replicator.engine.logs import reading as look
-from replicator.engine.logs.matching import common_end
+from replicator.engine.logs.ranges.matching import common_end
+from replicator.engine.logs.ranges.walking import Log
 from replicator.engine.logs.reading import batches_between, last_data, records_between, reread
 from replicator.engine.logs.side import Side
-from replicator.engine.logs.walking import Log
 from replicator.errors import BrokerRefused
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.frames import Frame
 from replicator.wire.messages import control
-from replicator.wire.messages.fetch import Fetched
+from replicator.wire.messages.data.fetch import Fetched
 from replicator.wire.transport.connection import Connection
 
 WHERE = TopicPartition("t", 0)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import put_switches
-from replicator.engine.switch.lost_roles import only_failed_back, opened_and_copying, standing_by
+from replicator.engine.switch.repairs.lost_roles import only_failed_back, opened_and_copying, standing_by
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import Outcome, Verb
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
 
 FORTH, BACK = "forth", "back"
 OPENED = Journal("s", Verb.SWITCHOVER, outcome=Outcome.DONE, fence_epoch=4)

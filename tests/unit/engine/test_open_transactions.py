@@ -29,7 +29,7 @@ from kio.static.primitive import i32, i32Timedelta, i64
 
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
-from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.partitions.partition import Slot
 from replicator.engine.copy.reading.reader import SourceReader
 from replicator.engine.copy.reading.taking import RequestedPartition
 from replicator.engine.copy.watching import open_transactions
@@ -38,7 +38,7 @@ from replicator.errors import ConnectionFailed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import Isolation
-from replicator.wire.messages.fetch import Fetched
+from replicator.wire.messages.data.fetch import Fetched
 from replicator.wire.topology import Leader
 from tests.pumps import pump_with
 from tests.shards import shard_with

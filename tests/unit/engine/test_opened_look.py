@@ -10,8 +10,8 @@ import pytest
 from replicator.admin.topic_values import ConfigValue, TopicConfig
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import put_switches
-from replicator.engine.switch import settings as opening
-from replicator.engine.switch.settings import OpenedSettingsCheck
+from replicator.engine.switch.steps import settings as opening
+from replicator.engine.switch.steps.settings import OpenedSettingsCheck
 from replicator.engine.topics.mirror import Mirror
 from replicator.errors import ConnectionFailed
 from replicator.model.names import STATE_TOPIC

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.engine.logs.choosing import OnlyOurs
 from replicator.engine.state import records as state
-from replicator.engine.state import source as source_state
-from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership import origins as under_test
 from replicator.engine.state.ownership.origins import Origins
-from replicator.engine.state.source import SourceState
+from replicator.engine.state.topic import source as source_state
+from replicator.engine.state.topic.log import StateLog
+from replicator.engine.state.topic.source import SourceState
 from replicator.errors import BrokerRefused, ConnectionFailed
 from replicator.model.security import ClusterSpec
 from replicator.state_pb import state_pb2 as pb

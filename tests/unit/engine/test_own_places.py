@@ -17,7 +17,7 @@ from replicator.model.batch import CONTROL_BIT, HEADER
 from replicator.model.names import TopicPartition
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.frames import Frame
-from replicator.wire.messages.fetch import Fetched
+from replicator.wire.messages.data.fetch import Fetched
 
 WHERE = TopicPartition("t", 0)
 DATA, FILLS, OTHER, EPOCH = 100, 101, 900, 5

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.core.offsets.resolution import GoOn
 from replicator.core.topics.owner import OwnerLiveness, OwnerState, check_adoption
-from replicator.engine.copy.live_maps import offset_block
+from replicator.engine.copy.partitions.live_maps import offset_block
 from replicator.engine.offsets.adopt import AdoptedMirror
 from replicator.engine.state import records as state
 from replicator.engine.state.ownership.owners import Owners, owner_of
@@ -19,13 +19,13 @@ from replicator.engine.topics.sync import TopicSync
 from replicator.errors import Conflict
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Selection
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
 from tests.unit.engine.test_take_over import Log as Table
 
 if TYPE_CHECKING:
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
 
 
 class Log(Table):

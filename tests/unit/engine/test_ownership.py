@@ -8,7 +8,7 @@ import pytest
 
 from replicator.engine.state.ownership import ours as ownership
 from replicator.engine.state.ownership.ours import Ownership
-from replicator.engine.state.source import SourceState
+from replicator.engine.state.topic.source import SourceState
 from replicator.errors import ConnectionFailed, KafkaError
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
@@ -19,7 +19,7 @@ from replicator.wire.topology import Leader, Topic
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
     from replicator.wire.transport.connection import Connection
 
 FLOW = FlowSpec("f", "east", "west", Selection((Pattern(PatternKind.GLOB, "*"),)))

@@ -15,9 +15,9 @@ from crc32c import crc32c
 
 from replicator.core.verify.record_diff import Kind, RecordDiff
 from replicator.core.verify.rows import Large, Row, row_bytes, row_size, short_digest
-from replicator.engine.logs.partition_reader import PartitionReader
-from replicator.engine.verify.digest_partition import DigestComparison, SideTask, digest_side
-from replicator.engine.verify.digest_result import DigestResult, TopicDigestVerdict
+from replicator.engine.logs.ranges.partition_reader import PartitionReader
+from replicator.engine.verify.digests.partition import DigestComparison, SideTask, digest_side
+from replicator.engine.verify.digests.result import DigestResult, TopicDigestVerdict
 from replicator.engine.verify.partition import Comparison, Meter, Task
 from replicator.errors import BrokerRefused, ConnectionFailed, CorruptRecords, TooLargeToOpen
 from replicator.model.names import TopicPartition

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.flow.assembly.source_ends import SourceEnds
 from replicator.engine.offsets.source_end_reader import SourceEndReader
 from replicator.engine.switch.places import ObservedSource
 from replicator.model.names import TopicPartition
@@ -16,8 +16,8 @@ from tests.unit.engine.reader_bench import Bench
 from tests.unit.engine.test_source_seen import FakeLog
 
 if TYPE_CHECKING:
-    from replicator.engine.copy.partition import Slot
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.copy.partitions.partition import Slot
+    from replicator.engine.state.topic.log import StateLog
 
 WHERE = TopicPartition("orders-1", 0)
 

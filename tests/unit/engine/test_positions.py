@@ -9,20 +9,20 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.core.topics.plan import MirrorFault
-from replicator.engine.copy.live_maps import offset_block
-from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.partitions.live_maps import offset_block
+from replicator.engine.copy.partitions.partition import Slot
 from replicator.engine.groups.positions import PumpPositions
 from replicator.engine.state import records as state
 from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
-from replicator.model.states import Reason
-from replicator.model.translation import OffsetQuestion, TranslationState
+from replicator.model.operations.translation import OffsetQuestion, TranslationState
+from replicator.model.status.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from tests.shards import shard_with
 
 if TYPE_CHECKING:
     from replicator.engine.copy.pump import Pump
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
     from replicator.engine.topics.sync import TopicSync
 
 UID = "f1"

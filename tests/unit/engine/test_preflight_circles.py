@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from replicator.engine.preflight import mirrors
-from replicator.model.report import Level
+from replicator.model.operations.report import Level
 from tests.unit.engine.test_chosen import FLOW, Side
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from replicator.core.acl.rights import Operation
-from replicator.core.copy.producer_memory import EXPIRATION, EXPIRATION_BEFORE_3_4, ProducerMemory
+from replicator.core.copy.writing.producer_memory import EXPIRATION, EXPIRATION_BEFORE_3_4, ProducerMemory
 from replicator.engine.preflight import judge, judge_rights, phrases
 from replicator.engine.state.ownership.shown_markers import Shown
 from replicator.model.names import TopicPartition
-from replicator.model.report import Level, Report, Section, fail, ok, to_json, warn
+from replicator.model.operations.report import Level, Report, Section, fail, ok, to_json, warn
 from replicator.model.security import ClusterSpec
 from replicator.wire.messages.questions import Found, Refusal
 from replicator.wire.messages.rights_probe import Verdict

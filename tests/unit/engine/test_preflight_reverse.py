@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from replicator.admin.topic_values import TopicConfig
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.engine.preflight import facts, mirrors, reverse
 from replicator.engine.state import records as state
-from replicator.engine.state.source import SourceState
+from replicator.engine.state.topic.source import SourceState
 from replicator.errors import AuthorizationFailed
 from replicator.model.names import TopicPartition
-from replicator.model.report import Level
+from replicator.model.operations.report import Level
 from replicator.model.spec import FlowSpec, Pattern, PatternKind, Rename, Selection
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.messages import questions
@@ -23,7 +23,7 @@ from tests.unit.engine.test_chosen import Log, Side
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from replicator.model.report import Check
+    from replicator.model.operations.report import Check
 
 EVERY = Selection((Pattern(PatternKind.GLOB, "*"),))
 FORTH = FlowSpec("e2w", "east", "west", EVERY)

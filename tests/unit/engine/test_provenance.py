@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.core.topics.choice import Origin, RecordedCopy
 from replicator.engine.state import records as state
-from replicator.engine.state.log import StateLog
 from replicator.engine.state.ownership.provenance import Provenance, digest_of, made_there, packed
-from replicator.engine.state.source import SourceState
+from replicator.engine.state.topic.log import StateLog
+from replicator.engine.state.topic.source import SourceState
 from replicator.engine.topics.chosen import ChosenTopics
 from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.names import STATE_TOPIC

@@ -9,7 +9,7 @@ import pytest
 
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
-from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.partitions.partition import Slot
 from replicator.engine.copy.reading.read_plan import ReadPlan
 from replicator.model.names import TopicPartition
 

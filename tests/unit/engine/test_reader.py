@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from kio.schema.fetch.v12.request import FetchRequest
 
-from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.attaching.facts import Resume
 from replicator.core.copy.values import Phase
 from replicator.model.batch import OFFSET_MAX
 from replicator.model.names import TopicPartition
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from tests.unit.engine.reader_bench import FIVE, FLOW, ONE, ZERO, Answered, Bench, asked_offsets, nothing, opened, taken
 from tests.unit.engine.source_broker import SourceBroker, batch, partition
 

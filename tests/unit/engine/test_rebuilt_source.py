@@ -13,20 +13,20 @@ from typing import Any, cast
 import pytest
 
 from replicator.admin.topics import TopicAdmin
-from replicator.core.switch import steps as do
-from replicator.engine.flow.inputs import DaemonIdentity, FlowInputs
+from replicator.core.switch.machine import steps as do
+from replicator.engine.flow.assembly.inputs import DaemonIdentity, FlowInputs
 from replicator.engine.flow.runner import FlowRunner
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import put_switches, switches_of
 from replicator.engine.state.ownership.between import ClusterPair
-from replicator.engine.switch.close_source import CloseSource
 from replicator.engine.switch.context import SwitchContext
-from replicator.engine.switch.divergent import Divergent
 from replicator.engine.switch.executor import Executor
-from replicator.engine.switch.fencing import Fencing
 from replicator.engine.switch.keeper import SwitchKeeper
-from replicator.engine.switch.locks import SourceLocks
 from replicator.engine.switch.places import log_ends
+from replicator.engine.switch.steps.close_source import CloseSource
+from replicator.engine.switch.steps.divergent import Divergent
+from replicator.engine.switch.steps.fencing import Fencing
+from replicator.engine.switch.steps.locks import SourceLocks
 from replicator.errors import KafkaError, WrongCluster
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import CoordinatorSpec, FlowSpec

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.core.topics.ownership import OwnedTopic, OwnershipReason
 from replicator.core.topics.plan import MirrorFault
-from replicator.engine.logs.matching import Match
-from replicator.engine.logs.walking import Log as Walked
+from replicator.engine.logs.ranges.matching import Match
+from replicator.engine.logs.ranges.walking import Log as Walked
 from replicator.engine.offsets import resolve_facts
 from replicator.engine.offsets.resolve import Resolver
 from replicator.engine.state import records as state
@@ -20,12 +20,12 @@ from replicator.engine.state.ownership import ours as ownership
 from replicator.engine.state.ownership.ours import Ownership
 from replicator.engine.state.ownership.owners import Owners
 from replicator.engine.state.ownership.provenance import digest_of, packed
-from replicator.engine.state.source import SourceState
+from replicator.engine.state.topic.source import SourceState
 from replicator.errors import KafkaError
 from replicator.model.names import TopicPartition
-from replicator.model.resolution import ALLOWED, How, ResolutionOrder
+from replicator.model.operations.resolution import ALLOWED, How, ResolutionOrder
 from replicator.model.spec import Isolation
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.topology import Topic
 from tests.pumps import pump_with
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from replicator.admin.topics import TopicAdmin
     from replicator.engine.copy.pump import Pump
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
     from replicator.engine.topics.sync import TopicSync
     from replicator.wire.cluster import Cluster
 

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.switch import results as got
-from replicator.core.switch import steps as do
+from replicator.core.switch.machine import results as got
+from replicator.core.switch.machine import steps as do
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import switches_of
-from replicator.engine.switch import failback as restoring
-from replicator.engine.switch.failback import Failback
+from replicator.engine.switch.steps import failback as restoring
+from replicator.engine.switch.steps.failback import Failback
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import LeftOutMirror, LeftOutReason, Verb
 from replicator.state_pb import state_pb2 as pb

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.preflight.owners import known_flows
 from replicator.engine.state import records as state
 from replicator.engine.state.journal import copy_of, put_copy, put_switches
 from replicator.engine.state.ownership.between import ClusterPair
-from replicator.engine.switch.mix_ups import foreign_switches, undoing, what_they_left
+from replicator.engine.switch.repairs.mix_ups import foreign_switches, undoing, what_they_left
 from replicator.engine.switch.takeover import Takeover, take_over
 from replicator.errors import WrongCluster
-from replicator.model.report import Level
+from replicator.model.operations.report import Level
 from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Selection
 from replicator.model.switch.journal import Journal, Switches

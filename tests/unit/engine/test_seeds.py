@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role, Writer, Writers
+from replicator.core.copy.attaching.facts import Role, Writer, Writers
 from replicator.core.copy.values import Phase, TargetLimits
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.writing import seeder as seed
@@ -21,7 +21,7 @@ from tests.unit.engine.test_chosen import Side as Sided
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
 
 _PARTITIONS = 12
 _SECONDS = 20.0

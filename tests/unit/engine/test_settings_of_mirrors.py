@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from replicator.admin.topics import TopicAdmin
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
 
 BEFORE, DIFFERENCE = "message.timestamp.before.max.ms", "message.timestamp.difference.max.ms"
 OLD = ("cleanup.policy", "compression.type", DIFFERENCE)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.engine.copy import fill_route
-from replicator.engine.copy.fill_route import FillRoute
-from replicator.engine.copy.producer_state import ShardProducer
+from replicator.engine.copy.partitions import fill_route
+from replicator.engine.copy.partitions.fill_route import FillRoute
+from replicator.engine.copy.partitions.producer_state import ShardProducer
 from replicator.engine.copy.writing.filler import Filler
 from replicator.engine.preflight import check as preflight
 from replicator.engine.state import records as state
 from replicator.engine.state.ownership import shown_markers
 from replicator.engine.state.ownership.shown_markers import Shown, shown_after_one, shown_by_now
-from replicator.engine.switch.close_source import CloseSource
+from replicator.engine.switch.steps.close_source import CloseSource
 from replicator.errors import Conflict, KafkaError, MarkersNotShown
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.switch.journal import Journal
@@ -23,7 +23,7 @@ from replicator.model.switch.terms import Verb
 from replicator.state_pb import state_pb2 as pb
 from replicator.wire.messages import control
 from replicator.wire.messages.control import ProducerEntry
-from replicator.wire.messages.transactions import ProducerIdentity
+from replicator.wire.messages.data.transactions import ProducerIdentity
 from tests.unit.engine.test_bugs_of_partitions import World
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ import pytest
 
 from replicator.core.status import observations
 from replicator.core.status.health import not_ready_because, unhealthy_because
-from replicator.engine.flow import cluster_watch
-from replicator.engine.flow.cluster_watch import ClusterWatch
+from replicator.engine.flow.background import cluster_watch
+from replicator.engine.flow.background.cluster_watch import ClusterWatch
 from replicator.engine.flow.status import SilentBrokers, flow_status
 from replicator.engine.logs import leaders
 from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
-from replicator.model.states import FlowState, PartitionPhase, Reason
-from replicator.model.status import BrokerStatus, FlowStatus, PartitionStatus
+from replicator.model.status.snapshots import BrokerStatus, FlowStatus, PartitionStatus
+from replicator.model.status.states import FlowState, PartitionPhase, Reason
 from replicator.wire.cluster import Cluster, Purpose
 from tests.at_once import at_once
 from tests.unit.engine.reader_bench import FLOW, Bench, nothing

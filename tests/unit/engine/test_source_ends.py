@@ -9,10 +9,10 @@ import pytest
 
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
-from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.recorded import Cleaning
+from replicator.engine.copy.partitions.partition import Slot
+from replicator.engine.copy.partitions.recorded import Cleaning
 from replicator.engine.copy.sightings import Sightings
-from replicator.engine.flow.source_ends import intact_below
+from replicator.engine.flow.assembly.source_ends import intact_below
 from replicator.engine.topics.mirror import Mirror
 from replicator.model.names import TopicPartition
 from tests.shards import shard_with

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.switch import results as got
-from replicator.core.switch import steps as do
+from replicator.core.switch.machine import results as got
+from replicator.core.switch.machine import steps as do
 from replicator.engine.state import records as state
-from replicator.engine.switch.locks import SourceLocks
+from replicator.engine.switch.steps.locks import SourceLocks
 from replicator.engine.topics import authorizer as authorizer_module
 from replicator.model.acl import LITERAL, TOPIC, Rule
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
-from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.partitions.partition import Slot
 from replicator.engine.offsets import source_end_reader
 from replicator.engine.offsets.source_end_reader import SourceEndReader
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from tests.pumps import pump_with
 from tests.shards import shard_with
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kio.schema.errors import ErrorCode
 
-from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.attaching.facts import Resume
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import TargetLimits
 from replicator.engine.copy.context import CopyContext
-from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.partitions.partition import Slot
+from replicator.engine.copy.partitions.recorded import Recorded
 from replicator.engine.copy.pump import Pump
 from replicator.engine.copy.reading.reader import SourceReader
-from replicator.engine.copy.recorded import Recorded
 from replicator.engine.copy.routes import Routes
 from replicator.engine.copy.sightings import Sightings
-from replicator.engine.flow.source_ends import SourceEnds
+from replicator.engine.flow.assembly.source_ends import SourceEnds
 from replicator.engine.state import records as state
 from replicator.engine.switch.places import ObservedSource
 from replicator.model.names import TopicPartition
@@ -30,7 +30,7 @@ from tests.shards import shard_with
 from tests.unit.wire.test_fetch import IDS, answered, partition
 
 if TYPE_CHECKING:
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
 
 VERSION = 13
 A0, A1 = TopicPartition("a", 0), TopicPartition("a", 1)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Mapping, Tail, TailPosition
+from replicator.core.copy.attaching.facts import Mapping, Tail, TailPosition
 from replicator.core.copy.track import Track
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair, Run
 from replicator.engine.copy.attaching.displaced import tail_position_of
-from replicator.engine.logs import walking
+from replicator.engine.logs.ranges import walking
 from replicator.model.batch import CONTROL_BIT, HEADER, TRANSACTIONAL_BIT
 from replicator.model.spec import Isolation
 from replicator.wire.batches.records import NewRecord, encode

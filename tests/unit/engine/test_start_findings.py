@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
-from replicator.engine.flow import start_findings
-from replicator.engine.flow.start_findings import StartFindings
+from replicator.engine.flow.assembly import start_findings
+from replicator.engine.flow.assembly.start_findings import StartFindings
 from replicator.engine.switch.context import SwitchContext
 from replicator.errors import ConnectionFailed, WrongCluster
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.engine.state import log as state_log
-from replicator.engine.state.log import StateLog
+from replicator.engine.state.topic import log as state_log
+from replicator.engine.state.topic.log import StateLog
 from replicator.errors import BrokerRefused, CorruptRecords
 from replicator.model.batch import HEADER
 from replicator.model.names import STATE_TOPIC
@@ -18,7 +18,7 @@ from replicator.wire.cluster import Purpose
 from replicator.wire.frames import Frame
 from replicator.wire.messages import control
 from replicator.wire.messages.control import OffsetResult
-from replicator.wire.messages.fetch import Fetched
+from replicator.wire.messages.data.fetch import Fetched
 from replicator.wire.topology import NO_TOPIC_ID
 
 NOW_MS = 1_700_000_000_000

@@ -10,9 +10,9 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from replicator.engine.state import records as state
-from replicator.engine.state.chunks import BATCH_BYTES_MAX, Change, note_of
 from replicator.engine.state.journal import copy_key, copy_of, journal_key, put_copy, put_switches, switches_of
-from replicator.engine.state.log import StateLog
+from replicator.engine.state.topic.chunks import BATCH_BYTES_MAX, Change, note_of
+from replicator.engine.state.topic.log import StateLog
 from replicator.engine.switch.changes import change_switches
 from replicator.errors import BrokerRefused, KafkaError
 from replicator.model.switch.journal import Journal, Switches

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from replicator.core.copy.pieces import FILL_AHEAD_MAX
+from replicator.core.copy.reading.pieces import FILL_AHEAD_MAX
 from replicator.engine.copy.books import CopyCounters, CopyTotals
 from replicator.engine.copy.writing.filler import Filler
 from replicator.engine.flow.status import SilentBrokers, _partition, _totals
 from replicator.engine.topics.mirror import Mirror
-from replicator.model.states import MirrorState, PartitionPhase, Reason
+from replicator.model.status.states import MirrorState, PartitionPhase, Reason
 from replicator.wire.topology import Leader, Topic
 from tests.unit.engine.status_samples import PUMP, cluster, copied, held_up, mirror_of, pump_of, shown, slot
 

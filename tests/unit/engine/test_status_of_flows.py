@@ -9,11 +9,11 @@ import pytest
 
 from replicator.core.status.health import phases
 from replicator.engine.flow.status import SilentBrokers, _partition, at_rest, flow_status, joined_problems
-from replicator.engine.state.topic import StateTopic
+from replicator.engine.state.topic.partition import StateTopic
 from replicator.engine.topics.mirror import Mirror
 from replicator.model.security import ClusterSpec
-from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
-from replicator.model.status import ShardStatus
+from replicator.model.status.snapshots import ShardStatus
+from replicator.model.status.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.wire.cluster import Cluster
 from tests.at_once import at_once
 from tests.unit.engine.status_samples import FLOW, PUMP, copied, held_up, mirror_of, pump_of, shown, slot, whole

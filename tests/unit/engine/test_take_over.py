@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.core.topics.ownership import MirrorOnSource
 from replicator.engine.state import records as state
@@ -14,7 +14,7 @@ from replicator.engine.work import roles
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
 
 UID = "uid"
 STANDS_BY = Writer(7, 0, Role.PROMOTED, 8, 0, 9)

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.attaching.facts import Resume
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.track import Track
 from replicator.core.copy.values import TargetLimits
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.core.topics.plan import MirrorFault
-from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.partitions.partition import Slot
 from replicator.engine.offsets import time as translate_time
 from replicator.engine.offsets.translate import answers
 from replicator.engine.topics.mirror import Mirror
 from replicator.errors import ConnectionFailed, UsageError
 from replicator.model.names import TopicPartition
+from replicator.model.operations.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
 from replicator.model.spec import Isolation
-from replicator.model.states import Reason
-from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
+from replicator.model.status.states import Reason
 from tests.pumps import pump_with
 from tests.shards import shard_with
 

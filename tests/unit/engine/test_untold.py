@@ -8,19 +8,19 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.copy.answers import ProduceOutcome
-from replicator.core.copy.attach import decide
-from replicator.core.copy.attach_facts import OwnProducerState, Resume, Role, SourceLog, Tail, TargetLog, Writer
+from replicator.core.copy.attaching.attach import decide
+from replicator.core.copy.attaching.facts import OwnProducerState, Resume, Role, SourceLog, Tail, TargetLog, Writer
 from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.values import Batch, TargetLimits
+from replicator.core.copy.writing.answers import ProduceOutcome
 from replicator.engine.copy.attaching import target_facts
-from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.partitions.partition import Slot
 from replicator.engine.state.ownership import shown_markers
 from replicator.errors import Conflict, KafkaError, PreflightFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.wire.messages import control
 from replicator.wire.messages.control import ProducerEntry
-from replicator.wire.messages.transactions import ProducerIdentity
+from replicator.wire.messages.data.transactions import ProducerIdentity
 from tests.shards import shard_with
 
 WHERE = TopicPartition("orders", 0)

@@ -11,7 +11,7 @@ import pytest
 from replicator.core.offsets.map_view import MapView
 from replicator.core.verify.pace import Pace
 from replicator.core.verify.record_diff import RecordDiff
-from replicator.engine.logs import partition_reader
+from replicator.engine.logs.ranges import partition_reader
 from replicator.engine.verify.partition import Comparison, Meter, Task
 from replicator.engine.verify.result import PartitionVerdict
 from replicator.engine.verify.sides import TwoSides

@@ -11,10 +11,10 @@ import pytest
 
 from replicator.core.verify.range_digest import RangeDigest, RangeDigester
 from replicator.core.verify.rows import Row
-from replicator.engine.verify import digest_file as verify_digest_file
-from replicator.engine.verify.digest_file import PartitionDigests, SideDigests, TopicDigests
-from replicator.engine.verify.digest_partition import judged
-from replicator.engine.verify.digest_result import DigestResult, PartitionDigestVerdict, TopicDigestVerdict, to_json
+from replicator.engine.verify.digests import file as verify_digest_file
+from replicator.engine.verify.digests.file import PartitionDigests, SideDigests, TopicDigests
+from replicator.engine.verify.digests.partition import judged
+from replicator.engine.verify.digests.result import DigestResult, PartitionDigestVerdict, TopicDigestVerdict, to_json
 from replicator.errors import UsageError
 from replicator.model.spec import Isolation, SideName
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from replicator.cli.verify import judge
+from replicator.cli.verify.verify import judge
 from replicator.core.offsets.map_view import MapView
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.engine.verify.partition import Comparison, Meter, Task
@@ -17,7 +17,7 @@ from replicator.errors import Undecided
 from replicator.model.names import TopicPartition
 
 if TYPE_CHECKING:
-    from replicator.engine.logs.partition_reader import PartitionReader
+    from replicator.engine.logs.ranges.partition_reader import PartitionReader
 
 WHERE = TopicPartition("t", 0)
 EQUAL = PartitionVerdict(0, 90, 100, records=10, bytes=80, digest="d")

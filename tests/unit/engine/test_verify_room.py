@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from replicator.engine.verify.digest_partition import DigestComparison, SideTask, digest_side
+from replicator.engine.verify.digests.partition import DigestComparison, SideTask, digest_side
 from replicator.engine.verify.partition import Comparison, Meter, Task
 from replicator.engine.verify.room import Borrowed, Turn, Turns
 from replicator.model.batch import HEADER

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core.copy.attach_facts import Role
-from replicator.core.switch import results as got
-from replicator.core.switch import steps as do
-from replicator.core.switch.machine import SwitchFacts, next_name, next_step
+from replicator.core.copy.attaching.facts import Role
+from replicator.core.switch.machine import results as got
+from replicator.core.switch.machine import steps as do
+from replicator.core.switch.machine.machine import SwitchFacts, next_name, next_step
+from replicator.core.switch.machine.recording import applied
 from replicator.core.switch.orders import begin
 from replicator.core.switch.plan import plan_of, status_of
-from replicator.core.switch.recording import applied
 from replicator.core.switch.running import aborted, way_back
 from replicator.core.switch.state import flow_state
 from replicator.engine.state.journal import copy_of, lost_left_out, put_copy, put_switches, switches_of
 from replicator.errors import Conflict
-from replicator.model.states import FlowState
+from replicator.model.status.states import FlowState
 from replicator.model.switch.journal import Journal, Switches
 from replicator.model.switch.terms import (
     Close,
@@ -34,7 +34,7 @@ from replicator.model.switch.terms import (
     SwitchOrder,
     Verb,
 )
-from replicator.rpc.convert_switch import switch_from_wire, switch_to_wire
+from replicator.rpc.convert.switch import switch_from_wire, switch_to_wire
 from replicator.state_pb import state_pb2 as pb
 
 UID = "uid"

@@ -8,17 +8,17 @@ from typing import Any, cast
 
 import pytest
 
-from replicator.core.copy import request_limit
-from replicator.core.copy.attach_facts import Resume
+from replicator.core.copy.attaching.facts import Resume
 from replicator.core.copy.values import Batch, Phase, TargetLimits
-from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.producer_state import ShardProducer
+from replicator.core.copy.writing import request_limit
+from replicator.engine.copy.partitions.partition import Slot
+from replicator.engine.copy.partitions.producer_state import ShardProducer
 from replicator.engine.copy.pump import Pump
 from replicator.engine.logs.side import Side
 from replicator.engine.work.shards import Shard
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Cluster
 from replicator.wire.frames import FramePool

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.engine.state import records as state
 from replicator.engine.switch.context import mirrors_in
 from replicator.engine.work import roles
@@ -19,7 +19,7 @@ from replicator.model.switch.terms import LeftOutMirror, LeftOutReason, Scope
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
-    from replicator.engine.state.log import Change
+    from replicator.engine.state.topic.log import Change
 
 UID = "uid"
 TOPICS = ("a", "b", "c")

@@ -14,7 +14,7 @@ import pytest
 
 from replicator.core.acl.audit_chain import Chain, Line, decode, encode, verify
 from replicator.errors import StoreError, StoreFull, Unequal
-from replicator.model.audit import AuditEntry, Phase
+from replicator.model.operations.audit import AuditEntry, Phase
 from replicator.obs import audit
 from replicator.obs.audit import REFUSALS, Audit, AuditLog, files_of, lines_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from replicator.model.status import DaemonStatus
+from replicator.model.status.snapshots import DaemonStatus
 from replicator.obs import loop_watch
 from replicator.obs.metrics import PREFIX, Metric, render
 from tests.unit.rpc.fake_daemon import FakeDaemon

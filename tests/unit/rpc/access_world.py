@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from replicator.model.access_rules import AccessRole, AccessRule
-from replicator.model.events import Desired
 from replicator.model.spec import TlsSpec
-from replicator.rpc.client import ControlClient
-from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.server import RpcServer
+from replicator.model.status.events import Desired
+from replicator.rpc.client.control_client import ControlClient
+from replicator.rpc.client.endpoint import Endpoint
+from replicator.rpc.server.server import RpcServer
 from tests.unit.rpc.fake_daemon import FakeDaemon
 
 FLOW = "east-to-west"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from replicator.engine.work.coordinator import Coordinator
-from replicator.rpc.server import RpcServer
+from replicator.rpc.server.server import RpcServer
 from replicator.store.memory_leases import MemoryLeases
 from tests.unit.rpc.access_world import Files, World
 from tests.unit.rpc.fake_daemon import FakeDaemon

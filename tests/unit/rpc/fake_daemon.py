@@ -10,21 +10,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from replicator.errors import Conflict, PreflightFailed, ReplicatorError, StoreFull
-from replicator.model.audit import AuditEntry
-from replicator.model.damage import Clearing, Damage, Damaged
-from replicator.model.events import Desired, Event
-from replicator.model.forget import Forgotten
-from replicator.model.groups import GroupStatus
-from replicator.model.lineage import RepointReport
-from replicator.model.report import Report, Section, ok, warn
-from replicator.model.resolution import Resolution, ResolutionOrder
-from replicator.model.states import FlowState
-from replicator.model.status import (
-    DaemonStatus,
-)
+from replicator.model.operations.audit import AuditEntry
+from replicator.model.operations.damage import Clearing, Damage, Damaged
+from replicator.model.operations.forget import Forgotten
+from replicator.model.operations.lineage import RepointReport
+from replicator.model.operations.report import Report, Section, ok, warn
+from replicator.model.operations.resolution import Resolution, ResolutionOrder
+from replicator.model.operations.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
+from replicator.model.status.events import Desired, Event
+from replicator.model.status.groups import GroupStatus
+from replicator.model.status.snapshots import DaemonStatus
+from replicator.model.status.states import FlowState
 from replicator.model.switch.status import BothSides, SwitchPlan, SwitchStatus
 from replicator.model.switch.terms import Direction, Outcome, SwitchOrder, Verb
-from replicator.model.translation import OffsetQuestion, TimeQuestion, Translation, TranslationState
 from tests.unit.rpc.samples import (
     BILLING,
     DAEMON,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from replicator.model.damage import Damaged
-from replicator.model.events import Event
-from replicator.model.forget import Forgotten
-from replicator.model.groups import GroupKind, GroupPartition, GroupState, GroupStatus
-from replicator.model.lineage import Bounds, Difference, LogComparison, LogStanding, RepointReport
-from replicator.model.resolution import Loss, Resolution
-from replicator.model.states import FlowState, MirrorState, PartitionPhase, Reason
-from replicator.model.status import (
+from replicator.model.operations.damage import Damaged
+from replicator.model.operations.forget import Forgotten
+from replicator.model.operations.lineage import Bounds, Difference, LogComparison, LogStanding, RepointReport
+from replicator.model.operations.resolution import Loss, Resolution
+from replicator.model.operations.translation import Translation, TranslationState
+from replicator.model.status.events import Event
+from replicator.model.status.groups import GroupKind, GroupPartition, GroupState, GroupStatus
+from replicator.model.status.snapshots import (
     BrokerStatus,
     ClusterStatus,
     DaemonStatus,
@@ -20,9 +20,9 @@ from replicator.model.status import (
     PartitionStatus,
     ShardStatus,
 )
+from replicator.model.status.states import FlowState, MirrorState, PartitionPhase, Reason
 from replicator.model.switch.status import BothSides, CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
 from replicator.model.switch.terms import Direction, Outcome, Verb
-from replicator.model.translation import Translation, TranslationState
 
 ORDERS = MirrorStatus(
     topic="orders.eu",

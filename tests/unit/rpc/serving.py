@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from replicator.rpc.client import ControlClient
-from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.server import RpcServer
+from replicator.rpc.client.control_client import ControlClient
+from replicator.rpc.client.endpoint import Endpoint
+from replicator.rpc.server.server import RpcServer
 from tests.unit.rpc.fake_daemon import FakeDaemon
 
 _T = TypeVar("_T")

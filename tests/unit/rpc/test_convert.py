@@ -11,10 +11,10 @@ from google.protobuf.message import Message
 
 from replicator import errors
 from replicator.core.status.health import not_ready_because, unhealthy_because
-from replicator.model.events import Desired, Event
-from replicator.model.groups import GroupPartition, GroupStatus
-from replicator.model.states import FlowState, MirrorState
-from replicator.model.status import (
+from replicator.model.operations.translation import OffsetQuestion, Translation
+from replicator.model.status.events import Desired, Event
+from replicator.model.status.groups import GroupPartition, GroupStatus
+from replicator.model.status.snapshots import (
     BrokerStatus,
     ClusterStatus,
     DaemonStatus,
@@ -26,11 +26,12 @@ from replicator.model.status import (
     ShardStatus,
     to_json,
 )
+from replicator.model.status.states import FlowState, MirrorState
 from replicator.model.switch.status import CutStatus, RestorationStatus, StepStatus, SwitchPlan, SwitchStatus
 from replicator.model.switch.terms import Verb
-from replicator.model.translation import OffsetQuestion, Translation
 from replicator.model.words import is_known
-from replicator.rpc import convert, convert_switch, faults
+from replicator.rpc.convert import faults, values
+from replicator.rpc.convert import switch as convert_switch
 from replicator.rpc.v1 import control_pb2 as pb
 from tests.unit.rpc.samples import BILLING, DAEMON, EVENTS, PLAN, SHIPPING, SWITCH, TRANSLATIONS
 
@@ -77,7 +78,7 @@ def test_a_daemon_of_an_older_version_leaves_unknown_what_it_does_not_tell() -> 
     first = pb.FlowStatus(flow="f", source="east", target="west", state="ACTIVE")
     first.mirrors.append(pb.MirrorStatus(topic="t", target_topic="t", state="ACTIVE"))
     first.mirrors[0].partitions.append(pb.PartitionStatus(partition=0, state="ACTIVE"))
-    (flow,) = convert.status_from_wire(pb.DaemonStatus(flows=[first])).flows
+    (flow,) = values.status_from_wire(pb.DaemonStatus(flows=[first])).flows
     assert (flow.lag_records, flow.rpo_seconds, flow.totals, flow.left_out_total) == (None, None, None, None)
     (one,) = flow.mirrors[0].partitions
     assert {getattr(one, each.name) for each in fields(one)} == {0, MirrorState.ACTIVE, None}
@@ -101,58 +102,58 @@ def test_switches_survive_the_wire() -> None:
 
 def test_a_snapshot_survives_the_wire() -> None:
     """Unknown stays None, zero stays zero, names become enums again."""
-    data = convert.status_to_wire(DAEMON).SerializeToString()
+    data = values.status_to_wire(DAEMON).SerializeToString()
 
-    assert convert.status_from_wire(pb.DaemonStatus.FromString(data)) == DAEMON
+    assert values.status_from_wire(pb.DaemonStatus.FromString(data)) == DAEMON
 
 
 def test_events_survive_the_wire() -> None:
     """Both sides see the same events."""
-    assert tuple(convert.event_from_wire(convert.event_to_wire(event)) for event in EVENTS) == EVENTS
+    assert tuple(values.event_from_wire(values.event_to_wire(event)) for event in EVENTS) == EVENTS
 
 
 def test_translations_survive_the_wire() -> None:
     """No offset stays None, offset 0 stays 0."""
     zero = replace(TRANSLATIONS[0], source_offset=0, target_offset=0)
     for one in (*TRANSLATIONS, zero):
-        assert convert.translation_from_wire(convert.translation_to_wire(one)) == one
+        assert values.translation_from_wire(values.translation_to_wire(one)) == one
     question = OffsetQuestion("orders", 3, 1 << 40)
-    assert convert.question_from_wire(convert.question_to_wire(question)) == question
+    assert values.question_from_wire(values.question_to_wire(question)) == question
 
 
 def test_groups_survive_the_wire() -> None:
     """Unknown stays None, 0 records to read again stay 0."""
     for one in (BILLING, SHIPPING):
-        assert convert.group_from_wire(convert.group_to_wire(one)) == one
-    message = convert.group_to_wire(BILLING)
+        assert values.group_from_wire(values.group_to_wire(one)) == one
+    message = values.group_to_wire(BILLING)
     message.kind = "swarm"
-    shown = convert.group_from_wire(message)
+    shown = values.group_from_wire(message)
     assert (str(shown.kind), is_known(shown.kind), is_known(shown.state)) == ("swarm", False, True)
 
 
 def test_a_state_of_a_newer_daemon_is_shown_as_it_says_it() -> None:
     """It broke the whole status of an older one, in the middle of an upgrade; it equals no state of ours."""
-    message = convert.status_to_wire(DAEMON)
+    message = values.status_to_wire(DAEMON)
     message.flows[0].state = "LEVITATING"
     message.flows[0].mirrors[0].state = "HOVERING"
     message.flows[0].mirrors[0].partitions[0].reason = "out_of_fuel"
 
-    flow = convert.status_from_wire(message).flows[0]
+    flow = values.status_from_wire(message).flows[0]
     assert (flow.state, is_known(flow.state)) == ("LEVITATING", False)
     assert flow.state not in set(FlowState)
     assert flow.mirrors[0].state == "HOVERING"
     assert str(flow.mirrors[0].partitions[0].reason) == "out_of_fuel"
     assert (unhealthy_because(flow, None), not_ready_because(flow)) != (None, None)
-    assert convert.status_to_wire(replace(DAEMON, flows=(flow,))).flows[0].state == "LEVITATING"
+    assert values.status_to_wire(replace(DAEMON, flows=(flow,))).flows[0].state == "LEVITATING"
     assert json.loads(json.dumps(to_json(replace(DAEMON, flows=(flow,)))))["flows"][0]["state"] == "LEVITATING"
 
 
 def test_desired_has_a_number_each_and_zero_is_refused() -> None:
     """An absent value never means ACTIVE."""
     for desired in Desired:
-        assert convert.desired_from_wire(convert.desired_to_wire(desired)) is desired
+        assert values.desired_from_wire(values.desired_to_wire(desired)) is desired
     with pytest.raises(errors.NotAvailable):
-        convert.desired_from_wire(pb.DESIRED_UNSPECIFIED)
+        values.desired_from_wire(pb.DESIRED_UNSPECIFIED)
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,14 @@ from replicator.control.order_token import FILE_NAME, METADATA_KEY, OrderToken
 from replicator.control.refusals import Why
 from replicator.engine.work.coordinator import Coordinator
 from replicator.errors import AccessDenied
-from replicator.model.events import Desired
 from replicator.model.lease import LeaseCaller
-from replicator.rpc import find_token
-from replicator.rpc.client import ControlClient
-from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.find_token import order_metadata
-from replicator.rpc.lease_client import RemoteLeases
-from replicator.rpc.server import RpcServer
+from replicator.model.status.events import Desired
+from replicator.rpc.client import find_token
+from replicator.rpc.client.control_client import ControlClient
+from replicator.rpc.client.endpoint import Endpoint
+from replicator.rpc.client.find_token import order_metadata
+from replicator.rpc.client.lease_client import RemoteLeases
+from replicator.rpc.server.server import RpcServer
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 from replicator.store.memory_leases import MemoryLeases

@@ -17,10 +17,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from replicator.control.refusals import Why
 from replicator.errors import ReplicatorError, UsageError
 from replicator.model.access_rules import AccessRole, AccessRule
-from replicator.rpc import admission
-from replicator.rpc.request_sizes import REQUEST_BYTES_MAX, SMALL_REQUEST_BYTES_MAX, NotRead, bytes_max, reader
-from replicator.rpc.server import CONNECTIONS_MAX, RpcServer
-from replicator.rpc.shares import Kind
+from replicator.rpc.server import admission
+from replicator.rpc.server.request_sizes import REQUEST_BYTES_MAX, SMALL_REQUEST_BYTES_MAX, NotRead, bytes_max, reader
+from replicator.rpc.server.server import CONNECTIONS_MAX, RpcServer
+from replicator.rpc.server.shares import Kind
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc, lease_pb2
 from tests.unit.rpc.access_world import Files, World

@@ -24,16 +24,16 @@ from replicator.errors import (
     TimedOut,
     UsageError,
 )
-from replicator.model.audit import Phase
-from replicator.model.events import Desired
-from replicator.model.forget import Forgotten
-from replicator.model.resolution import How, ResolutionOrder
+from replicator.model.operations.audit import Phase
+from replicator.model.operations.forget import Forgotten
+from replicator.model.operations.resolution import How, ResolutionOrder
+from replicator.model.operations.translation import OffsetQuestion, TimeQuestion
+from replicator.model.status.events import Desired
 from replicator.model.switch.terms import SwitchOrder, Verb
-from replicator.model.translation import OffsetQuestion, TimeQuestion
-from replicator.rpc.client import QUESTIONS_PER_CALL, ControlClient
-from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.peers import FlowReference, Peers
-from replicator.rpc.server import SERVICE, RpcServer
+from replicator.rpc.client.control_client import QUESTIONS_PER_CALL, ControlClient
+from replicator.rpc.client.endpoint import Endpoint
+from replicator.rpc.client.peers import FlowReference, Peers
+from replicator.rpc.server.server import SERVICE, RpcServer
 from replicator.rpc.v1 import control_pb2 as pb
 from tests.unit.rpc.fake_daemon import FakeDaemon
 from tests.unit.rpc.samples import DAEMON, EAST, EVENTS, TRANSLATIONS

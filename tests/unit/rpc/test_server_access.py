@@ -14,13 +14,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from replicator.errors import AccessDenied, Conflict, HeldElsewhere
 from replicator.model.access_rules import AccessRole, AccessRule
-from replicator.model.audit import AuditEntry, Phase
 from replicator.model.lease import LeaseCaller
-from replicator.model.resolution import How, Resolution, ResolutionOrder
+from replicator.model.operations.audit import AuditEntry, Phase
+from replicator.model.operations.resolution import How, Resolution, ResolutionOrder
 from replicator.model.switch.terms import Options, SwitchOrder, Verb
-from replicator.rpc.client import ControlClient
-from replicator.rpc.lease_client import RemoteLeases
-from replicator.rpc.server import RpcServer
+from replicator.rpc.client.control_client import ControlClient
+from replicator.rpc.client.lease_client import RemoteLeases
+from replicator.rpc.server.server import RpcServer
 from tests.unit.rpc.access_world import ANN, DAEMON_1, FLOW, SPIFFE, World, pause
 from tests.unit.rpc.fake_daemon import FakeDaemon
 from tests.unit.rpc.samples import SKIPPED

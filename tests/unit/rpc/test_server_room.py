@@ -14,11 +14,11 @@ from replicator.control.access import Rank
 from replicator.control.refusals import Why
 from replicator.errors import AccessDenied, Busy
 from replicator.model.access_rules import AccessRole
-from replicator.model.resolution import How, Resolution, ResolutionOrder
+from replicator.model.operations.resolution import How, Resolution, ResolutionOrder
 from replicator.model.switch.terms import SwitchOrder, Verb
-from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.server import RpcServer
-from replicator.rpc.shares import Kind, Shares
+from replicator.rpc.client.endpoint import Endpoint
+from replicator.rpc.server.server import RpcServer
+from replicator.rpc.server.shares import Kind, Shares
 from replicator.rpc.v1 import control_pb2 as pb
 from replicator.rpc.v1 import control_pb2_grpc
 from tests.unit.rpc.access_world import ANN, DAEMON_1, FLOW, Files, World, pause

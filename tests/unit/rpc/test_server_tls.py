@@ -20,13 +20,13 @@ from replicator.errors import (
     UsageError,
 )
 from replicator.model.access_rules import AccessRole, AccessRule
-from replicator.model.events import Desired
-from replicator.model.resolution import How, ResolutionOrder
+from replicator.model.operations.resolution import How, ResolutionOrder
 from replicator.model.spec import TlsSpec
+from replicator.model.status.events import Desired
 from replicator.model.switch.terms import SwitchOrder, Verb
-from replicator.rpc.client import ControlClient
-from replicator.rpc.endpoint import Endpoint
-from replicator.rpc.server import RpcServer
+from replicator.rpc.client.control_client import ControlClient
+from replicator.rpc.client.endpoint import Endpoint
+from replicator.rpc.server.server import RpcServer
 from tests.unit.rpc.fake_daemon import FakeDaemon
 from tests.unit.rpc.samples import DAEMON
 from tests.unit.rpc.serving import call, serving

@@ -14,8 +14,8 @@ import pytest_asyncio
 
 from replicator.core.status.health import not_ready_because
 from replicator.errors import ReplicatorError
-from replicator.model.states import FlowState, PartitionPhase
-from replicator.model.status import ClusterStatus, to_json
+from replicator.model.status.snapshots import ClusterStatus, to_json
+from replicator.model.status.states import FlowState, PartitionPhase
 from replicator.web.http import app, serve
 from tests.unit.rpc.fake_daemon import FakeDaemon
 from tests.unit.rpc.samples import AUDIT, DAEMON, EAST, ORDERS

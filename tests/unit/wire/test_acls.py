@@ -14,8 +14,8 @@ from kio.static.primitive import i8
 from replicator.errors import AuthorizationFailed, KafkaError
 from replicator.model.acl import Rule
 from replicator.model.security import ClusterSpec
-from replicator.wire.limits import limit_of
 from replicator.wire.messages.acls import rules_of
+from replicator.wire.protocol.limits import limit_of
 from replicator.wire.transport.connection import Connection
 from tests.unit.wire.messages import AT_ONCE, encoded
 

@@ -11,7 +11,7 @@ from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.copy.pieces import Passes
+from replicator.core.copy.reading.pieces import Passes
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.wire.batches.batch import scan
 from replicator.wire.batches.coalesce import merge

@@ -11,7 +11,7 @@ from kio.serial.writers import write_unsigned_varint
 from kio.static.primitive import uvarint as kio_uvarint
 
 from replicator.errors import CorruptRecords
-from replicator.wire.cursor import compact_string, read_length, read_uvarint, skip_tags, uvarint
+from replicator.wire.protocol.cursor import compact_string, read_length, read_uvarint, skip_tags, uvarint
 
 
 @given(st.integers(0, 2**31 - 1), st.binary(max_size=5))

@@ -30,7 +30,7 @@ from kio.static.primitive import i32
 
 import replicator
 from replicator.errors import CorruptRecords
-from replicator.wire import decode
+from replicator.wire.protocol import decode
 from tests.unit.wire.messages import AT_ONCE, encoded, messages
 
 

@@ -7,7 +7,7 @@ import pytest
 from replicator.errors import AuthorizationFailed, BrokerRefused
 from replicator.model.names import STATE_TOPIC
 from replicator.model.security import ClusterSpec, Mechanism, Protocol, Security
-from replicator.wire.faults import broker_error
+from replicator.wire.protocol.faults import broker_error
 
 EAST = ClusterSpec("east", (("e", 9092),), security=Security(Protocol.SASL_SSL, Mechanism.PLAIN, username="repl"))
 _GROUP_AUTHORIZATION_FAILED = 30

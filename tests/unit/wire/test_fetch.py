@@ -18,7 +18,7 @@ from kio.static.primitive import i32, i32Timedelta, i64
 from replicator.errors import CorruptRecords
 from replicator.model.names import TopicPartition
 from replicator.model.spec import Isolation
-from replicator.wire.messages.fetch import FetchSession, Wanted
+from replicator.wire.messages.data.fetch import FetchSession, Wanted
 
 VERSIONS = (12, 13)
 IDS = {"a": b"\x0a" * 16, "b": b"\x0b" * 16}

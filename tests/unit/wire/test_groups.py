@@ -23,13 +23,13 @@ from kio.schema.types import BrokerId, TopicName
 from kio.static.primitive import i32, i32Timedelta, i64
 
 from replicator.errors import AuthorizationFailed
-from replicator.model.groups import Committed
 from replicator.model.names import TopicPartition
 from replicator.model.security import ClusterSpec
+from replicator.model.status.groups import Committed
 from replicator.wire.cluster import Cluster
 from replicator.wire.messages import groups as groups_module
 from replicator.wire.messages.groups import Groups, committed_offsets
-from replicator.wire.versions import ApiVersions
+from replicator.wire.protocol.versions import ApiVersions
 
 NO_TIME = i32Timedelta.parse(timedelta(0))
 ORDERS = TopicPartition("orders", 0)

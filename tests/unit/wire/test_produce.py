@@ -18,7 +18,7 @@ from kio.static.primitive import i32, i32Timedelta, i64
 from replicator.errors import CorruptRecords
 from replicator.model.names import TopicPartition
 from replicator.wire.frames import Frame
-from replicator.wire.messages.produce import ProduceCodec
+from replicator.wire.messages.data.produce import ProduceCodec
 
 VERSIONS = (9, 13)
 IDS = {"a": b"\x0a" * 16, "b": b"\x0b" * 16}

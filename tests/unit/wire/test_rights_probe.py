@@ -10,10 +10,10 @@ from kio.schema.types import ProducerId, TopicName
 from kio.schema.write_txn_markers.v1 import response as markers_response
 from kio.static.primitive import i32
 
-from replicator.wire.messages.markers import WRITE_TXN_MARKERS
+from replicator.wire.messages.data.markers import WRITE_TXN_MARKERS
 from replicator.wire.messages.rights_probe import NOWHERE, Verdict, may_write_markers
+from replicator.wire.protocol.versions import ApiVersions
 from replicator.wire.transport.connection import Connection
-from replicator.wire.versions import ApiVersions
 
 
 class Broker:

@@ -11,8 +11,8 @@ from kio.schema.errors import ErrorCode
 from replicator.errors import AuthorizationFailed
 from replicator.model.names import STATE_TOPIC, TopicPartition
 from replicator.model.security import ClusterSpec
-from replicator.wire.messages import transactions
-from replicator.wire.messages.transactions import ProducerIdentity, Transaction
+from replicator.wire.messages.data import transactions
+from replicator.wire.messages.data.transactions import ProducerIdentity, Transaction
 
 
 class Coordinator:

@@ -12,12 +12,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from replicator.aio.turns import Turns
-from replicator.core.copy.attach import decide
-from replicator.core.copy.attach_facts import Decision, Policy, Resume, SeedTo, Wait
+from replicator.core.copy.attaching.attach import decide
+from replicator.core.copy.attaching.facts import Decision, Policy, Resume, SeedTo, Wait
 from replicator.core.copy.values import Phase
 from replicator.engine.copy.attaching.examiner import Examiner
 from replicator.engine.copy.attaching.facts import AttachFacts, read_facts
-from replicator.engine.copy.waiting import WaitingPartitions, find_waiting
+from replicator.engine.copy.partitions.waiting import WaitingPartitions, find_waiting
 from replicator.errors import (
     BugError,
     ConnectionFailed,
@@ -26,14 +26,14 @@ from replicator.errors import (
     WrongCluster,
 )
 from replicator.model.spec import Offsets
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replicator.engine.copy.context import CopyContext
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.engine.copy.ports import AttachSupervisor
 
 _GROUP_MAX = 200

@@ -6,23 +6,23 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.attach_facts import Fault, Mapping, Remap, Tail, TailPosition, Writer
-from replicator.core.copy.displaced import displaced_by
+from replicator.core.copy.attaching.displaced import displaced_by
+from replicator.core.copy.attaching.facts import Fault, Mapping, Remap, Tail, TailPosition, Writer
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX
 from replicator.core.offsets.offset_map import OffsetMap, OffsetPair
 from replicator.core.offsets.pairing import reading_from
 from replicator.engine.logs.bounds import offsets_of
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import Unopened, content_at, spans_in
+from replicator.engine.logs.ranges.walking import Log, holds_record
 from replicator.engine.logs.reading import LastData, batches_between, last_data
 from replicator.engine.logs.side import Side
-from replicator.engine.logs.walking import Log, holds_record
 from replicator.errors import TooLargeToOpen
 from replicator.model.spec import Isolation
 from replicator.wire.messages import control
 
 if TYPE_CHECKING:
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
 
 
 async def what_displaced(target: Side, writer: Writer, slot: Slot, place: OffsetPair) -> Remap | Fault | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.attach_facts import Fault, Remap
-from replicator.core.copy.doubt import DOUBTS_MAX, Sound
+from replicator.core.copy.attaching.facts import Fault, Remap
+from replicator.core.copy.reading.doubt import DOUBTS_MAX, Sound
 from replicator.core.copy.values import Phase
 from replicator.engine.copy.attaching.displaced import what_displaced
-from replicator.engine.copy.waiting import waits_for
+from replicator.engine.copy.partitions.waiting import waits_for
 from replicator.engine.logs.reading import reread
 from replicator.errors import AnswerTooLarge, BugError, CorruptRecords, ReplicatorError, TooLargeToOpen
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.obs.logs import get_logger
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from replicator.core.offsets.offset_map import OffsetPair
     from replicator.engine.copy.context import CopyContext
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.engine.copy.ports import AttachSupervisor
 
 _READS_AT_ONCE = 4

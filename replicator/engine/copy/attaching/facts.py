@@ -1,4 +1,4 @@
-"""Reads the facts of the attach table from both clusters (the decision is `core.copy.attach`)."""
+"""Reads the facts of the attach table from both clusters (the decision is `core.copy.attaching.attach`)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.copy.attach_facts import Mapping, SourceLog, TailPosition, TargetLog, Writer
+from replicator.core.copy.attaching.facts import Mapping, SourceLog, TailPosition, TargetLog, Writer
 from replicator.core.offsets.offset_map import OffsetPair
 from replicator.engine.copy.attaching.displaced import tail_position_of
 from replicator.engine.copy.attaching.target_facts import own_tail, target_logs
-from replicator.engine.copy.live_maps import last_source, mapping_of, stepped_back
+from replicator.engine.copy.partitions.live_maps import last_source, mapping_of, stepped_back
 from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import Unopened, content_at, spans_in
+from replicator.engine.logs.ranges.walking import Log, Walked, walk
 from replicator.engine.logs.reading import batches_between
 from replicator.engine.logs.refusals import broker_error
 from replicator.engine.logs.side import Side
-from replicator.engine.logs.walking import Log, Walked, walk
 from replicator.errors import TooLargeToOpen
 from replicator.model.batch import MAGIC_V2
 from replicator.model.spec import Isolation
@@ -28,7 +28,7 @@ from replicator.wire.messages import control
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.model.names import TopicPartition
     from replicator.wire.transport.connection import Connection
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.attach_facts import OwnProducerState, Tail, TargetLog, Writer
+from replicator.core.copy.attaching.facts import OwnProducerState, Tail, TargetLog, Writer
 from replicator.engine.logs.bounds import offsets_of, own_ends_of
 from replicator.engine.logs.damage import target_read
 from replicator.engine.logs.opening import content_at, last_offset
@@ -19,7 +19,7 @@ from replicator.wire.messages import control
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.model.names import TopicPartition
     from replicator.wire.transport.connection import Connection
 

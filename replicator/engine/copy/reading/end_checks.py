@@ -17,7 +17,7 @@ from replicator.wire.messages import control
 
 if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.engine.copy.ports import EndCheckSupervisor
 
 _READS_AT_ONCE = 8

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.wire.messages.fetch import Wanted
+from replicator.wire.messages.data.fetch import Wanted
 
 if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.engine.copy.ports import ReadSupervisor
     from replicator.model.names import TopicPartition
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.engine.copy.partition import Slot
+from replicator.engine.copy.partitions.partition import Slot
 from replicator.engine.copy.reading.read_plan import ReadPlan, frame_payload_bytes
 from replicator.engine.copy.reading.rewriting import BatchRewriter
 from replicator.engine.copy.reading.taking import RequestedPartition, ResponseHandler
 from replicator.engine.logs.link import Link
 from replicator.errors import AnswerTooLarge, CorruptRecords, KafkaError
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import error_name
-from replicator.wire.messages.fetch import ANSWER_BYTES_MAX, FetchSession, Wanted
-from replicator.wire.versions import FETCH
+from replicator.wire.messages.data.fetch import ANSWER_BYTES_MAX, FetchSession, Wanted
+from replicator.wire.protocol.faults import error_name
+from replicator.wire.protocol.versions import FETCH
 
 if TYPE_CHECKING:
-    from replicator.core.copy.pieces import Piece
+    from replicator.core.copy.reading.pieces import Piece
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.ports import ReadSupervisor
     from replicator.model.names import TopicPartition

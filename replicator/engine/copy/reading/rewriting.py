@@ -9,13 +9,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.coalesce import groups, is_far
-from replicator.core.copy.pieces import Encode, Fill, Skip
+from replicator.core.copy.reading.coalesce import groups, is_far
+from replicator.core.copy.reading.pieces import Encode, Fill, Skip
 from replicator.core.copy.values import Batch
 from replicator.engine.logs.opening import ON_LOOP_BYTES_MAX, beside, is_small
 from replicator.errors import CorruptRecords, TooLargeToOpen
 from replicator.model.batch import LENGTH_PREFIX_BYTES
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.wire.batches.batch import rewrite
 from replicator.wire.batches.coalesce import MERGED_OPENED_BYTES_MAX, merge
 from replicator.wire.batches.recode import build_batches, codec_of, open_batch
@@ -23,9 +23,9 @@ from replicator.wire.batches.recode import build_batches, codec_of, open_batch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.core.copy.pieces import Passes, Piece
+    from replicator.core.copy.reading.pieces import Passes, Piece
     from replicator.engine.copy.context import CopyContext
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.engine.copy.ports import Supervisor
     from replicator.model.batch import BatchHeader
     from replicator.wire.batches.recode import Built, RawRecord

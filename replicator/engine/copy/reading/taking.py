@@ -5,23 +5,23 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from replicator.core.copy.answers import FetchOutcome, classify_fetch
-from replicator.core.copy.doubt import ResponseBounds
-from replicator.engine.copy.partition import Slot
+from replicator.core.copy.reading.doubt import ResponseBounds
+from replicator.core.copy.writing.answers import FetchOutcome, classify_fetch
+from replicator.engine.copy.partitions.partition import Slot
+from replicator.engine.copy.partitions.waiting import waits_for
 from replicator.engine.copy.reading.rewriting import BatchRewriter, opened_at_once
-from replicator.engine.copy.waiting import waits_for
 from replicator.engine.logs.refusals import describe_refusal
 from replicator.errors import BugError, CorruptRecords, ReplicatorError, TooLargeToOpen
 from replicator.model.batch import LENGTH_PREFIX_BYTES, MAGIC_V2
 from replicator.model.spec import Isolation
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.wire.batches.batch import prove, scan
-from replicator.wire.faults import error_name
+from replicator.wire.protocol.faults import error_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicator.core.copy.pieces import Piece
+    from replicator.core.copy.reading.pieces import Piece
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.ports import ReadSupervisor
     from replicator.engine.copy.reading.read_plan import ReadPlan
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from replicator.model.batch import BatchHeader
     from replicator.wire.batches.recode import RawRecord
     from replicator.wire.frames import Frame
-    from replicator.wire.messages.fetch import Fetched
+    from replicator.wire.messages.data.fetch import Fetched
 
 _PREFIX = struct.Struct(">qi")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.engine.copy.partition import of_slot
+from replicator.engine.copy.partitions.partition import of_slot
 from replicator.engine.logs.bounds import starts_of
 from replicator.engine.state.ownership.ours import confirm
 from replicator.errors import KafkaError
@@ -17,7 +17,7 @@ from replicator.wire.cluster import Purpose
 from replicator.wire.messages import control
 
 if TYPE_CHECKING:
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.engine.copy.pump import Pump
     from replicator.engine.logs.side import Side
     from replicator.model.names import TopicPartition

@@ -12,18 +12,18 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from replicator.engine.copy.partition import OpenTransaction
+from replicator.engine.copy.partitions.partition import OpenTransaction
 from replicator.errors import ReplicatorError
 from replicator.model.spec import Isolation
 from replicator.model.text import command
 from replicator.model.units import format_bootstrap
 from replicator.obs.logs import get_logger
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import error_name
 from replicator.wire.messages import control
+from replicator.wire.protocol.faults import error_name
 
 if TYPE_CHECKING:
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.engine.copy.pump import Pump
     from replicator.wire.transport.connection import Connection
 

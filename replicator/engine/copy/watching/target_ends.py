@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from replicator.engine.logs.bounds import ends_of
 
 if TYPE_CHECKING:
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.engine.copy.pump import Pump
 
 _ASKED_AT_ONCE = 500

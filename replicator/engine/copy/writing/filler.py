@@ -14,19 +14,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.answers import ProduceOutcome
-from replicator.engine.copy.partition import Slot
+from replicator.core.copy.writing.answers import ProduceOutcome
+from replicator.engine.copy.partitions.partition import Slot
 from replicator.errors import AuthorizationFailed, Conflict, KafkaError, MarkersNotShown, TimedOut
 from replicator.model.spec import Isolation
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.obs import bugs
 from replicator.obs.logs import get_logger
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import error_name
 from replicator.wire.messages import control
+from replicator.wire.protocol.faults import error_name
 
 if TYPE_CHECKING:
-    from replicator.core.copy.pieces import Fill
+    from replicator.core.copy.reading.pieces import Fill
     from replicator.core.copy.values import Ending
     from replicator.engine.copy.context import CopyContext
     from replicator.engine.copy.ports import Supervisor

@@ -14,27 +14,27 @@ import time
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.answers import ProduceOutcome, classify_produce
 from replicator.core.copy.values import Phase
-from replicator.engine.copy.partition import of_slot
+from replicator.core.copy.writing.answers import ProduceOutcome, classify_produce
+from replicator.engine.copy.partitions.partition import of_slot
 from replicator.engine.logs.opening import beside
 from replicator.engine.state.ownership.ours import confirm
 from replicator.errors import AuthenticationFailed, AuthorizationFailed, BugError, KafkaError, ReplicatorError
 from replicator.model.batch import SEQUENCE_MODULUS
 from replicator.model.spec import Isolation
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.obs.logs import get_logger
 from replicator.wire.batches.batch import rewrite, scan
 from replicator.wire.batches.records import NewRecord, encode
 from replicator.wire.cluster import Purpose
-from replicator.wire.faults import broker_error, error_name
 from replicator.wire.messages import control
-from replicator.wire.messages.produce import ProduceCodec
-from replicator.wire.versions import PRODUCE
+from replicator.wire.messages.data.produce import ProduceCodec
+from replicator.wire.protocol.faults import broker_error, error_name
+from replicator.wire.protocol.versions import PRODUCE
 
 if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext
-    from replicator.engine.copy.partition import Slot
+    from replicator.engine.copy.partitions.partition import Slot
     from replicator.engine.copy.ports import SeedSupervisor
     from replicator.wire.frames import Frame
     from replicator.wire.transport.connection import Connection

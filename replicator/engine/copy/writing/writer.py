@@ -6,20 +6,20 @@ import asyncio
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.answers import ProduceOutcome, classify_produce
-from replicator.core.copy.request_limit import RequestLimit
 from replicator.core.copy.values import IN_FLIGHT_BATCHES_MAX, Batch
-from replicator.engine.copy.partition import Slot
-from replicator.engine.copy.producer_state import Withheld
+from replicator.core.copy.writing.answers import ProduceOutcome, classify_produce
+from replicator.core.copy.writing.request_limit import RequestLimit
+from replicator.engine.copy.partitions.partition import Slot
+from replicator.engine.copy.partitions.producer_state import Withheld
 from replicator.engine.copy.writing.filler import Filler
 from replicator.engine.logs.link import Link
 from replicator.engine.logs.refusals import describe_refusal
 from replicator.errors import ConnectionFailed, CorruptRecords, KafkaError
-from replicator.model.states import Reason
+from replicator.model.status.states import Reason
 from replicator.wire.cluster import Purpose
 from replicator.wire.messages.broker_limits import SOCKET_REQUEST_MAX_BYTES, request_bytes_max
-from replicator.wire.messages.produce import Accepted, ProduceCodec
-from replicator.wire.versions import PRODUCE
+from replicator.wire.messages.data.produce import Accepted, ProduceCodec
+from replicator.wire.protocol.versions import PRODUCE
 
 if TYPE_CHECKING:
     from replicator.engine.copy.context import CopyContext

@@ -1,5 +1,5 @@
 """Who the flow is, and who owns what: clusters, target topics, records in a log, markers on a target.
 
-Imports `records`, `log` and `source` of `state`, and `logs`. Start with `identity.py` (who the flow is on its target),
-then `ours.py` (is a topic of the target ours?).
+Imports `records` and `topic` of `state`, and `logs`. Start with `identity.py` (who the flow is on its target), then
+`ours.py` (is a topic of the target ours?).
 """

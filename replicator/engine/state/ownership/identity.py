@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicator.backoff import Backoff
-from replicator.core.copy.attach_facts import Role, Writer
+from replicator.core.copy.attaching.facts import Role, Writer
 from replicator.engine.state import records as state
 from replicator.engine.state.ownership.silence import Silence
 from replicator.errors import BrokerRefused, BugError, WrongCluster
@@ -21,13 +21,13 @@ from replicator.model.names import (
     filler_transactional_id,
 )
 from replicator.state_pb import state_pb2 as pb
-from replicator.wire.messages.transactions import init_producer_id
+from replicator.wire.messages.data.transactions import init_producer_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicator.admin.topics import TopicAdmin
-    from replicator.engine.state.log import Change, StateLog
+    from replicator.engine.state.topic.log import Change, StateLog
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
 

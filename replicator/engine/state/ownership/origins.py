@@ -16,7 +16,7 @@ from replicator.errors import DamagedRecord
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from replicator.engine.state.source import SourceState
+    from replicator.engine.state.topic.source import SourceState
 
 _STRANGERS_MAX = 100_000
 """How many producer ids known not to be flows' are kept, 6 MB. An application gets a new id at each start."""

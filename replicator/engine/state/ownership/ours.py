@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from replicator.core.topics.plan import MirrorFault
-    from replicator.engine.state.log import StateLog
-    from replicator.engine.state.source import SourceState
+    from replicator.engine.state.topic.log import StateLog
+    from replicator.engine.state.topic.source import SourceState
     from replicator.model.spec import FlowSpec
     from replicator.wire.cluster import Cluster
     from replicator.wire.topology import Topic

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.attach_facts import Role
+from replicator.core.copy.attaching.facts import Role
 from replicator.core.topics.owner import Owner, OwnerLiveness, OwnerState
 from replicator.engine.state import records as state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replicator.engine.state.log import StateLog
+    from replicator.engine.state.topic.log import StateLog
     from replicator.model.spec import FlowSpec
 
 _STATE_OF_ROLE = {Role.COPYING: OwnerState.COPIES, Role.FENCING: OwnerState.SWITCHES, Role.PROMOTED: OwnerState.OPEN}

@@ -12,14 +12,14 @@ from collections import defaultdict
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from replicator.core.copy.attach_facts import Role
+from replicator.core.copy.attaching.facts import Role
 from replicator.core.topics.choice import Choice, Origin, RecordedCopy, asks_for_origins, choose
 from replicator.engine.logs.dead_letter import SUFFIX
 from replicator.engine.state import records as state
-from replicator.engine.state.source import SourceState
+from replicator.engine.state.topic.source import SourceState
 from replicator.errors import AuthorizationFailed, DamagedRecord
-from replicator.model.resolution import How
-from replicator.model.states import Reason
+from replicator.model.operations.resolution import How
+from replicator.model.status.states import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

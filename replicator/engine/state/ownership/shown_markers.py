@@ -18,9 +18,9 @@ from replicator.errors import Conflict, KafkaError, MarkersNotShown, PreflightFa
 from replicator.model.names import STATE_TOPIC, TopicPartition, data_transactional_id
 from replicator.model.spec import Isolation
 from replicator.obs.logs import get_logger
-from replicator.wire.faults import broker_error
 from replicator.wire.messages import control
-from replicator.wire.messages.transactions import ProducerIdentity, Transaction, init_producer_id
+from replicator.wire.messages.data.transactions import ProducerIdentity, Transaction, init_producer_id
+from replicator.wire.protocol.faults import broker_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Records of `replicator.state`, typed: the only room that knows their keys.
 
-Imports `damage`, `index` and `chunks` of `state`. Other rooms import it as a whole, as `engine.state.records`; which
-file a function is in matters only in here. Start with `keys.py`, then `mirrors.py`.
+Imports `topic` (index, chunks, damage). Other rooms import it as a whole, as `engine.state.records`; which file a
+function is in matters only in here. Start with `keys.py`, then `mirrors.py`.
 """
 
 from replicator.engine.state.records.claims import (

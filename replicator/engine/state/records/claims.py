@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError, Message
 
-from replicator.engine.state.index import indexed, parse_key
 from replicator.engine.state.records.keys import get, key, put
+from replicator.engine.state.topic.index import indexed, parse_key
 from replicator.errors import DamagedRecord
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.engine.state.chunks import Change
+    from replicator.engine.state.topic.chunks import Change
 
 _RENEWAL = "renewal"
 _PRESENCE = "presence/"

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
 
-from replicator.engine.state.damage import read_record
+from replicator.engine.state.topic.damage import read_record
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicator.engine.state.chunks import Change
+    from replicator.engine.state.topic.chunks import Change
 
 M = TypeVar("M", bound=Message)
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from replicator.core.topics.ownership import MirrorOnSource
-from replicator.engine.state.damage import read_record, readable_records
-from replicator.engine.state.index import indexed
 from replicator.engine.state.records.flows import every_flow
 from replicator.engine.state.records.keys import get, key
 from replicator.engine.state.records.writers import check_writers, writers_of
+from replicator.engine.state.topic.damage import read_record, readable_records
+from replicator.engine.state.topic.index import indexed
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:

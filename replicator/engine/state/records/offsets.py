@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicator.engine.state.damage import readable_records
-from replicator.engine.state.index import indexed, parse_key
 from replicator.engine.state.records.keys import get, key
+from replicator.engine.state.topic.damage import readable_records
+from replicator.engine.state.topic.index import indexed, parse_key
 from replicator.errors import DamagedRecord
 from replicator.state_pb import state_pb2 as pb
 

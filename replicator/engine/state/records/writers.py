@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
-from replicator.core.copy.attach_facts import Role, Writer, Writers
-from replicator.engine.state.damage import read_record
-from replicator.engine.state.index import indexed
+from replicator.core.copy.attaching.facts import Role, Writer, Writers
 from replicator.engine.state.records.flows import removed
 from replicator.engine.state.records.keys import get, key
+from replicator.engine.state.topic.damage import read_record
+from replicator.engine.state.topic.index import indexed
 from replicator.state_pb import state_pb2 as pb
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.config.mm2.java_regex import NotOurs, names, patterns
+from replicator.config.mm2.flows.java_regex import NotOurs, names, patterns
 from replicator.core.topics.selection import legal_topic_name, matches
 from replicator.model.spec import Pattern, PatternKind, Selection
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.config.mistakes import Mistakes
 from replicator.config.mm2.properties import Entry, Properties, read
+from replicator.config.yaml.mistakes import Mistakes
 
 
 def entries(text: str | bytes) -> list[tuple[str, str, int]]:
