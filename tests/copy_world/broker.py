@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kio.schema.add_partitions_to_txn.v3.response import (
-    AddPartitionsToTxnPartitionResult,
-    AddPartitionsToTxnResponse,
-    AddPartitionsToTxnTopicResult,
-)
 from kio.schema.describe_producers.v0.response import DescribeProducersResponse, PartitionResponse, ProducerState
 from kio.schema.describe_producers.v0.response import TopicResponse as ProducersTopic
-from kio.schema.end_txn.v3.response import EndTxnResponse
 from kio.schema.errors import ErrorCode
-from kio.schema.find_coordinator.v3.response import FindCoordinatorResponse
-from kio.schema.init_producer_id.v4.response import InitProducerIdResponse
 from kio.schema.list_offsets.v6 import response as offsets6
 from kio.schema.list_offsets.v8 import response as offsets8
 from kio.schema.metadata.v10.response import (
@@ -33,7 +24,7 @@ from kio.schema.offset_for_leader_epoch.v4.response import (
     OffsetForLeaderTopicResult,
 )
 from kio.schema.types import BrokerId, ProducerId, TopicName
-from kio.static.primitive import i16, i32, i32Timedelta, i64
+from kio.static.primitive import i32, i64
 
 from replicator.model.names import STATE_TOPIC
 from replicator.model.spec import Isolation
@@ -46,6 +37,7 @@ from tests.copy_world.fetching import (
 )
 from tests.copy_world.rules import TOPIC
 from tests.copy_world.target_log import NOT_LEADER_OR_FOLLOWER
+from tests.copy_world.transactions import AT_ONCE, TransactionAnswers
 from tests.isolation import isolation_of
 
 if TYPE_CHECKING:
@@ -54,7 +46,6 @@ if TYPE_CHECKING:
     from tests.copy_world.network import Answering, Pipe
     from tests.copy_world.world import World
 
-AT_ONCE = i32Timedelta.parse(dt.timedelta(0))
 OUT_OF_RANGE = 1
 UNKNOWN_TOPIC = 3
 UNKNOWN_TOPIC_ID = 100
@@ -104,14 +95,15 @@ class Broker:
         self.is_down = False
         self.sessions: dict[int, Session] = {}
         self._ids = itertools.count(1)
+        transactions = TransactionAnswers(world, alias)
         self._typed: dict[int, Callable[[Pipe, Any], Any]] = {
             2: self._offsets,
             3: self._metadata,
-            10: self._find_coordinator,
-            22: self._init_producer,
+            10: transactions.find_coordinator,
+            22: transactions.init_producer,
             23: self._epoch_ends,
-            24: self._add_partitions,
-            26: self._end_transaction,
+            24: transactions.add_partitions,
+            26: transactions.end_transaction,
             61: self._producers,
         }
 
@@ -242,8 +234,10 @@ class Broker:
             state = self.world.state
             if state.is_down:
                 return STATE_UNREACHABLE, -1
-            end = state.stable if isolation is Isolation.READ_COMMITTED else state.end
-            return 0, 0 if timestamp == EARLIEST else end
+            return (
+                0,
+                0 if timestamp == EARLIEST else state.stable if isolation is Isolation.READ_COMMITTED else state.end,
+            )
         if self.leader(number)[0] != pipe.node:
             return NOT_LEADER_OR_FOLLOWER, -1
         value = self.bounds(number, timestamp)
@@ -382,64 +376,3 @@ class Broker:
         found = state.batches_from(want.offset, isolation=isolation, batches_max=50)
         aborted = state.aborted_in(found) if isolation is Isolation.READ_COMMITTED else ()
         return Given(0, state.end, state.stable, 0, None, aborted, b"".join(each.raw for each in found))
-
-    # -- transactions -------------------------------------------------------------------------------------------------
-
-    def _find_coordinator(self, pipe: Pipe, request: Any) -> FindCoordinatorResponse:
-        del pipe, request
-        return FindCoordinatorResponse(
-            throttle_time=AT_ONCE,
-            error_code=ErrorCode.none,
-            error_message=None,
-            node_id=BrokerId(1),
-            host=self.alias,
-            port=i32(1),
-        )
-
-    def _init_producer(self, pipe: Pipe, request: Any) -> InitProducerIdResponse:
-        del pipe
-        if self.world.state.is_down:
-            return InitProducerIdResponse(
-                throttle_time=AT_ONCE,
-                error_code=ErrorCode.coordinator_not_available,
-                producer_id=ProducerId(-1),
-                producer_epoch=i16(-1),
-            )
-        producer_id, epoch = self.world.coordinator.begin(str(request.transactional_id))
-        return InitProducerIdResponse(
-            throttle_time=AT_ONCE,
-            error_code=ErrorCode.none,
-            producer_id=ProducerId(producer_id),
-            producer_epoch=i16(epoch),
-        )
-
-    def _add_partitions(self, pipe: Pipe, request: Any) -> AddPartitionsToTxnResponse:
-        del pipe
-        name = str(request.v3_and_below_transactional_id)
-        partitions = [
-            (str(topic.name), int(number)) for topic in request.v3_and_below_topics for number in topic.partitions
-        ]
-        code = self.world.coordinator.add(
-            name, int(request.v3_and_below_producer_id), int(request.v3_and_below_producer_epoch), partitions
-        )
-        topics = tuple(
-            AddPartitionsToTxnTopicResult(
-                name=topic.name,
-                results_by_partition=tuple(
-                    AddPartitionsToTxnPartitionResult(partition_index=number, partition_error_code=ErrorCode(code))
-                    for number in topic.partitions
-                ),
-            )
-            for topic in request.v3_and_below_topics
-        )
-        return AddPartitionsToTxnResponse(throttle_time=AT_ONCE, results_by_topic_v3_and_below=topics)
-
-    def _end_transaction(self, pipe: Pipe, request: Any) -> EndTxnResponse:
-        del pipe
-        code = self.world.coordinator.end(
-            str(request.transactional_id),
-            int(request.producer_id),
-            int(request.producer_epoch),
-            commit=bool(request.committed),
-        )
-        return EndTxnResponse(throttle_time=AT_ONCE, error_code=ErrorCode(code))

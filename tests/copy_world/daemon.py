@@ -1,4 +1,4 @@
-"""One daemon of a world: the parts of a flow that copy, assembled as `engine.flow.assembly.assemble` does it."""
+"""One daemon of a world: the parts of a flow that copy, assembled as `engine.flow.assembly` does it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,25 @@ from replicator.engine.copy.partitions.recorded import Cleaning, Recorded
 from replicator.engine.copy.pump import Pump
 from replicator.engine.logs.choosing import OnlyOurs
 from replicator.engine.logs.side import Side
-from replicator.engine.state import records as state
 from replicator.engine.state.ownership.origins import Origins
 from replicator.engine.state.topic.log import StateLog
 from replicator.engine.work.claim import ClaimKeeper
 from replicator.engine.work.shards import Shard
 from replicator.errors import ConnectionFailed, ReplicatorError
 from replicator.model.names import STATE_TOPIC, fill_route_transactional_id
-from replicator.model.security import ClusterSpec
 from replicator.model.spec import FlowSpec, Limits, LoopGuard, Offsets, Pattern, PatternKind, Selection
 from replicator.model.status.states import Reason
-from replicator.state_pb import state_pb2 as pb
 from replicator.wire.cluster import Cluster
 from tests.copy_world.broker import TARGET_ID, Broker, source_id
 from tests.copy_world.network import ModelConnections, Pipe
 from tests.copy_world.noted import Noted
-from tests.copy_world.rules import QUEUE_BYTES_MAX, REGISTERED, REQUEST_SECONDS, TIMING, TOPIC, UID, WRITER
-from tests.copy_world.source_log import BATCH_BYTES_MAX, FLOW_PRODUCER
+from tests.copy_world.rules import QUEUE_BYTES_MAX, REGISTERED, TIMING, TOPIC, UID, WRITER
+from tests.copy_world.source_log import BATCH_BYTES_MAX
+from tests.copy_world.surroundings import SIDES, FlowsOfSource, NeverAlone, OneShard
 from tests.copy_world.target_log import GUARD_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine
 
     from replicator.core.copy.machine import PartitionCopy
     from replicator.engine.copy.partitions.partition import Slot
@@ -49,32 +47,6 @@ _TOPICS = Selection((Pattern(PatternKind.GLOB, "*"),))
 _IN_FLIGHT_BYTES = 768 << 10
 _AGAIN_SECONDS = 1.0
 DRAIN_SECONDS = 5.0
-_SOURCE, _TARGET = (
-    ClusterSpec(alias, ((alias, 1),), request_timeout_seconds=REQUEST_SECONDS, doubt_margin_seconds=REQUEST_SECONDS)
-    for alias in ("source", "target")
-)
-SIDES = {"source": _SOURCE, "target": _TARGET}
-
-
-class _NeverAlone:
-    """Other daemons may always be there."""
-
-    def is_known(self) -> bool:
-        """See `producer_state.Others`."""
-        return True
-
-    async def is_alone(self) -> bool:
-        """See `producer_state.Others`."""
-        return False
-
-
-class _FlowsOfSource:
-    """What is recorded on the source: that one flow writes to it."""
-
-    async def read(self) -> Mapping[bytes, bytes]:
-        """See `SourceState.read`."""
-        record = pb.WriterRecord(producer_id=FLOW_PRODUCER)
-        return {state.writer_key("another"): record.SerializeToString()}
 
 
 class Daemon:
@@ -186,19 +158,19 @@ class Daemon:
 
     def _assemble(self) -> None:
         self.claim = ClaimKeeper(
-            self.state_log, UID, 0, self.name, TIMING, _TARGET.doubt_seconds, now=self.world.loop.time
+            self.state_log, UID, 0, self.name, TIMING, SIDES["target"].doubt_seconds, now=self.world.loop.time
         )
         self.claim.want(1)
         shard = Shard(0, self.claim, works=True)
-        self.pump = self._make_pump(cast("Shards", _OneShard(shard)), shard, _NeverAlone())
+        self.pump = self._make_pump(cast("Shards", OneShard(shard)), shard, NeverAlone())
         for _ in self.world.each():
             self.begin()
 
     def _make_pump(self, shards: Shards, shard: Shard, others: Others) -> Pump:
         world, now = self.world, self.world.loop.time
         route = FillRoute(self.target, fill_route_transactional_id(UID, 0), WRITER.fill_id, now)
-        guard = Guard(self.claim, others, _TARGET.doubt_seconds, now, lambda: world.now_ms, self._writers_kick)
-        origins = Origins(cast("Any", _FlowsOfSource())) if world.shared else None
+        guard = Guard(self.claim, others, SIDES["target"].doubt_seconds, now, lambda: world.now_ms, self._writers_kick)
+        origins = Origins(cast("Any", FlowsOfSource())) if world.shared else None
         pump = Pump(
             self.flow,
             Side(self.source, {TOPIC: source_id(REGISTERED)}, origins),
@@ -254,7 +226,7 @@ class Daemon:
             stored_epoch=partition.stored_epoch,
             cleaning=Cleaning(certain=world.compacted),
         )
-        doubt_until = world.loop.time() + _TARGET.doubt_seconds if doubtful else None
+        doubt_until = world.loop.time() + SIDES["target"].doubt_seconds if doubtful else None
         self.noted[partition.number].displaced = False
         self._slots[partition.number] = self.pump.add(
             partition.where, partition.where, limits, recorded, doubt_until=doubt_until
@@ -407,17 +379,6 @@ class Daemon:
             for pipe in self.pipes
             if (not purposes or pipe.kind in purposes) and (not self.stalled or pipe.kind not in self.stalled)
         ]
-
-
-class _OneShard:
-    """`Shards` with one shard, whose claim a history works."""
-
-    def __init__(self, shard: Shard) -> None:
-        self._shard = shard
-
-    def of(self, _where: object) -> Shard:
-        """See `Shards.of`."""
-        return self._shard
 
 
 def may_be_forgotten(copy: PartitionCopy) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from replicator.wire.cluster import Cluster
-from tests.copy_world.daemon import SIDES
 from tests.copy_world.network import ModelConnections, Pipe
 from tests.copy_world.rules import TOPIC
+from tests.copy_world.surroundings import SIDES
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

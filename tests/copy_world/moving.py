@@ -18,9 +18,10 @@ from replicator.model.lease import LeaseCaller
 from replicator.model.spec import CoordinatorSpec
 from replicator.store.memory_leases import MemoryLeases
 from tests.copy_world.broker import TARGET_ID, source_id
-from tests.copy_world.daemon import DRAIN_SECONDS, SIDES, Daemon, may_be_forgotten, quietly
+from tests.copy_world.daemon import DRAIN_SECONDS, Daemon, may_be_forgotten, quietly
 from tests.copy_world.rules import REGISTERED, TIMING, TOPIC, UID
 from tests.copy_world.source_log import BATCH_BYTES_MAX
+from tests.copy_world.surroundings import SIDES
 from tests.copy_world.target_log import GUARD_MS
 from tests.lease_wire import Wire
 
@@ -118,7 +119,7 @@ class MovingDaemon(Daemon):
         return self._moving is not None and self._moving.done()
 
     def _assemble(self) -> None:
-        """Make what works, as `engine.flow.assembly.assemble` does."""
+        """Make what works, as `engine.flow.assembly` does."""
         now, uid = self.world.loop.time, UID
         self._presence = Presence(
             self.state_log, uid, self.name, "", 1, TIMING, _SILENCE_SECONDS, self._predecessor, now=now

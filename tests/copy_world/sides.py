@@ -28,7 +28,6 @@ from replicator.model.names import STATE_TOPIC
 from replicator.wire.batches.batch import scan
 from tests.copy_world.batches import placed, produced_from, source_bytes, stored_bytes
 from tests.copy_world.broker import (
-    AT_ONCE,
     BATCHES_MAX,
     EARLIEST,
     EARLIEST_LOCAL,
@@ -45,6 +44,7 @@ from tests.copy_world.fetching import Given, Want, produce_answer, produce_asked
 from tests.copy_world.rules import TOPIC
 from tests.copy_world.source_log import BATCH_BYTES_MAX, SourceBatch
 from tests.copy_world.target_log import CLUSTER_AUTHORIZATION_FAILED, TargetPartition
+from tests.copy_world.transactions import AT_ONCE
 
 if TYPE_CHECKING:
     from tests.copy_world.network import Answering, Pipe

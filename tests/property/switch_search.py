@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from tests.property.switch_executor import SOUND, Machine, events, finish
+from tests.property.switch_effects import SOUND, Machine
+from tests.property.switch_executor import events, finish
 from tests.property.switch_world import Violation, World, check, check_end
 
 

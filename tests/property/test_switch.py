@@ -16,7 +16,8 @@ from replicator.errors import BugError
 from replicator.model.batch import BatchHeader
 from replicator.model.switch.journal import Journal
 from replicator.model.switch.terms import Decision, Direction, LeftOutMirror, LeftOutReason, Scope, StepName, Verb
-from tests.property.switch_executor import OURS, SOUND, Machine, started
+from tests.property.switch_effects import OURS, SOUND, Machine
+from tests.property.switch_executor import started
 from tests.property.switch_search import search
 from tests.property.switch_world import Executor, World, stated
 
