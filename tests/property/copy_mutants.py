@@ -13,7 +13,7 @@ from replicator.core.copy.machine import PartitionCopy
 from replicator.core.copy.reading.coalesce import Group
 from replicator.core.copy.reading.doubt import ResponseBounds
 from replicator.core.copy.reading.pieces import Fill, Passes, Piece
-from replicator.core.copy.reading.position import intake
+from replicator.core.copy.reading import intake
 from replicator.core.copy.values import Batch, Ending, TargetLimits
 from replicator.core.copy.writing.sending import Sending
 from replicator.engine.copy.attaching import attacher, facts
