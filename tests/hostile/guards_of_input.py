@@ -97,10 +97,10 @@ OF_INPUT = (
         "requests of a megabyte at once, by anybody",
         "a request is read once its call has a place",
         "replicator/rpc/server/admission.py",
-        "                async with self._place(context, method):\n"
+        "                async with self._admitted(context, method):\n"
         "                    return await inner(await read(requests, context), context)",
         "                request = await read(requests, context)\n"
-        "                async with self._place(context, method):\n"
+        "                async with self._admitted(context, method):\n"
         "                    return await inner(request, context)",
         ("tests/unit/rpc/test_requests.py", "no_place"),
     ),

@@ -10,14 +10,13 @@ from replicator.core.copy import lifecycle
 from replicator.core.copy.attaching.attach import decide
 from replicator.core.copy.attaching.facts import Decision, Fault, Resume, SourceLog, TargetLog, Wait, Writer
 from replicator.core.copy.machine import PartitionCopy
+from replicator.core.copy.reading import intake
 from replicator.core.copy.reading.coalesce import Group
 from replicator.core.copy.reading.doubt import ResponseBounds
 from replicator.core.copy.reading.pieces import Fill, Passes, Piece
-from replicator.core.copy.reading import intake
 from replicator.core.copy.values import Batch, Ending, TargetLimits
 from replicator.core.copy.writing.sending import Sending
-from replicator.engine.copy.attaching import attacher, facts
-from replicator.engine.copy.attaching import examiner as closer_looks
+from replicator.engine.copy.attaching import attacher, examiner, facts
 from replicator.engine.copy.partitions.partition import Slot
 from replicator.engine.copy.partitions.producer_state import Guard
 from replicator.engine.copy.reading import rewriting
@@ -189,7 +188,7 @@ DOUBT_MUTANTS = {
     "batches that overlap believed": Rules(((intake, "sound_length", len),)),
     "missing offsets believed in a log that no cleaner works on": copied_by(_BelievesGaps),
     "a leader epoch above the leader's believed": copied_by(_BelievesAnyEpoch),
-    "what was doubted is not looked at again": Rules(((closer_looks, "look_again", looks_at_nothing),)),
+    "what was doubted is not looked at again": Rules(((examiner, "reread", looks_at_nothing),)),
 }
 
 

@@ -14,8 +14,7 @@ from replicator.core.copy.values import Ending
 from replicator.core.offsets.offset_map import Block, OffsetMap, OffsetPair
 from replicator.core.offsets.pairing import Span, reading_from, spans_of
 from replicator.engine.copy import pump
-from replicator.engine.copy.attaching import examiner as closer_looks
-from replicator.engine.copy.attaching import facts
+from replicator.engine.copy.attaching import examiner, facts
 from replicator.engine.copy.partitions.live_maps import OffsetMaps, mapping_of
 from replicator.engine.copy.partitions.partition import Slot
 from replicator.engine.logs import opening
@@ -163,7 +162,7 @@ MAP_MUTANTS = {
     "map not refreshed before an attach": (Rules(maps_type=_ReadOnce), AUTO),
     "map not read once more after the logs": (Rules(maps_type=_ReadsNothingAfterTheLogs), MAPPED),
     "remap not recorded before copying": (Rules(maps_type=_RecordsNothing), AUTO),
-    "displaced batch not looked at": (Rules(((closer_looks, "what_displaced", looks_at_nothing),)), AUTO),
+    "displaced batch not looked at": (Rules(((examiner, "what_displaced", looks_at_nothing),)), AUTO),
     "surplus markers used up by a shorter hole, unrecorded": (copied_by(_HealsTooEarly), AUTO),
     "an attach at each hole, however short": (copied_by(_HealsAtAnyHole), AUTO),
     "walk counts markers": (Rules(((opening, "spans_of", _counts_markers),)), MAPPED),

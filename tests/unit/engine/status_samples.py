@@ -57,7 +57,7 @@ def pump_of(*slots: Slot, source: Cluster | None = None, target: Cluster | None 
         sightings=SimpleNamespace(take_silence=lambda _: None),
         context=SimpleNamespace(
             writers=SimpleNamespace(flow=SimpleNamespace(producer_epoch=1)),
-            books=CopyCounters(),
+            counters=CopyCounters(),
             now=lambda: 100.0,
             leaders_of=lambda one: (there.leader(one.source), here.leader(one.target)),
         ),
