@@ -76,7 +76,7 @@ def test_an_accepted_round_of_a_fill_sets_its_pace() -> None:
     """From when it was sent until now; a refused one says nothing."""
     made = copied(0, fill=20_000)
     made.recorded.active = True
-    told: Any = SimpleNamespace(now=lambda: 100.0, books=CopyCounters(), start=lambda work: work.close())
+    told: Any = SimpleNamespace(now=lambda: 100.0, counters=CopyCounters(), start=lambda work: work.close())
     round_one = made.copy.begin_fill(10_000)
     Filler(told, told, 1)._filled(made, round_one, made.copy.episode, 10_010, 98.0)
     assert shown(made)[:2] == (Reason.FILLING, "filling 10,000 offsets without a record, about 2.0s left")
@@ -99,7 +99,7 @@ def test_an_open_transaction_comes_before_a_fill() -> None:
 
 def test_filled_offsets_are_counted() -> None:
     """Of the whole flow, since the daemon began."""
-    pump = SimpleNamespace(context=SimpleNamespace(books=CopyCounters(CopyTotals(filled=77))))
+    pump = SimpleNamespace(context=SimpleNamespace(counters=CopyCounters(CopyTotals(filled=77))))
     assert _totals(cast("Pump", pump)).filled_offsets_total == 77
 
 
